@@ -1,0 +1,235 @@
+"""Engine: one replica serving requests, advanced by the compiled kernel between interactions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import simpy
+
+from sim import kernel_serving
+from sim.engines.scheduler import Scheduler
+from sim.mapping.program import Program
+
+Floats = npt.NDArray[np.float64]
+Records = npt.NDArray[np.void]
+
+GAP_ROOM = 1 << 18
+ITERATIONS_PER_CALL = 1 << 17
+"""Iterations between two chances to report progress."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Outcome:
+    """What one replica did. Times in seconds, energy in joules of all its devices.
+
+    `requests` are `kernel_serving.REQUEST` records in order of arrival; `gaps` [n, 2] seconds
+    between tokens and how many such gaps; `seconds` [op, unit, bound] and `joules`
+    [op, unit, part] add up what its operators took (the last unit is the links); `log`
+    [iterations, columns] is there only if asked for.
+    """
+
+    requests: Records
+    gaps: Floats
+    seconds: Floats
+    joules: Floats
+    iterations: int
+    preemptions: int
+    busy_s: float
+    end_s: float
+    operator_joules: float
+    kv_peak_B: float
+    kv_capacity_B: float
+    prefill_tokens: int
+    generated_tokens: int
+    log: Floats
+
+
+def policy_record(scheduler: Scheduler, kv_B: float, state_B: float) -> Records:
+    """The scheduler as the kernel reads it, with `kv_B` bytes of cache on each device."""
+    record = np.zeros(1, kernel_serving.POLICY)
+    chunked = scheduler.kind == "chunked-prefill"
+    record["chunked"] = int(chunked)
+    record["decode_with_prefill"] = int(scheduler.kind != "prefill-first")
+    record["max_batch"] = scheduler.max_batch
+    record["budget"] = scheduler.token_budget if chunked else scheduler.max_prefill_tokens
+    record["kv_block"] = scheduler.kv_block
+    record["reserve_full"] = int(scheduler.kv_reserve == "full")
+    record["watermark_B"] = scheduler.watermark * kv_B
+    record["capacity_B"] = kv_B
+    record["state_B"] = state_B
+    return record
+
+
+class Engine:
+    """One replica: its queue, its running requests, and a SimPy process that advances it.
+
+    Requests handed over may lie in the future: an open-loop source, which nothing here can
+    influence, is handed over whole, and the kernel admits each request at its arrival.
+    """
+
+    def __init__(
+        self,
+        env: simpy.Environment,
+        program: Program,
+        scheduler: Scheduler,
+        kv_B: float,
+        *,
+        on_completion: Callable[[Engine], None] | None = None,
+        on_progress: Callable[[Engine], None] | None = None,
+        log_iterations: int = 0,
+    ) -> None:
+        self.env = env
+        self.program = program
+        self.policy = policy_record(scheduler, kv_B, program.state_B)
+        self.on_completion = on_completion
+        self.on_progress = on_progress
+        operators, units = len(program.table.records), len(program.units)
+        streams = len(program.streams)
+        self.requests = np.zeros(0, kernel_serving.REQUEST)
+        self.waiting = np.zeros(0, np.int64)
+        self.running = np.zeros(scheduler.max_batch, np.int64)
+        self.state = np.zeros(1, kernel_serving.ENGINE)
+        self.picked = np.zeros((scheduler.max_batch, 2), np.int64)
+        self.features = np.zeros((streams, 4, 4))
+        self.experts = np.ones((streams, 3))
+        self.rows = np.zeros((operators, 5))
+        self.chosen = np.zeros((operators, 2), np.int64)
+        self.growth = np.zeros(streams)
+        self.seconds = np.zeros((operators, units + 1, 4))
+        self.joules = np.zeros((operators, units + 1, 3))
+        self.gaps = np.zeros((GAP_ROOM + 4 * scheduler.max_batch, 2))
+        self.log = np.zeros((log_iterations, kernel_serving.LOG_COLUMNS + streams * 16))
+        self._gap_parts: list[Floats] = []
+        self._wake = env.event()
+
+    def submit(
+        self, arrival_s: Floats, prompts: npt.NDArray[np.int64], outputs: npt.NDArray[np.int64]
+    ) -> None:
+        """Hand over requests, sorted by arrival, none before those already handed over."""
+        new = np.zeros(len(arrival_s), kernel_serving.REQUEST)
+        new["arrival_s"], new["input"], new["output"] = arrival_s, prompts, outputs
+        new["target"] = prompts
+        new["admitted_s"] = new["first_s"] = new["last_s"] = math.nan
+        first = len(self.requests)
+        self.requests = np.concatenate([self.requests, new])
+        numbers = np.arange(first, first + len(new))
+        self.waiting = np.concatenate([self.waiting, numbers])
+        self.state[0]["tail"] += len(new)
+        if not self._wake.triggered:
+            self._wake.succeed()
+
+    def preload(self, generated: npt.NDArray[np.int64]) -> None:
+        """Start with the first requests of the queue already running, `generated` tokens each.
+
+        As many as fit the batch and the memory; they have no time to first token.
+        """
+        state, policy = self.state[0], self.policy[0]
+        for tokens in generated[: self.running.size]:
+            number = self.waiting[state["head"]]
+            request = self.requests[number]
+            if not 1 <= tokens < request["output"]:
+                break
+            need = kernel_serving.kv_bytes(
+                self.program.streams,
+                policy,
+                request["input"],
+                request["input"] + (request["output"] if policy["reserve_full"] else tokens),
+            )
+            if state["kv_used_B"] + need > policy["capacity_B"]:
+                break
+            request["generated"], request["kv_B"] = tokens, need
+            request["prefilled"] = request["target"]
+            request["status"] = kernel_serving.RUNNING
+            request["last_s"] = self.env.now
+            self.running[state["running"]] = number
+            state["running"] += 1
+            state["head"] += 1
+            state["kv_used_B"] += need
+
+    def run(self) -> Generator[simpy.Event, Any, None]:
+        """The SimPy process: advance to the next event of the world, then let it happen."""
+        state = self.state[0]
+        while True:
+            reason = self._advance(self.env.peek())
+            if state["now_s"] > self.env.now:
+                yield self.env.timeout(float(state["now_s"]) - self.env.now)
+                state["now_s"] = self.env.now
+            if reason == kernel_serving.COMPLETED and self.on_completion is not None:
+                self.on_completion(self)
+            elif reason == kernel_serving.LOG_FULL:
+                self._drain_gaps()
+            elif reason == kernel_serving.LIMIT and self.on_progress is not None:
+                self.on_progress(self)
+            elif reason == kernel_serving.HORIZON:
+                yield self.env.timeout(0.0)  # lets what happens now happen first
+            elif reason == kernel_serving.IDLE and state["head"] >= state["tail"]:
+                self._wake = self.env.event()
+                yield self._wake
+                state["now_s"] = max(float(state["now_s"]), self.env.now)
+
+    def _advance(self, horizon_s: float) -> int:
+        program = self.program
+        return int(
+            kernel_serving.serve(
+                program.table.records,
+                program.coverage,
+                program.streams,
+                program.units,
+                program.links,
+                program.machine[0],
+                self.policy[0],
+                self.requests,
+                self.waiting,
+                self.running,
+                self.state[0],
+                self.picked,
+                self.features,
+                self.experts,
+                self.rows,
+                self.chosen,
+                self.growth,
+                self.seconds,
+                self.joules,
+                self.gaps,
+                self.log,
+                horizon_s,
+                ITERATIONS_PER_CALL,
+                self.on_completion is not None,
+            )
+        )
+
+    def _drain_gaps(self) -> None:
+        count = int(self.state[0]["gaps"])
+        if count:
+            self._gap_parts.append(self.gaps[:count].copy())
+            self.state[0]["gaps"] = 0
+
+    def gaps_so_far(self) -> Floats:
+        """Gaps between tokens until now, [n, 2]: seconds and how many."""
+        self._drain_gaps()
+        return np.concatenate([np.zeros((0, 2)), *self._gap_parts])
+
+    def outcome(self) -> Outcome:
+        """Everything this replica did so far."""
+        state = self.state[0]
+        return Outcome(
+            requests=self.requests,
+            gaps=self.gaps_so_far(),
+            seconds=self.seconds,
+            joules=self.joules,
+            iterations=int(state["iterations"]),
+            preemptions=int(state["preemptions"]),
+            busy_s=float(state["busy_s"]),
+            end_s=float(state["now_s"]),
+            operator_joules=float(self.joules.sum()),
+            kv_peak_B=float(state["kv_peak_B"]),
+            kv_capacity_B=float(self.policy[0]["capacity_B"]),
+            prefill_tokens=int(state["prefill_tokens"]),
+            generated_tokens=int(state["generated_tokens"]),
+            log=self.log[: int(state["logged"])],
+        )

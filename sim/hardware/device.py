@@ -1,0 +1,54 @@
+"""Device and System: what is bought and plugged in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sim.hardware.link import Link
+from sim.hardware.memory import Memory
+from sim.hardware.processor import Processor
+from sim.units import Sourced
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """One package: processors, memories and the link to other devices of its kind.
+
+    `refuses` says why a device that is listed cannot be simulated yet. `sources` maps the dotted
+    path of every number to where it comes from. Absent numbers are None, never 0.
+    """
+
+    name: str
+    title: str
+    processors: tuple[Processor, ...]
+    memories: tuple[Memory, ...]
+    link: Link | None = None
+    tdp_W: float | None = None
+    static_W: float | None = None
+    """Power drawn while on, whatever runs: leakage, clocks, refresh, fans."""
+    host_step_s: float = 0.0
+    """Time the host spends per engine iteration before the device can start."""
+    die_area_mm2: float | None = None
+    process: str | None = None
+    price_USD: float | None = None
+    built: bool = True
+    refuses: str | None = None
+    sources: Mapping[str, Sourced] = field(default_factory=dict)
+
+    def memory(self, name: str) -> Memory:
+        """The memory called `name`."""
+        return next(memory for memory in self.memories if memory.name == name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """`count` equal devices in nodes of `devices_per_node`, nodes joined by `network`."""
+
+    name: str
+    device: Device
+    count: int = 1
+    devices_per_node: int = 8
+    network: Link | None = None
+    coprocessing: str = "none"
+    sources: Mapping[str, Sourced] = field(default_factory=dict)

@@ -1,0 +1,16 @@
+"""Memory: where bytes live and how fast one device reaches them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """One memory of a device, e.g. the HBM stacks of a GPU taken together."""
+
+    name: str
+    capacity_B: float | None
+    bandwidth_B_per_s: float | None
+    energy_J_per_B: float | None = None
+    technology: str | None = None

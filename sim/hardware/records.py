@@ -1,0 +1,111 @@
+"""Devices as the kernel reads them: arrays of records in base units."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from sim import kernel
+from sim.dtypes import COMPUTE, FALLBACK
+from sim.errors import Infeasible
+from sim.operators import OPERATOR_CLASSES
+
+if TYPE_CHECKING:
+    from sim.hardware.device import Device
+    from sim.hardware.link import Link
+    from sim.hardware.processor import Processor
+
+Records = npt.NDArray[np.void]
+
+ALGORITHM = {"auto": -1, "ring": 0, "tree": 1, "direct": 2}
+VECTOR_SHARE = 1.0 / 16.0
+"""Vector throughput taken for a processor that states only a 16-bit matrix peak: the ratio of
+tensor-core to CUDA-core flops of NVIDIA data-center parts since Ampere (A100: 312 / 19.5)."""
+
+
+def processor_records(device: Device) -> Records:
+    """One `kernel.PROCESSOR` record per processor of `device`.
+
+    Arithmetic without a peak of its own takes the next wider one's. Unknown energies are NaN, so
+    that what depends on them comes out unknown rather than free.
+    Raises Infeasible where the device cannot be simulated or lacks a number that every run needs.
+    """
+    if device.refuses:
+        raise Infeasible(f"{device.title} cannot be simulated: {device.refuses}")
+    records = np.zeros(len(device.processors), kernel.PROCESSOR)
+    for record, processor in zip(records, device.processors, strict=True):
+        _fill(record, processor, device)
+    return records
+
+
+def _fill(record: np.void, processor: Processor, device: Device) -> None:
+    where = f"{device.title}, processor {processor.name}"
+    peaks = [_peak(processor, arithmetic) for arithmetic in COMPUTE]
+    if not any(peaks):
+        raise Infeasible(f"{where}: no peak is known for any arithmetic; give `peak:`")
+    record["flop_per_s"] = [*(peak or math.nan for peak in peaks), _vector_peak(processor)]
+    energies = [_energy(processor, arithmetic) for arithmetic in COMPUTE]
+    record["J_per_flop"] = [*energies, _energy(processor, "fp32", ("fp16", "int8"))]
+    for kind, name in (
+        ("weights", processor.weights_memory),
+        ("kv", processor.kv_memory),
+        ("activations", processor.activations_memory),
+    ):
+        memory = device.memory(name)
+        if memory.bandwidth_B_per_s is None:
+            raise Infeasible(f"{where}: the bandwidth of memory {name} is not known")
+        energy = processor.memory_energy_J_per_B
+        energy = memory.energy_J_per_B if energy is None else energy
+        record[f"{kind}_B_per_s"] = memory.bandwidth_B_per_s * processor.bandwidth_scale
+        record[f"{kind}_J_per_B"] = math.nan if energy is None else energy
+    efficiency = processor.efficiency
+    record["compute_efficiency"] = efficiency.compute
+    record["attention_efficiency"] = efficiency.attention
+    record["memory_efficiency"] = efficiency.memory
+    record["ramp_B"] = efficiency.ramp_B
+    record["tile_m"], record["tile_n"] = efficiency.tile_m, efficiency.tile_n
+    record["slots"] = efficiency.slots
+    record["launch_s"] = processor.launch_s
+    runs = processor.operators or OPERATOR_CLASSES
+    record["runs"] = sum(1 << OPERATOR_CLASSES.index(name) for name in runs)
+
+
+def _peak(processor: Processor, arithmetic: str) -> float | None:
+    for name in (arithmetic, *FALLBACK[arithmetic]):
+        if name in processor.peak_flop_per_s:
+            return processor.peak_flop_per_s[name]
+    return None
+
+
+def _vector_peak(processor: Processor) -> float:
+    peaks = processor.peak_flop_per_s
+    if processor.vector_flop_per_s is not None:
+        return processor.vector_flop_per_s
+    if "fp32" in peaks:
+        return peaks["fp32"]
+    widest = peaks.get("fp16") or max(peaks.values())
+    return widest * VECTOR_SHARE
+
+
+def _energy(processor: Processor, arithmetic: str, fallback: tuple[str, ...] = ()) -> float:
+    for name in (arithmetic, *FALLBACK[arithmetic], *fallback):
+        if name in processor.energy_J_per_flop:
+            return processor.energy_J_per_flop[name]
+    return math.nan
+
+
+def link_records(*links: Link | None) -> Records:
+    """One `kernel.LINK` record per link; an absent one is unusable (zero bandwidth)."""
+    records = np.zeros(len(links), kernel.LINK)
+    for record, link in zip(records, links, strict=True):
+        if link is None:
+            continue
+        record["B_per_s"] = link.bandwidth_B_per_s
+        record["latency_s"] = link.latency_s
+        record["efficiency"] = link.efficiency
+        record["J_per_B"] = math.nan if link.energy_J_per_B is None else link.energy_J_per_B
+        record["algorithm"] = ALGORITHM[link.collective]
+    return records

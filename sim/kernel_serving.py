@@ -1,0 +1,655 @@
+"""The serving loop, compiled: schedulers, KV memory and iterations of one engine.
+
+Between two interactions (a horizon set by the event simulation) `serve` advances many iterations
+in one call. It contains no duration: every second comes from `sim.kernel`. While a fixed set of
+sequences decodes, only operators that depend on cached tokens are timed anew each step.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from sim import kernel
+from sim.compiled import njit
+from sim.kernel import ALL, CACHED, DECODE, LOGITS, PAIRS, PREFILL, SEQUENCES, TOKENS
+
+WAITING, RUNNING, DONE, REJECTED = range(4)
+IDLE, HORIZON, COMPLETED, LOG_FULL, LIMIT = range(5)
+"""Why `serve` returned: nothing left, time is up, a request ended, room for gaps or steps used."""
+CAUSAL, ENCODER, FIXED, GENERATED, CROSS = range(5)
+
+REQUEST: Final = np.dtype(
+    [
+        ("arrival_s", "f8"),
+        ("input", "i8"),
+        ("output", "i8"),
+        ("target", "i8"),  # tokens to prefill: the input, after preemption also what was generated
+        ("prefilled", "i8"),
+        ("generated", "i8"),
+        ("admitted_s", "f8"),
+        ("first_s", "f8"),
+        ("last_s", "f8"),
+        ("max_gap_s", "f8"),
+        ("kv_B", "f8"),  # allocated
+        ("preemptions", "i8"),
+        ("status", "i8"),
+    ],
+    align=True,
+)
+
+STREAM: Final = np.dtype(
+    [
+        ("kind", "i8"),
+        ("window", "i8"),  # 0: none
+        ("chunked", "i8"),
+        ("tokens", "i8"),
+        ("keep", "f8"),
+        ("kv_B", "f8"),  # on one device, per cached token
+    ],
+    align=True,
+)
+
+POLICY: Final = np.dtype(
+    [
+        ("decode_with_prefill", "i8"),
+        ("chunked", "i8"),
+        ("max_batch", "i8"),
+        ("budget", "i8"),
+        ("kv_block", "i8"),
+        ("reserve_full", "i8"),
+        ("watermark_B", "f8"),
+        ("capacity_B", "f8"),
+        ("state_B", "f8"),  # per sequence, whatever its length
+    ],
+    align=True,
+)
+
+ENGINE: Final = np.dtype(
+    [
+        ("now_s", "f8"),
+        ("head", "i8"),
+        ("tail", "i8"),
+        ("running", "i8"),
+        ("picked", "i8"),
+        ("iterations", "i8"),
+        ("busy_s", "f8"),
+        ("joules", "f8"),
+        ("kv_used_B", "f8"),
+        ("kv_peak_B", "f8"),
+        ("prefill_tokens", "i8"),
+        ("generated_tokens", "i8"),
+        ("completed", "i8"),
+        ("rejected", "i8"),
+        ("preemptions", "i8"),
+        ("gaps", "i8"),
+        ("logged", "i8"),
+    ],
+    align=True,
+)
+
+LOG_COLUMNS: Final = 6
+"""start_s, seconds, sequences decoding, prompt tokens, joules, microbatches; then features."""
+
+
+# --- what a sequence sees and holds -----------------------------------------------------------
+
+
+@njit(forceinline=True)
+def attended(stream: Any, prompt: int, context: int) -> float:
+    """Cached tokens the newest of `context` tokens attends to in `stream`."""
+    if stream.kind == CROSS:
+        return float(stream.tokens if stream.tokens > 0 else prompt)
+    if stream.kind == GENERATED:
+        seen = float(context - prompt + 1)  # its start token comes first
+    elif stream.kind == CAUSAL:
+        seen = context - (1.0 - stream.keep) * prompt
+    else:
+        return 0.0
+    if stream.window > 0 and seen > stream.window:
+        if stream.chunked == 1:
+            return (seen - 1.0) % stream.window + 1.0
+        return float(stream.window)
+    return seen
+
+
+@njit(forceinline=True)
+def steady_steps(stream: Any, prompt: int, context: int) -> int:
+    """Decode steps from `context` over which `attended` grows evenly."""
+    if stream.window == 0 or stream.kind == CROSS:
+        return 1 << 60
+    seen = int(attended(stream, prompt, context))
+    if stream.chunked == 1 or seen < stream.window:
+        return max(stream.window - seen, 1)
+    return 1 << 60
+
+
+@njit(forceinline=True)
+def grows(stream: Any, prompt: int, context: int) -> float:
+    """1 where one more token means one more cached token attended to, else 0."""
+    return attended(stream, prompt, context + 1) - attended(stream, prompt, context)
+
+
+@njit(forceinline=True)
+def window_pairs(stream: Any, tokens: float) -> float:
+    """Query-key pairs of the first `tokens` tokens of a causal stream."""
+    w = float(stream.window)
+    if w == 0.0 or tokens <= w:
+        return tokens * (tokens + 1.0) / 2.0
+    if stream.chunked == 1:
+        whole, rest = tokens // w, tokens % w
+        return whole * w * (w + 1.0) / 2.0 + rest * (rest + 1.0) / 2.0
+    return w * (w + 1.0) / 2.0 + (tokens - w) * w
+
+
+@njit
+def kv_bytes(streams: Any, policy: Any, prompt: int, context: int) -> float:
+    """Bytes one device holds for a sequence of `context` tokens, whole blocks."""
+    total = policy.state_B
+    block = float(policy.kv_block)
+    for index in range(streams.shape[0]):
+        stream = streams[index]
+        if stream.kv_B == 0.0:
+            continue
+        if stream.kind == CROSS:
+            held = attended(stream, prompt, context)
+        elif stream.kind == GENERATED:
+            held = float(context - prompt + 1)
+        else:
+            held = context - (1.0 - stream.keep) * prompt
+        if stream.window > 0:
+            held = min(held, float(stream.window))
+        total += np.ceil(held / block) * block * stream.kv_B
+    return total
+
+
+# --- features of an iteration -----------------------------------------------------------------
+
+
+@njit(forceinline=True)
+def add_features(
+    features: Any, phase: int, tokens: float, pairs: float, cached: float, sequences: float
+) -> None:
+    """Add one sequence's part to `features` [phase, feature] of a stream."""
+    for slot in (phase, ALL):
+        features[slot, TOKENS] += tokens
+        features[slot, PAIRS] += pairs
+        features[slot, CACHED] += cached
+        features[slot, SEQUENCES] += sequences
+
+
+@njit
+def add_decode(streams: Any, features: Any, prompt: int, context: int) -> None:
+    """One sequence decodes one token, the newest of `context`."""
+    for index in range(streams.shape[0]):
+        stream = streams[index]
+        if stream.kind == ENCODER or stream.kind == FIXED:
+            continue
+        seen = attended(stream, prompt, context)
+        add_features(features[index], DECODE, 1.0, seen, seen, 1.0)
+        features[index, LOGITS, TOKENS] += 1.0
+
+
+@njit
+def add_prefill(
+    streams: Any, features: Any, prompt: int, begin: int, tokens: int, target: int
+) -> None:
+    """A sequence prefills tokens [begin, begin + tokens) of `target`."""
+    last = begin + tokens == target
+    for index in range(streams.shape[0]):
+        stream = streams[index]
+        own = features[index]
+        if stream.kind == CAUSAL:
+            left, right = begin * stream.keep, (begin + tokens) * stream.keep
+            pairs = window_pairs(stream, right) - window_pairs(stream, left)
+            cached = right
+            if stream.window > 0:
+                cached = min(right, stream.window + (right - left) - 1.0)
+            add_features(own, PREFILL, right - left, pairs, cached, 1.0)
+        elif stream.kind == ENCODER or stream.kind == FIXED:
+            if begin == 0:
+                size = float(stream.tokens if stream.kind == FIXED else prompt)
+                add_features(own, PREFILL, size, size * size, size, 1.0)
+        elif last:
+            generated = float(target - prompt + 1)  # the start token, and after preemption more
+            if stream.kind == GENERATED:
+                pairs = window_pairs(stream, generated)
+                add_features(own, PREFILL, generated, pairs, generated, 1.0)
+            else:
+                seen = attended(stream, prompt, target)
+                add_features(own, PREFILL, generated, generated * seen, seen, 1.0)
+        if last:
+            own[LOGITS, TOKENS] += 1.0
+
+
+# --- one iteration ----------------------------------------------------------------------------
+
+
+@njit
+def tally(
+    rows: Any, chosen: Any, index: int, times: float, passes: float, seconds: Any, joules: Any
+) -> None:
+    """Add row `index`, `times` over, to seconds [op, unit, bound] and joules [op, unit, part].
+
+    `passes` devices and microbatches spend its joules. The last unit stands for the links.
+    """
+    unit = chosen[index, 0]
+    seconds[index, unit, chosen[index, 1]] += (rows[index, 0] - rows[index, 1]) * times
+    seconds[index, unit, kernel.OVERHEAD] += rows[index, 1] * times
+    for part in range(3):
+        joules[index, unit, part] += rows[index, 2 + part] * times * passes
+
+
+@njit
+def iteration_joules(rows: Any) -> float:
+    """Joules of one pass on one device."""
+    total = 0.0
+    for index in range(rows.shape[0]):
+        total += rows[index, 2] + rows[index, 3] + rows[index, 4]
+    return total
+
+
+@njit
+def log_gap(gaps: Any, engine: Any, seconds: float, count: float) -> None:
+    """Record `count` gaps of `seconds` between tokens, merged with the record before if equal."""
+    last = engine.gaps - 1
+    if last >= 0 and gaps[last, 0] == seconds:
+        gaps[last, 1] += count
+    else:
+        gaps[engine.gaps, 0] = seconds
+        gaps[engine.gaps, 1] = count
+        engine.gaps += 1
+
+
+@njit
+def log_step(
+    log: Any, engine: Any, seconds: float, joules: float, micro: float, features: Any
+) -> None:
+    """Record one iteration with the features its operators saw, where a log is kept."""
+    if engine.logged >= log.shape[0]:
+        return
+    row = log[engine.logged]
+    row[0], row[1], row[4], row[5] = engine.now_s, seconds, joules, micro
+    row[2] = features[0, DECODE, SEQUENCES] * micro
+    row[3] = features[0, PREFILL, TOKENS] * micro
+    at = LOG_COLUMNS
+    for stream in range(features.shape[0]):
+        for phase in range(4):
+            for feature in range(4):
+                row[at] = features[stream, phase, feature]
+                at += 1
+    engine.logged += 1
+
+
+@njit
+def finish(request: Any, engine: Any) -> None:
+    """A request has all its tokens: give back its memory."""
+    request.status = DONE
+    engine.kv_used_B -= request.kv_B
+    request.kv_B = 0.0
+    engine.completed += 1
+
+
+@njit
+def compact(requests: Any, running: Any, engine: Any) -> None:
+    """Drop finished and preempted requests from the running list, keeping its order."""
+    kept = 0
+    for index in range(engine.running):
+        if requests[running[index]].status == RUNNING:
+            running[kept] = running[index]
+            kept += 1
+    engine.running = kept
+
+
+@njit(forceinline=True)
+def decoding(request: Any) -> bool:
+    """Whether a running request has its whole prompt in memory."""
+    return request.prefilled == request.target
+
+
+@njit
+def grow(
+    requests: Any, waiting: Any, running: Any, engine: Any, streams: Any, policy: Any
+) -> int:
+    """Give every decoding sequence room for one more token; returns how many decode.
+
+    Where memory runs out, the request admitted last is preempted: its cache is dropped and it
+    goes to the head of the queue, to be computed again (vLLM's recompute preemption).
+    """
+    for index in range(engine.running):
+        request = requests[running[index]]
+        if request.status != RUNNING or not decoding(request):
+            continue
+        need = kv_bytes(streams, policy, request.input, request.input + request.generated)
+        if need <= request.kv_B:
+            continue
+        last = engine.running - 1
+        while engine.kv_used_B + need - request.kv_B > policy.capacity_B and last >= 0:
+            victim = requests[running[last]]
+            if victim.status == RUNNING:
+                victim.status = WAITING
+                engine.kv_used_B -= victim.kv_B
+                victim.kv_B = 0.0
+                victim.target = victim.input + victim.generated
+                victim.prefilled = 0
+                victim.preemptions += 1
+                engine.preemptions += 1
+                engine.head -= 1
+                waiting[engine.head] = running[last]
+            last -= 1
+        if request.status == RUNNING:
+            engine.kv_used_B += need - request.kv_B
+            request.kv_B = need
+    compact(requests, running, engine)
+    count = 0
+    for index in range(engine.running):
+        if decoding(requests[running[index]]):
+            count += 1
+    return count
+
+
+@njit
+def pick(
+    requests: Any,
+    waiting: Any,
+    running: Any,
+    engine: Any,
+    streams: Any,
+    policy: Any,
+    decoders: int,
+    picked: Any,
+) -> int:
+    """Choose prompts, or chunks of them, for the next iteration; admits from the queue in order.
+
+    Fills `picked` [n, 2] with request and tokens. Requests that could never fit are rejected.
+    """
+    budget = policy.budget - (decoders if policy.chunked == 1 else 0)
+    count = 0
+    if policy.chunked == 1:
+        for index in range(engine.running):
+            request = requests[running[index]]
+            if budget > 0 and not decoding(request):
+                tokens = min(budget, request.target - request.prefilled)
+                picked[count, 0], picked[count, 1] = running[index], tokens
+                budget -= tokens
+                count += 1
+    while engine.head < engine.tail and engine.running < policy.max_batch and budget > 0:
+        number = waiting[engine.head]
+        request = requests[number]
+        if request.arrival_s > engine.now_s:
+            break
+        whole = kv_bytes(streams, policy, request.input, request.input + request.output)
+        if whole > policy.capacity_B:
+            request.status = REJECTED
+            engine.rejected += 1
+            engine.head += 1
+            continue
+        need = whole
+        if policy.reserve_full == 0:
+            need = kv_bytes(streams, policy, request.input, request.target)
+        spare = policy.watermark_B if engine.running > 0 else 0.0
+        if engine.kv_used_B + need > policy.capacity_B - spare:
+            break
+        tokens = request.target
+        if policy.chunked == 1:
+            tokens = min(budget, tokens)
+        elif tokens > budget and count > 0:
+            break
+        engine.head += 1
+        request.status = RUNNING
+        if request.preemptions == 0:
+            request.admitted_s = engine.now_s
+        request.kv_B = need
+        engine.kv_used_B += need
+        running[engine.running] = number
+        engine.running += 1
+        picked[count, 0], picked[count, 1] = number, tokens
+        budget -= tokens
+        count += 1
+    engine.kv_peak_B = max(engine.kv_peak_B, engine.kv_used_B)
+    return count
+
+
+@njit
+def microbatches(machine: Any, sequences: float) -> float:
+    """Parts an iteration is cut in to fill the pipeline: never more than it has sequences."""
+    return max(min(machine.stages, sequences), 1.0)
+
+
+@njit
+def mixed_iteration(
+    ops: Any, coverage: Any, streams: Any, units: Any, links: Any, machine: Any, policy: Any,
+    requests: Any, running: Any, engine: Any, picked: Any, decoders: int,
+    features: Any, experts: Any, rows: Any, chosen: Any,
+    seconds: Any, joules: Any, gaps: Any, log: Any,
+) -> None:  # fmt: skip
+    """One iteration with prompt tokens, and with decodes where the policy mixes them."""
+    features[:] = 0.0
+    with_decode = policy.decode_with_prefill == 1 and decoders > 0
+    for index in range(engine.picked):
+        request = requests[picked[index, 0]]
+        add_prefill(
+            streams, features, request.input, request.prefilled, picked[index, 1], request.target
+        )
+    if with_decode:
+        for index in range(engine.running):
+            request = requests[running[index]]
+            if decoding(request):
+                add_decode(streams, features, request.input, request.input + request.generated)
+    sequences = float(engine.picked + (decoders if with_decode else 0))
+    micro = microbatches(machine, sequences)
+    if micro > 1.0:
+        features /= micro
+    kernel.expert_features(features, coverage, experts)
+    total = kernel.evaluate(ops, features, experts, units, links, rows, chosen)
+    time = kernel.step_time(total, machine)
+    energy = kernel.step_energy(iteration_joules(rows), time, micro, machine)
+    for index in range(ops.shape[0]):
+        tally(rows, chosen, index, 1.0, micro * machine.group, seconds, joules)
+    log_step(log, engine, time, energy, micro, features)
+    engine.now_s += time
+    engine.busy_s += time
+    engine.joules += energy
+    engine.iterations += 1
+    if with_decode:
+        for index in range(engine.running):
+            request = requests[running[index]]
+            if decoding(request):
+                gap = engine.now_s - request.last_s
+                log_gap(gaps, engine, gap, 1.0)
+                request.max_gap_s = max(request.max_gap_s, gap)
+                emit(request, engine)
+    for index in range(engine.picked):
+        request = requests[picked[index, 0]]
+        request.prefilled += picked[index, 1]
+        engine.prefill_tokens += picked[index, 1]
+        if decoding(request):
+            if request.generated == 0:
+                request.first_s = engine.now_s
+            else:
+                gap = engine.now_s - request.last_s
+                log_gap(gaps, engine, gap, 1.0)
+                request.max_gap_s = max(request.max_gap_s, gap)
+            emit(request, engine)
+    compact(requests, running, engine)
+
+
+@njit(forceinline=True)
+def emit(request: Any, engine: Any) -> None:
+    """A request gets one token now; with its last one it ends."""
+    request.generated += 1
+    request.last_s = engine.now_s
+    engine.generated_tokens += 1
+    if request.generated == request.output:
+        finish(request, engine)
+
+
+@njit
+def stretch_length(
+    requests: Any, running: Any, engine: Any, streams: Any, policy: Any, most: int
+) -> int:
+    """Decode steps until a request ends, a window fills or memory runs out."""
+    for index in range(engine.running):
+        request = requests[running[index]]
+        if not decoding(request):
+            continue
+        most = min(most, request.output - request.generated)
+        context = request.input + request.generated
+        for stream in range(streams.shape[0]):
+            most = min(most, steady_steps(streams[stream], request.input, context))
+    while most > 1 and policy.reserve_full == 0:
+        need = engine.kv_used_B
+        for index in range(engine.running):
+            request = requests[running[index]]
+            if decoding(request):
+                context = request.input + request.generated + most - 1
+                need += kv_bytes(streams, policy, request.input, context) - request.kv_B
+        if need <= policy.capacity_B:
+            break
+        most //= 2
+    return max(most, 1)
+
+
+@njit
+def decode_stretch(
+    ops: Any, coverage: Any, streams: Any, units: Any, links: Any, machine: Any, policy: Any,
+    requests: Any, running: Any, engine: Any, decoders: int, most: int, until_s: float,
+    features: Any, experts: Any, rows: Any, chosen: Any, growth: Any,
+    seconds: Any, joules: Any, gaps: Any, log: Any,
+) -> None:  # fmt: skip
+    """Up to `most` decode iterations of the same sequences, stopping once `until_s` is reached."""
+    features[:] = 0.0
+    growth[:] = 0.0
+    for index in range(engine.running):
+        request = requests[running[index]]
+        if decoding(request):
+            context = request.input + request.generated
+            add_decode(streams, features, request.input, context)
+            for stream in range(streams.shape[0]):
+                growth[stream] += grows(streams[stream], request.input, context)
+    micro = microbatches(machine, float(decoders))
+    if micro > 1.0:
+        features /= micro
+        growth /= micro
+    kernel.expert_features(features, coverage, experts)
+    total = kernel.evaluate(ops, features, experts, units, links, rows, chosen)
+    still_s, still_J, steps, longest = 0.0, 0.0, 0, 0.0
+    for index in range(ops.shape[0]):
+        if ops[index].moves == 0:
+            still_s += rows[index, 0]
+            still_J += rows[index, 2] + rows[index, 3] + rows[index, 4]
+    started_s = engine.now_s
+    while True:
+        moving_J = 0.0
+        if steps > 0:
+            for stream in range(streams.shape[0]):
+                for feature in (PAIRS, CACHED):
+                    features[stream, DECODE, feature] += growth[stream]
+                    features[stream, ALL, feature] += growth[stream]
+            total = still_s
+        for index in range(ops.shape[0]):
+            if ops[index].moves == 1:
+                if steps > 0:
+                    total += kernel.evaluate_row(
+                        ops, index, features, experts, units, links, rows, chosen
+                    )
+                moving_J += rows[index, 2] + rows[index, 3] + rows[index, 4]
+                tally(rows, chosen, index, 1.0, micro * machine.group, seconds, joules)
+        time = kernel.step_time(total, machine)
+        energy = kernel.step_energy(still_J + moving_J, time, micro, machine)
+        log_step(log, engine, time, energy, micro, features)
+        engine.now_s += time
+        engine.busy_s += time
+        engine.joules += energy
+        steps += 1
+        if steps == 1:
+            for index in range(engine.running):
+                request = requests[running[index]]
+                if decoding(request):
+                    gap = engine.now_s - request.last_s
+                    log_gap(gaps, engine, gap, 1.0)
+                    request.max_gap_s = max(request.max_gap_s, gap)
+        else:
+            log_gap(gaps, engine, time, float(decoders))
+            longest = max(longest, time)
+        if steps >= most or engine.now_s >= until_s or engine.gaps >= gaps.shape[0] - 1:
+            break
+    for index in range(ops.shape[0]):
+        if ops[index].moves == 0:
+            tally(rows, chosen, index, float(steps), micro * machine.group, seconds, joules)
+    engine.iterations += steps
+    for index in range(engine.running):
+        request = requests[running[index]]
+        if not decoding(request):
+            continue
+        request.max_gap_s = max(request.max_gap_s, longest)
+        request.generated += steps - 1
+        engine.generated_tokens += steps - 1
+        if policy.reserve_full == 0:
+            held = kv_bytes(
+                streams, policy, request.input, request.input + request.generated
+            )
+            engine.kv_used_B += held - request.kv_B
+            request.kv_B = held
+        emit(request, engine)
+    engine.kv_peak_B = max(engine.kv_peak_B, engine.kv_used_B)
+    compact(requests, running, engine)
+
+
+@njit
+def serve(
+    ops: Any, coverage: Any, streams: Any, units: Any, links: Any, machine: Any, policy: Any,
+    requests: Any, waiting: Any, running: Any, engine: Any,
+    picked: Any, features: Any, experts: Any, rows: Any, chosen: Any, growth: Any,
+    seconds: Any, joules: Any, gaps: Any, log: Any,
+    horizon_s: float, limit: int, stop_at_completion: bool,
+) -> int:  # fmt: skip
+    """Run iterations until nothing is left, `horizon_s`, `limit` iterations or a request ends.
+
+    No iteration starts at or after the horizon; the last one may end beyond it. Returns why.
+    """
+    last_iteration = engine.iterations + limit
+    completed = engine.completed + engine.rejected
+    while True:
+        if stop_at_completion and engine.completed + engine.rejected > completed:
+            return COMPLETED
+        if engine.now_s >= horizon_s:
+            return HORIZON
+        if engine.iterations >= last_iteration:
+            return LIMIT
+        if engine.gaps + 2 * policy.max_batch + 2 > gaps.shape[0]:
+            return LOG_FULL
+        decoders = grow(requests, waiting, running, engine, streams, policy)
+        engine.picked = pick(
+            requests, waiting, running, engine, streams, policy, decoders, picked
+        )
+        if engine.picked > 0:
+            mixed_iteration(
+                ops, coverage, streams, units, links, machine, policy,
+                requests, running, engine, picked, decoders,
+                features, experts, rows, chosen, seconds, joules, gaps, log,
+            )  # fmt: skip
+            continue
+        if decoders == 0:
+            if engine.head >= engine.tail:
+                if stop_at_completion and engine.completed + engine.rejected > completed:
+                    return COMPLETED
+                return IDLE
+            engine.now_s = max(
+                engine.now_s, min(requests[waiting[engine.head]].arrival_s, horizon_s)
+            )
+            continue
+        until_s = horizon_s
+        if engine.head < engine.tail and engine.running < policy.max_batch:
+            arrival = requests[waiting[engine.head]].arrival_s
+            if arrival > engine.now_s:
+                until_s = min(until_s, arrival)
+        most = stretch_length(
+            requests, running, engine, streams, policy, last_iteration - engine.iterations
+        )
+        decode_stretch(
+            ops, coverage, streams, units, links, machine, policy,
+            requests, running, engine, decoders, most, until_s,
+            features, experts, rows, chosen, growth, seconds, joules, gaps, log,
+        )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Mapping: parallelism, placement and memory: which device runs and holds what."""

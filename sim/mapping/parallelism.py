@@ -1,0 +1,189 @@
+"""Parallelism: how many devices hold one copy of the model, and what each of them runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+from sim.errors import ConfigError, Infeasible, Problem
+from sim.graph import Graph, Kind, Op, Phase
+from sim.hardware import System
+from sim.mapping.layout import Layout, Parallel
+from sim.operators import COMMUNICATION
+
+
+def plan(graph: Graph, system: System, wanted: Parallel) -> Layout:
+    """The layout asked for, with what is left open chosen; ConfigError where it cannot be."""
+    tp, pp, ep, dp = wanted.tp, wanted.pp, wanted.ep, wanted.dp
+    problems: list[Problem] = []
+    if tp is None:
+        tp = _widest(graph, max(system.count // pp // (dp or 1), 1), system.devices_per_node)
+    for op in graph.ops:
+        heads, kv_heads = op.heads, op.kv_heads
+        if heads and heads % tp:
+            problems.append(_problem("parallel.tp", f"{tp} does not divide the {heads} heads"))
+        elif kv_heads and kv_heads % tp and tp % kv_heads:
+            problems.append(
+                _problem("parallel.tp", f"{tp} neither divides nor is divided by {kv_heads} KV heads")
+            )
+        if op.experts and op.experts % ep:
+            problems.append(
+                _problem("parallel.ep", f"{ep} does not divide the {op.experts} experts")
+            )
+    if tp % ep:
+        problems.append(
+            _problem("parallel.ep", f"{ep} does not divide tp = {tp}, whose devices it groups")
+        )
+    if pp > graph.layers:
+        problems.append(_problem("parallel.pp", f"{pp} stages for {graph.layers} layers"))
+    most = system.count // (tp * pp)
+    if most < 1 or (dp is not None and dp > most):
+        problems.append(
+            _problem(
+                "parallel",
+                f"tp {tp} x pp {pp} x dp {dp or 1} needs {tp * pp * (dp or 1)} devices; "
+                f"{system.name} has {system.count}",
+            )
+        )
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
+    return Layout(tp=tp, pp=pp, ep=ep, dp=most if dp is None else dp)
+
+
+def _problem(path: str, message: str) -> Problem:
+    return Problem(path=path, message=message)
+
+
+def _widest(graph: Graph, devices: int, node: int) -> int:
+    """Largest power of two of devices inside a node over which every operator's heads divide."""
+    tp = 1
+    while tp * 2 <= min(devices, node) and all(
+        not op.heads
+        or (
+            op.heads % (tp * 2) == 0
+            and (not op.kv_heads or op.kv_heads % (tp * 2) == 0 or tp * 2 % op.kv_heads == 0)
+        )
+        for op in graph.ops
+    ):
+        tp *= 2
+    return tp
+
+
+def shard(graph: Graph, layout: Layout, system: System) -> Graph:
+    """What one device of the group runs, with the collectives that tie the group together.
+
+    Pipeline stages stay folded: the graph has all layers, and a pass visits every stage.
+    """
+    if layout.tp > 1 and system.device.link is None:
+        raise Infeasible(
+            f"{system.name}: {layout.tp} devices work on one model, but "
+            f"{system.device.title} has no link to others",
+            tp=layout.tp,
+        )
+    if layout.devices > system.devices_per_node and system.network is None:
+        raise Infeasible(
+            f"{system.name}: a replica of {layout.devices} devices spans nodes of "
+            f"{system.devices_per_node}, but no network joins them",
+            devices=layout.devices,
+            devices_per_node=system.devices_per_node,
+        )
+
+    def rule(op: Op) -> tuple[Op, ...]:
+        return (_slice(op, layout), *_collectives(op, layout, system))
+
+    sharded = graph.rewrite(rule)
+    if layout.pp == 1:
+        return sharded
+    return replace(sharded, ops=(*sharded.ops, _stage_transfer(graph, layout, system)))
+
+
+def _slice(op: Op, layout: Layout) -> Op:
+    """`op` as one of `tp` devices runs it; weights, work and traffic divided as `shard` says."""
+    tp = layout.tp
+    if tp == 1 or op.shard == "none":
+        return op
+    kv_ways = min(tp, op.kv_heads) if op.kv_heads else tp
+    columns = op.width + op.kv_width
+    share = (op.width / tp + op.kv_width / kv_ways) / columns if columns else 1.0 / tp
+    if op.shard in ("row", "vocabulary") or op.kind == Kind.ATTENTION:
+        share = 1.0 / tp
+    row = op.shard == "row"
+    return replace(
+        op,
+        flops_per_token=op.flops_per_token * share,
+        flops_per_pair=op.flops_per_pair / tp,
+        weights=op.weights * share,
+        inputs=op.inputs / tp if row or _splits_inputs(op) else op.inputs,
+        outputs=op.outputs if row else op.outputs * share,
+        depth=math.ceil(op.depth / tp) if row else op.depth,
+        width=op.width if row else math.ceil(op.width / tp),
+        kv_width=math.ceil(op.kv_width / kv_ways),
+        kv_read=op.kv_read / kv_ways if op.kv_heads else op.kv_read / tp,
+        kv_write=op.kv_write / kv_ways if op.kv_heads else op.kv_write / tp,
+        state=op.state / tp,
+    )
+
+
+def _splits_inputs(op: Op) -> bool:
+    """Element-wise, scan and attention operators read only their own slice."""
+    return op.kind in (Kind.VECTOR, Kind.SCAN, Kind.ATTENTION)
+
+
+def _collectives(op: Op, layout: Layout, system: System) -> Iterator[Op]:
+    """All-reduce after partial sums; gathering of logits after a vocabulary-parallel head."""
+    if layout.tp == 1:
+        return
+    if op.reduced:
+        yield from _group(op, "all-reduce", op.reduced, layout, system)
+    elif op.shard == "vocabulary" and op.kind == Kind.GATHER:
+        yield from _group(op, "all-reduce", op.outputs, layout, system)
+    elif op.shard == "vocabulary":
+        yield from _group(op, "all-gather", op.outputs, layout, system)
+
+
+def _group(op: Op, collective: str, message: float, layout: Layout, system: System) -> Iterator[Op]:
+    """One collective over the tensor-parallel group; inside and across nodes where it spans both.
+
+    Across nodes an all-reduce is hierarchical: each device exchanges its share of the message with
+    its peers in other nodes, between a reduce-scatter and an all-gather inside the node.
+    """
+    inside = min(layout.tp, system.devices_per_node)
+    outside = math.ceil(layout.tp / inside)
+    for group, size, across in ((inside, message, False), (outside, message / inside, True)):
+        if group > 1:
+            yield Op(
+                name=f"{op.name}.{collective}" + (".network" if across else ""),
+                kind=Kind.COLLECTIVE,
+                operator_class=COMMUNICATION,
+                layers=op.layers,
+                layer_indices=op.layer_indices,
+                stream=op.stream,
+                phase=op.phase,
+                message=size,
+                collective=collective,  # type: ignore[arg-type]
+                group=group,
+                across_nodes=across,
+            )
+
+
+def _stage_transfer(graph: Graph, layout: Layout, system: System) -> Op:
+    """Hidden states handed from stage to stage, and the sampled token back to the first."""
+    last = next(op for op in reversed(graph.ops) if op.phase in (Phase.ALL, Phase.PREFILL))
+    return Op(
+        name="stage.send",
+        kind=Kind.COLLECTIVE,
+        operator_class=COMMUNICATION,
+        layers=layout.pp,
+        stream=last.stream,
+        phase=last.phase,
+        message=graph.hidden,
+        collective="send",
+        group=2,
+        across_nodes=layout.devices > system.devices_per_node,
+    )
+
+
+def stage_imbalance(graph: Graph, layout: Layout) -> float:
+    """Layers of the longest pipeline stage over the mean."""
+    return math.ceil(graph.layers / layout.pp) * layout.pp / graph.layers

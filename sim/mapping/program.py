@@ -1,0 +1,154 @@
+"""Program: a model on a system, as the arrays that both engines hand to the kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from sim import kernel, kernel_serving
+from sim.dtypes import Precision, bytes_per_element
+from sim.errors import ConfigError, Problem
+from sim.graph import Graph, OpTable, Phase, Stream, lower
+from sim.hardware import System
+from sim.hardware.records import link_records, processor_records
+from sim.mapping.layout import Layout
+from sim.mapping.parallelism import shard, stage_imbalance
+from sim.operators import OPERATOR_CLASSES
+from sim.workload.routing import Router, coverage_table, default_router
+
+Records = npt.NDArray[np.void]
+
+STREAM_KINDS = {"causal": 0, "encoder": 1, "fixed": 2, "generated": 3, "cross": 4}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Program:
+    """What one replica runs. `graph` is the whole model, `table` what one of its devices does.
+
+    `units` has the device's processors; `links` the node's and the network's; `machine` one
+    record. `coverage` is the expert table of the model's router. `state_B` is what a sequence
+    keeps on one device whatever its length.
+    """
+
+    graph: Graph
+    system: System
+    layout: Layout
+    precision: Precision
+    router: Router
+    table: OpTable
+    streams: Records
+    units: Records
+    links: Records
+    machine: Records
+    coverage: npt.NDArray[np.float64]
+    state_B: float
+
+
+def assemble(
+    graph: Graph,
+    system: System,
+    layout: Layout,
+    precision: Precision,
+    *,
+    router: Router | None = None,
+    placement: Mapping[str, str] | None = None,
+) -> Program:
+    """The program of `graph` on one replica of `layout` in `system`.
+
+    Raises Infeasible where the device cannot run, ConfigError for a placement that names no
+    processor of the device or no operator class.
+    """
+    units = processor_records(system.device)
+    sharded = shard(graph, layout, system)
+    table = lower(
+        sharded,
+        weights=precision.weights,
+        kv=precision.kv,
+        activations=precision.activations,
+        experts=precision.experts,
+        expert_ranks=layout.ep,
+        pinned=_pins(placement or {}, system),
+    )
+    _check_coverage(table, units, system)
+    experts = max((op.experts for op in graph.ops), default=0)
+    top_k = max((op.top_k for op in graph.ops), default=0)
+    router = router or default_router(experts)
+    stage_share = stage_imbalance(graph, layout) / layout.pp
+    machine = np.zeros(1, kernel.MACHINE)
+    machine["devices"], machine["group"] = layout.devices, layout.tp
+    machine["stages"], machine["imbalance"] = layout.pp, stage_imbalance(graph, layout)
+    machine["host_step_s"] = system.device.host_step_s
+    static_W = system.device.static_W
+    machine["static_W"] = np.nan if static_W is None else static_W
+    kv_B = bytes_per_element(precision.kv)
+    return Program(
+        graph=graph,
+        system=system,
+        layout=layout,
+        precision=precision,
+        router=router,
+        table=table,
+        streams=_stream_records(sharded, kv_B * stage_share),
+        units=units,
+        links=link_records(system.device.link, system.network),
+        machine=machine,
+        coverage=coverage_table(router, experts, top_k, layout.ep),
+        state_B=kv_B
+        * stage_share
+        * sum(op.state * op.layers for op in sharded.ops if op.phase == Phase.DECODE),
+    )
+
+
+def _pins(placement: Mapping[str, str], system: System) -> dict[str, int]:
+    names = [processor.name for processor in system.device.processors]
+    problems = [
+        Problem(
+            path=f"placement.{name}", message=f"unknown class; known: {', '.join(OPERATOR_CLASSES)}"
+        )
+        for name in placement
+        if name not in OPERATOR_CLASSES
+    ]
+    problems += [
+        Problem(
+            path=f"placement.{name}",
+            message=f"{system.device.title} has no processor {target}; it has {', '.join(names)}",
+        )
+        for name, target in placement.items()
+        if target not in names
+    ]
+    if problems:
+        raise ConfigError(problems)
+    return {name: names.index(target) for name, target in placement.items()}
+
+
+def _check_coverage(table: OpTable, units: Records, system: System) -> None:
+    """ConfigError where no processor of the device can run an operator of the model."""
+    for op, record in zip(table.graph.ops, table.records, strict=True):
+        if record["kind"] == kernel.COLLECTIVE or record["pinned"] >= 0:
+            continue
+        if not any((int(unit["runs"]) >> int(record["capability"])) & 1 for unit in units):
+            raise ConfigError(f"no processor of {system.device.title} runs {op.operator_class}")
+
+
+def _stream_records(sharded: Graph, kv_B: float) -> Records:
+    """Streams with the bytes one device caches per token of a sequence in each."""
+    records = np.zeros(len(sharded.streams), kernel_serving.STREAM)
+    for record, stream in zip(records, sharded.streams, strict=True):
+        record["kind"] = STREAM_KINDS[stream.kind]
+        record["window"] = stream.window or 0
+        record["chunked"] = int(stream.chunked)
+        record["tokens"], record["keep"] = stream.tokens, stream.keep
+        record["kv_B"] = kv_B * _cached_elements(sharded, stream)
+    return records
+
+
+def _cached_elements(sharded: Graph, stream: Stream) -> float:
+    """Elements kept per cached token: a decode operator reads all of what was stored."""
+    return sum(
+        op.kv_read * op.layers
+        for op in sharded.ops
+        if op.stream == stream and op.phase == Phase.DECODE
+    )

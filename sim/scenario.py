@@ -1,0 +1,51 @@
+"""Scenario: everything that decides a simulation, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sim.dtypes import Precision
+from sim.engines.scheduler import Scheduler
+from sim.hardware import System
+from sim.mapping.layout import Parallel
+from sim.units import Sourced
+from sim.workload.architecture import Architecture
+from sim.workload.routing import Router
+from sim.workload.traffic import Traffic
+
+__all__ = ["Parallel", "Precision", "Scenario", "Scheduler", "Slo"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slo:
+    """Service-level objective: bounds on TTFT and on every gap between tokens."""
+
+    ttft_s: float | None = None
+    tbt_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """Model + traffic + system + mapping + scheduler + techniques.
+
+    `router` None takes the default for the model's experts (`routing.default_router`).
+    `placement` pins operator classes to a processor by name; what it doesn't name runs where it is
+    fastest. `digest` identifies the resolved input; `sources` is where its numbers come from.
+    """
+
+    name: str
+    model: Architecture
+    system: System
+    traffic: Traffic
+    precision: Precision = field(default_factory=Precision)
+    parallel: Parallel = field(default_factory=Parallel)
+    scheduler: Scheduler = field(default_factory=Scheduler)
+    router: Router | None = None
+    placement: Mapping[str, str] = field(default_factory=dict)
+    techniques: tuple[Mapping[str, Any], ...] = ()
+    slo: Slo = field(default_factory=Slo)
+    seed: int = 0
+    digest: str | None = None
+    sources: Mapping[str, Sourced] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Workloads: model architectures, their layer graphs, expert routing and traffic."""

@@ -1,0 +1,97 @@
+"""Traffic as values: what arrives when, and how long it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constant:
+    """Every request has `tokens` tokens."""
+
+    tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gaussian:
+    """Normal length, rounded, never below one token."""
+
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogNormal:
+    """Log-normal length with this mean and standard deviation (of the length, not its log)."""
+
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Empirical:
+    """Lengths drawn with replacement from observed ones."""
+
+    tokens: tuple[int, ...]
+
+
+Length = Constant | Gaussian | LogNormal | Empirical
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trace:
+    """A recorded or generated list of requests, sorted by arrival.
+
+    Columns are arrays of one length: `arrival_s` float64 from 0, `input_tokens` and
+    `output_tokens` int64, all token counts at least 1.
+    """
+
+    name: str
+    arrival_s: npt.NDArray[np.float64]
+    input_tokens: npt.NDArray[np.int64]
+    output_tokens: npt.NDArray[np.int64]
+    dropped: int = 0
+    """Rows of the file that were not requests to serve (failed, zero output)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Poisson:
+    """Open loop: exponential gaps at `rate_per_s`."""
+
+    rate_per_s: float
+    requests: int
+    input: Length
+    output: Length
+
+
+@dataclass(frozen=True, kw_only=True)
+class Closed:
+    """Closed loop: `concurrency` clients, each sends its next request when the last one ends.
+
+    `start` "steady" begins with requests at random progress, as if it had run for long; "cold"
+    sends `concurrency` fresh prompts at time zero.
+    """
+
+    concurrency: int
+    requests: int
+    input: Length
+    output: Length
+    start: Literal["steady", "cold"] = "steady"
+
+
+Traffic = Trace | Poisson | Closed
+
+
+@dataclass(frozen=True, kw_only=True)
+class TraceOptions:
+    """What part of a trace to replay: `window_s` from-to, arrivals `rate_scale` times as dense."""
+
+    window_s: tuple[float, float] | None = None
+    rate_scale: float = 1.0
+    limit: int | None = None
+    notes: tuple[str, ...] = field(default_factory=tuple)
