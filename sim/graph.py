@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from sim import kernel
+from sim.kernel.records import OP, VECTOR
 from sim.dtypes import COMPUTE, arithmetic, bytes_per_element
 from sim.operators import COMMUNICATION, OPERATOR_CLASSES
 
@@ -190,7 +190,7 @@ def weight_dtype(op: Op, weights: str, experts: str | None) -> str:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class OpTable:
-    """A graph as arrays: row i of `records` (`kernel.OP`) is `graph.ops[i]`."""
+    """A graph as arrays: row i of `records` (`OP`) is `graph.ops[i]`."""
 
     graph: Graph
     records: npt.NDArray[np.void]
@@ -215,7 +215,7 @@ def lower(
 
     `pinned` maps operator classes to the index of the processor that must run them.
     """
-    records = np.zeros(len(graph.ops), kernel.OP)
+    records = np.zeros(len(graph.ops), OP)
     streams = {stream: index for index, stream in enumerate(graph.streams)}
     activation_B = bytes_per_element(activations)
     kv_B = bytes_per_element(kv)
@@ -253,7 +253,7 @@ def lower(
 
 def _arithmetic(op: Op, weights: str, kv: str, activations: str) -> int:
     if op.kind in (Kind.VECTOR, Kind.SCAN, Kind.GATHER, Kind.COLLECTIVE):
-        return kernel.VECTOR
+        return VECTOR
     operand = kv if op.kind == Kind.ATTENTION else weights
     return COMPUTE.index(arithmetic(operand, activations))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sim import kernel, kernel_serving
+from sim.kernel import laws, serving
 from sim.mapping.program import Program
 
 Floats = npt.NDArray[np.float64]
@@ -58,11 +58,11 @@ def features_of(program: Program, batch: Batch) -> tuple[Floats, float]:
     """Features [stream, phase, feature] of one microbatch of `batch`, and how many there are."""
     features = np.zeros((len(program.streams), 4, 4))
     for prompt, begin, tokens in batch.prompts:
-        kernel_serving.add_prefill(program.streams, features, prompt, begin, tokens, prompt)
+        serving.add_prefill(program.streams, features, prompt, begin, tokens, prompt)
     for prompt, generated in batch.decodes:
-        kernel_serving.add_decode(program.streams, features, prompt, prompt + generated)
+        serving.add_decode(program.streams, features, prompt, prompt + generated)
     sequences = float(len(batch.prompts) + len(batch.decodes))
-    parts = kernel_serving.microbatches(program.machine[0], sequences)
+    parts = serving.microbatches(program.machine[0], sequences)
     return features / parts, parts
 
 
@@ -78,13 +78,13 @@ def step_of_features(program: Program, features: Floats, microbatches: float) ->
     rows = np.zeros((operators, 5))
     chosen = np.zeros((operators, 2), np.int64)
     experts = np.ones((len(program.streams), 3))
-    kernel.expert_features(features, program.coverage, experts)
-    passed = kernel.evaluate(
+    laws.expert_features(features, program.coverage, experts)
+    passed = laws.evaluate(
         program.table.records, features, experts, program.units, program.links, rows, chosen
     )
     machine = program.machine[0]
-    seconds = kernel.step_time(passed, machine)
-    joules = kernel.step_energy(float(rows[:, 2:].sum()), seconds, microbatches, machine)
+    seconds = laws.step_time(passed, machine)
+    joules = laws.step_energy(float(rows[:, 2:].sum()), seconds, microbatches, machine)
     return Step(
         seconds=seconds,
         joules=joules,
@@ -122,7 +122,7 @@ def sweep(
     features = np.stack(built)
     experts = np.ones((len(built), len(program.streams), 3))
     for index in range(len(built)):
-        kernel.expert_features(features[index], program.coverage, experts[index])
+        laws.expert_features(features[index], program.coverage, experts[index])
     out = np.empty((len(machines), 2))
-    kernel.sweep(program.table.records, features, experts, units, links, machines, out)
+    laws.sweep(program.table.records, features, experts, units, links, machines, out)
     return out

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from sim import kernel
+from sim.kernel.records import LINK, PROCESSOR
 from sim.dtypes import COMPUTE, FALLBACK
 from sim.errors import Infeasible
 from sim.operators import OPERATOR_CLASSES
@@ -27,7 +27,7 @@ tensor-core to CUDA-core flops of NVIDIA data-center parts since Ampere (A100: 3
 
 
 def processor_records(device: Device) -> Records:
-    """One `kernel.PROCESSOR` record per processor of `device`.
+    """One `PROCESSOR` record per processor of `device`.
 
     Arithmetic without a peak of its own takes the next wider one's. Unknown energies are NaN, so
     that what depends on them comes out unknown rather than free.
@@ -35,7 +35,7 @@ def processor_records(device: Device) -> Records:
     """
     if device.refuses:
         raise Infeasible(f"{device.title} cannot be simulated: {device.refuses}")
-    records = np.zeros(len(device.processors), kernel.PROCESSOR)
+    records = np.zeros(len(device.processors), PROCESSOR)
     for record, processor in zip(records, device.processors, strict=True):
         _fill(record, processor, device)
     return records
@@ -98,8 +98,8 @@ def _energy(processor: Processor, arithmetic: str, fallback: tuple[str, ...] = (
 
 
 def link_records(*links: Link | None) -> Records:
-    """One `kernel.LINK` record per link; an absent one is unusable (zero bandwidth)."""
-    records = np.zeros(len(links), kernel.LINK)
+    """One `LINK` record per link; an absent one is unusable (zero bandwidth)."""
+    records = np.zeros(len(links), LINK)
     for record, link in zip(records, links, strict=True):
         if link is None:
             continue

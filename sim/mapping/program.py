@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sim import kernel, kernel_serving
+from sim.kernel.records import COLLECTIVE, MACHINE, STREAM
 from sim.dtypes import Precision, bytes_per_element
 from sim.errors import ConfigError, Problem
 from sim.graph import Graph, OpTable, Phase, Stream, lower
@@ -77,7 +77,7 @@ def assemble(
     top_k = max((op.top_k for op in graph.ops), default=0)
     router = router or default_router(experts)
     stage_share = stage_imbalance(graph, layout) / layout.pp
-    machine = np.zeros(1, kernel.MACHINE)
+    machine = np.zeros(1, MACHINE)
     machine["devices"], machine["group"] = layout.devices, layout.tp
     machine["stages"], machine["imbalance"] = layout.pp, stage_imbalance(graph, layout)
     machine["host_step_s"] = system.device.host_step_s
@@ -127,7 +127,7 @@ def _pins(placement: Mapping[str, str], system: System) -> dict[str, int]:
 def _check_coverage(table: OpTable, units: Records, system: System) -> None:
     """ConfigError where no processor of the device can run an operator of the model."""
     for op, record in zip(table.graph.ops, table.records, strict=True):
-        if record["kind"] == kernel.COLLECTIVE or record["pinned"] >= 0:
+        if record["kind"] == COLLECTIVE or record["pinned"] >= 0:
             continue
         if not any((int(unit["runs"]) >> int(record["capability"])) & 1 for unit in units):
             raise ConfigError(f"no processor of {system.device.title} runs {op.operator_class}")
@@ -135,7 +135,7 @@ def _check_coverage(table: OpTable, units: Records, system: System) -> None:
 
 def _stream_records(sharded: Graph, kv_B: float) -> Records:
     """Streams with the bytes one device caches per token of a sequence in each."""
-    records = np.zeros(len(sharded.streams), kernel_serving.STREAM)
+    records = np.zeros(len(sharded.streams), STREAM)
     for record, stream in zip(records, sharded.streams, strict=True):
         record["kind"] = STREAM_KINDS[stream.kind]
         record["window"] = stream.window or 0

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import simpy
 
-from sim import kernel_serving
+from sim.kernel import records, serving
 from sim.engines.scheduler import Scheduler
 from sim.mapping.program import Program
 
@@ -27,7 +27,7 @@ ITERATIONS_PER_CALL = 1 << 17
 class Outcome:
     """What one replica did. Times in seconds, energy in joules of all its devices.
 
-    `requests` are `kernel_serving.REQUEST` records in order of arrival; `gaps` [n, 2] seconds
+    `requests` are `records.REQUEST` records in order of arrival; `gaps` [n, 2] seconds
     between tokens and how many such gaps; `seconds` [op, unit, bound] and `joules`
     [op, unit, part] add up what its operators took (the last unit is the links); `log`
     [iterations, columns] is there only if asked for.
@@ -51,7 +51,7 @@ class Outcome:
 
 def policy_record(scheduler: Scheduler, kv_B: float, state_B: float) -> Records:
     """The scheduler as the kernel reads it, with `kv_B` bytes of cache on each device."""
-    record = np.zeros(1, kernel_serving.POLICY)
+    record = np.zeros(1, records.POLICY)
     chunked = scheduler.kind == "chunked-prefill"
     record["chunked"] = int(chunked)
     record["decode_with_prefill"] = int(scheduler.kind != "prefill-first")
@@ -90,10 +90,10 @@ class Engine:
         self.on_progress = on_progress
         operators, units = len(program.table.records), len(program.units)
         streams = len(program.streams)
-        self.requests = np.zeros(0, kernel_serving.REQUEST)
+        self.requests = np.zeros(0, records.REQUEST)
         self.waiting = np.zeros(0, np.int64)
         self.running = np.zeros(scheduler.max_batch, np.int64)
-        self.state = np.zeros(1, kernel_serving.ENGINE)
+        self.state = np.zeros(1, records.ENGINE)
         self.picked = np.zeros((scheduler.max_batch, 2), np.int64)
         self.features = np.zeros((streams, 4, 4))
         self.experts = np.ones((streams, 3))
@@ -103,7 +103,7 @@ class Engine:
         self.seconds = np.zeros((operators, units + 1, 4))
         self.joules = np.zeros((operators, units + 1, 3))
         self.gaps = np.zeros((GAP_ROOM + 4 * scheduler.max_batch, 2))
-        self.log = np.zeros((log_iterations, kernel_serving.LOG_COLUMNS + streams * 16))
+        self.log = np.zeros((log_iterations, records.LOG_COLUMNS + streams * 16))
         self._gap_parts: list[Floats] = []
         self._wake = env.event()
 
@@ -111,7 +111,7 @@ class Engine:
         self, arrival_s: Floats, prompts: npt.NDArray[np.int64], outputs: npt.NDArray[np.int64]
     ) -> None:
         """Hand over requests, sorted by arrival, none before those already handed over."""
-        new = np.zeros(len(arrival_s), kernel_serving.REQUEST)
+        new = np.zeros(len(arrival_s), records.REQUEST)
         new["arrival_s"], new["input"], new["output"] = arrival_s, prompts, outputs
         new["target"] = prompts
         new["admitted_s"] = new["first_s"] = new["last_s"] = math.nan
@@ -134,7 +134,7 @@ class Engine:
             request = self.requests[number]
             if not 1 <= tokens < request["output"]:
                 break
-            need = kernel_serving.kv_bytes(
+            need = serving.kv_bytes(
                 self.program.streams,
                 policy,
                 request["input"],
@@ -144,7 +144,7 @@ class Engine:
                 break
             request["generated"], request["kv_B"] = tokens, need
             request["prefilled"] = request["target"]
-            request["status"] = kernel_serving.RUNNING
+            request["status"] = records.RUNNING
             request["last_s"] = self.env.now
             self.running[state["running"]] = number
             state["running"] += 1
@@ -155,19 +155,19 @@ class Engine:
         """The SimPy process: advance to the next event of the world, then let it happen."""
         state = self.state[0]
         while True:
-            reason = self._advance(self.env.peek())
+            reason = self._advance(float(self.env.peek()))
             if state["now_s"] > self.env.now:
                 yield self.env.timeout(float(state["now_s"]) - self.env.now)
                 state["now_s"] = self.env.now
-            if reason == kernel_serving.COMPLETED and self.on_completion is not None:
+            if reason == records.COMPLETED and self.on_completion is not None:
                 self.on_completion(self)
-            elif reason == kernel_serving.LOG_FULL:
+            elif reason == records.LOG_FULL:
                 self._drain_gaps()
-            elif reason == kernel_serving.LIMIT and self.on_progress is not None:
+            elif reason == records.LIMIT and self.on_progress is not None:
                 self.on_progress(self)
-            elif reason == kernel_serving.HORIZON:
+            elif reason == records.HORIZON:
                 yield self.env.timeout(0.0)  # lets what happens now happen first
-            elif reason == kernel_serving.IDLE and state["head"] >= state["tail"]:
+            elif reason == records.IDLE and state["head"] >= state["tail"]:
                 self._wake = self.env.event()
                 yield self._wake
                 state["now_s"] = max(float(state["now_s"]), self.env.now)
@@ -175,7 +175,7 @@ class Engine:
     def _advance(self, horizon_s: float) -> int:
         program = self.program
         return int(
-            kernel_serving.serve(
+            serving.serve(
                 program.table.records,
                 program.coverage,
                 program.streams,

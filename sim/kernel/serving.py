@@ -1,102 +1,49 @@
 """The serving loop, compiled: schedulers, KV memory and iterations of one engine.
 
 Between two interactions (a horizon set by the event simulation) `serve` advances many iterations
-in one call. It contains no duration: every second comes from `sim.kernel`. While a fixed set of
+in one call. It contains no duration: every second comes from `laws`. While a fixed set of
 sequences decodes, only operators that depend on cached tokens are timed anew each step.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
-from sim import kernel
-from sim.compiled import njit
-from sim.kernel import ALL, CACHED, DECODE, LOGITS, PAIRS, PREFILL, SEQUENCES, TOKENS
-
-WAITING, RUNNING, DONE, REJECTED = range(4)
-IDLE, HORIZON, COMPLETED, LOG_FULL, LIMIT = range(5)
-"""Why `serve` returned: nothing left, time is up, a request ended, room for gaps or steps used."""
-CAUSAL, ENCODER, FIXED, GENERATED, CROSS = range(5)
-
-REQUEST: Final = np.dtype(
-    [
-        ("arrival_s", "f8"),
-        ("input", "i8"),
-        ("output", "i8"),
-        ("target", "i8"),  # tokens to prefill: the input, after preemption also what was generated
-        ("prefilled", "i8"),
-        ("generated", "i8"),
-        ("admitted_s", "f8"),
-        ("first_s", "f8"),
-        ("last_s", "f8"),
-        ("max_gap_s", "f8"),
-        ("kv_B", "f8"),  # allocated
-        ("preemptions", "i8"),
-        ("status", "i8"),
-    ],
-    align=True,
+from sim.kernel import laws
+from sim.kernel.compiled import njit
+from sim.kernel.records import (
+    ALL,
+    CACHED,
+    CAUSAL,
+    COMPLETED,
+    CROSS,
+    DECODE,
+    DONE,
+    ENCODER,
+    FIXED,
+    GENERATED,
+    HORIZON,
+    IDLE,
+    LIMIT,
+    LOG_COLUMNS,
+    LOG_FULL,
+    LOGITS,
+    OVERHEAD,
+    PAIRS,
+    PREFILL,
+    REJECTED,
+    RUNNING,
+    SEQUENCES,
+    TOKENS,
+    WAITING,
 )
-
-STREAM: Final = np.dtype(
-    [
-        ("kind", "i8"),
-        ("window", "i8"),  # 0: none
-        ("chunked", "i8"),
-        ("tokens", "i8"),
-        ("keep", "f8"),
-        ("kv_B", "f8"),  # on one device, per cached token
-    ],
-    align=True,
-)
-
-POLICY: Final = np.dtype(
-    [
-        ("decode_with_prefill", "i8"),
-        ("chunked", "i8"),
-        ("max_batch", "i8"),
-        ("budget", "i8"),
-        ("kv_block", "i8"),
-        ("reserve_full", "i8"),
-        ("watermark_B", "f8"),
-        ("capacity_B", "f8"),
-        ("state_B", "f8"),  # per sequence, whatever its length
-    ],
-    align=True,
-)
-
-ENGINE: Final = np.dtype(
-    [
-        ("now_s", "f8"),
-        ("head", "i8"),
-        ("tail", "i8"),
-        ("running", "i8"),
-        ("picked", "i8"),
-        ("iterations", "i8"),
-        ("busy_s", "f8"),
-        ("joules", "f8"),
-        ("kv_used_B", "f8"),
-        ("kv_peak_B", "f8"),
-        ("prefill_tokens", "i8"),
-        ("generated_tokens", "i8"),
-        ("completed", "i8"),
-        ("rejected", "i8"),
-        ("preemptions", "i8"),
-        ("gaps", "i8"),
-        ("logged", "i8"),
-    ],
-    align=True,
-)
-
-LOG_COLUMNS: Final = 6
-"""start_s, seconds, sequences decoding, prompt tokens, joules, microbatches; then features."""
-
 
 # --- what a sequence sees and holds -----------------------------------------------------------
 
 
-@njit(forceinline=True)
+@njit(inline="always")
 def attended(stream: Any, prompt: int, context: int) -> float:
     """Cached tokens the newest of `context` tokens attends to in `stream`."""
     if stream.kind == CROSS:
@@ -114,7 +61,7 @@ def attended(stream: Any, prompt: int, context: int) -> float:
     return seen
 
 
-@njit(forceinline=True)
+@njit(inline="always")
 def steady_steps(stream: Any, prompt: int, context: int) -> int:
     """Decode steps from `context` over which `attended` grows evenly."""
     if stream.window == 0 or stream.kind == CROSS:
@@ -125,13 +72,13 @@ def steady_steps(stream: Any, prompt: int, context: int) -> int:
     return 1 << 60
 
 
-@njit(forceinline=True)
+@njit(inline="always")
 def grows(stream: Any, prompt: int, context: int) -> float:
     """1 where one more token means one more cached token attended to, else 0."""
     return attended(stream, prompt, context + 1) - attended(stream, prompt, context)
 
 
-@njit(forceinline=True)
+@njit(inline="always")
 def window_pairs(stream: Any, tokens: float) -> float:
     """Query-key pairs of the first `tokens` tokens of a causal stream."""
     w = float(stream.window)
@@ -167,7 +114,7 @@ def kv_bytes(streams: Any, policy: Any, prompt: int, context: int) -> float:
 # --- features of an iteration -----------------------------------------------------------------
 
 
-@njit(forceinline=True)
+@njit(inline="always")
 def add_features(
     features: Any, phase: int, tokens: float, pairs: float, cached: float, sequences: float
 ) -> None:
@@ -236,7 +183,7 @@ def tally(
     """
     unit = chosen[index, 0]
     seconds[index, unit, chosen[index, 1]] += (rows[index, 0] - rows[index, 1]) * times
-    seconds[index, unit, kernel.OVERHEAD] += rows[index, 1] * times
+    seconds[index, unit, OVERHEAD] += rows[index, 1] * times
     for part in range(3):
         joules[index, unit, part] += rows[index, 2 + part] * times * passes
 
@@ -302,7 +249,7 @@ def compact(requests: Any, running: Any, engine: Any) -> None:
     engine.running = kept
 
 
-@njit(forceinline=True)
+@njit(inline="always")
 def decoding(request: Any) -> bool:
     """Whether a running request has its whole prompt in memory."""
     return request.prefilled == request.target
@@ -441,10 +388,10 @@ def mixed_iteration(
     micro = microbatches(machine, sequences)
     if micro > 1.0:
         features /= micro
-    kernel.expert_features(features, coverage, experts)
-    total = kernel.evaluate(ops, features, experts, units, links, rows, chosen)
-    time = kernel.step_time(total, machine)
-    energy = kernel.step_energy(iteration_joules(rows), time, micro, machine)
+    laws.expert_features(features, coverage, experts)
+    total = laws.evaluate(ops, features, experts, units, links, rows, chosen)
+    time = laws.step_time(total, machine)
+    energy = laws.step_energy(iteration_joules(rows), time, micro, machine)
     for index in range(ops.shape[0]):
         tally(rows, chosen, index, 1.0, micro * machine.group, seconds, joules)
     log_step(log, engine, time, energy, micro, features)
@@ -475,7 +422,7 @@ def mixed_iteration(
     compact(requests, running, engine)
 
 
-@njit(forceinline=True)
+@njit(inline="always")
 def emit(request: Any, engine: Any) -> None:
     """A request gets one token now; with its last one it ends."""
     request.generated += 1
@@ -532,8 +479,8 @@ def decode_stretch(
     if micro > 1.0:
         features /= micro
         growth /= micro
-    kernel.expert_features(features, coverage, experts)
-    total = kernel.evaluate(ops, features, experts, units, links, rows, chosen)
+    laws.expert_features(features, coverage, experts)
+    total = laws.evaluate(ops, features, experts, units, links, rows, chosen)
     still_s, still_J, steps, longest = 0.0, 0.0, 0, 0.0
     for index in range(ops.shape[0]):
         if ops[index].moves == 0:
@@ -551,13 +498,13 @@ def decode_stretch(
         for index in range(ops.shape[0]):
             if ops[index].moves == 1:
                 if steps > 0:
-                    total += kernel.evaluate_row(
+                    total += laws.evaluate_row(
                         ops, index, features, experts, units, links, rows, chosen
                     )
                 moving_J += rows[index, 2] + rows[index, 3] + rows[index, 4]
                 tally(rows, chosen, index, 1.0, micro * machine.group, seconds, joules)
-        time = kernel.step_time(total, machine)
-        energy = kernel.step_energy(still_J + moving_J, time, micro, machine)
+        time = laws.step_time(total, machine)
+        energy = laws.step_energy(still_J + moving_J, time, micro, machine)
         log_step(log, engine, time, energy, micro, features)
         engine.now_s += time
         engine.busy_s += time

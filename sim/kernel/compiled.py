@@ -16,17 +16,13 @@ from typing import Any, TypeVar
 
 import platformdirs
 
-SOURCES = ("compiled.py", "kernel.py", "kernel_serving.py")
-
 
 def cache_folder() -> Path:
     """Folder of compiled code for exactly these sources on this interpreter and machine."""
     digest = hashlib.blake2b(digest_size=12)
     here = Path(__file__).parent
-    for name in SOURCES:
-        source = here / name
-        if source.exists():
-            digest.update(name.encode() + source.read_bytes())
+    for source in sorted(here.glob("*.py")):
+        digest.update(source.name.encode() + source.read_bytes())
     digest.update(f"{sys.version}{platform.machine()}{here}".encode())
     return Path(platformdirs.user_cache_dir("opb-sim")) / digest.hexdigest()
 
@@ -44,14 +40,13 @@ prange = numba.prange
 
 
 def njit(
-    function: Function | None = None, *, forceinline: bool = False, parallel: bool = False
+    function: Function | None = None, *, inline: str = "never", parallel: bool = False
 ) -> Any:
     """`numba.njit` with the disk cache on, division as in C, and sums in the order written.
 
-    Small laws are inlined by LLVM (`forceinline`), not by numba's own rewriting of its
-    intermediate code, which mistypes variables inside `prange`.
+    Small laws are inlined by numba ("always"): leaving it to LLVM made sweeps 2.5 times slower.
     """
     compile_ = numba.njit(
-        cache=True, error_model="numpy", forceinline=forceinline, parallel=parallel
+        cache=True, error_model="numpy", inline=inline, parallel=parallel
     )
     return compile_ if function is None else compile_(function)

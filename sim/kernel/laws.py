@@ -2,120 +2,44 @@
 
 The laws come first, a few lines each; then `cost` of one operator on one processor, `place` over
 the processors of a device, `evaluate` over an operator table, `sweep` over design points. The
-serving loop in `sim.kernel_serving` calls the same functions, so closed form and events agree.
+serving loop in `sim.kernel.serving` calls the same functions, so closed form and events agree.
 
-All functions live in files whose digest names numba's cache folder (see `sim.compiled`), because
+All functions live in files whose digest names numba's cache folder (see `sim.kernel.compiled`), because
 numba's own cache doesn't notice a change in a function imported from another file. Device numbers
 are arguments, never globals: numba freezes globals.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
-from sim.compiled import njit, prange
-
-ARITHMETICS: Final = 6
-"""Slots of a processor's peaks: dtypes.COMPUTE, then the vector unit."""
-VECTOR: Final = 5
-ALGORITHMS: Final = 3
-"""Collective algorithms a row knows: ring, tree, direct."""
-
-# Kinds and phases, as in sim.graph (asserted equal in a test).
-MATMUL, EXPERTS, ATTENTION, SCAN, ELEMENTWISE, GATHER, COLLECTIVE = range(7)
-ALL, PREFILL, DECODE, LOGITS = range(4)
-TOKENS, PAIRS, CACHED, SEQUENCES = range(4)
-"""Features of a batch in one stream and phase."""
-TOUCHED, WORST_TOUCHED, WORST_LOAD = range(3)
-"""Experts touched; on the busiest rank: experts touched and token-expert pairs per pair routed."""
-COMPUTE_BOUND, MEMORY_BOUND, LINK_BOUND, OVERHEAD = range(4)
-ENERGY_COMPUTE, ENERGY_MEMORY, ENERGY_LINK = range(3)
-
-OP: Final = np.dtype(
-    [
-        ("kind", "i8"),
-        ("stream", "i8"),
-        ("phase", "i8"),
-        ("arithmetic", "i8"),
-        ("capability", "i8"),  # bit of the operator class a processor must have
-        ("pinned", "i8"),  # processor the user chose, or -1
-        ("link", "i8"),
-        ("moves", "i8"),  # 1 where cost depends on cached tokens, so changes every decode step
-        ("layers", "f8"),
-        ("launches", "f8"),
-        ("flops_per_token", "f8"),
-        ("flops_per_pair", "f8"),
-        ("weight_B", "f8"),  # per pass; of all local experts for expert operators
-        ("weight_B_per_token", "f8"),  # gathered rows
-        ("activation_B_per_token", "f8"),
-        ("kv_B_per_cached", "f8"),
-        ("kv_B_per_token", "f8"),
-        ("state_B_per_sequence", "f8"),
-        ("width", "f8"),
-        ("experts", "f8"),  # of the model; 0 for other operators
-        ("ranks", "f8"),  # expert-parallel ranks
-        ("top_k", "f8"),
-        ("message_B_per_token", "f8"),
-        ("steps", "f8", (ALGORITHMS,)),
-        ("factor", "f8", (ALGORITHMS,)),  # bytes a device sends per byte of message
-    ],
-    align=True,
+from sim.kernel.compiled import njit, prange
+from sim.kernel.records import (
+    ALGORITHMS,
+    ALL,
+    ATTENTION,
+    CACHED,
+    COLLECTIVE,
+    COMPUTE_BOUND,
+    EXPERTS,
+    LINK_BOUND,
+    MATMUL,
+    MEMORY_BOUND,
+    OVERHEAD,
+    PAIRS,
+    SEQUENCES,
+    TOKENS,
+    TOUCHED,
+    WORST_LOAD,
+    WORST_TOUCHED,
 )
-"""One operator on one device of the group, as the kernel reads it."""
-
-PROCESSOR: Final = np.dtype(
-    [
-        ("flop_per_s", "f8", (ARITHMETICS,)),
-        ("J_per_flop", "f8", (ARITHMETICS,)),
-        ("weights_B_per_s", "f8"),
-        ("kv_B_per_s", "f8"),
-        ("activations_B_per_s", "f8"),
-        ("weights_J_per_B", "f8"),
-        ("kv_J_per_B", "f8"),
-        ("activations_J_per_B", "f8"),
-        ("compute_efficiency", "f8"),
-        ("attention_efficiency", "f8"),
-        ("memory_efficiency", "f8"),
-        ("ramp_B", "f8"),
-        ("tile_m", "f8"),
-        ("tile_n", "f8"),
-        ("slots", "f8"),
-        ("launch_s", "f8"),
-        ("runs", "i8"),  # bit set of operator classes
-    ],
-    align=True,
-)
-
-LINK: Final = np.dtype(
-    [
-        ("B_per_s", "f8"),
-        ("latency_s", "f8"),
-        ("efficiency", "f8"),
-        ("J_per_B", "f8"),
-        ("algorithm", "i8"),  # -1 takes the fastest
-    ],
-    align=True,
-)
-
-MACHINE: Final = np.dtype(
-    [
-        ("devices", "f8"),  # of one replica: tp * pp
-        ("group", "f8"),  # devices that run the operator table together: tp
-        ("stages", "f8"),  # pipeline stages
-        ("imbalance", "f8"),  # longest stage over mean stage
-        ("host_step_s", "f8"),
-        ("static_W", "f8"),  # of one device
-    ],
-    align=True,
-)
-
 
 # --- laws -------------------------------------------------------------------------------------
 
 
-@njit(forceinline=True)
+@njit(inline="always")
 def tile_utilisation(m: float, n: float, tile_m: float, tile_n: float, slots: float) -> float:
     """Share of multiply-adds that are not padding when an m x n product is cut in tiles.
 
@@ -133,13 +57,13 @@ def tile_utilisation(m: float, n: float, tile_m: float, tile_n: float, slots: fl
     return used
 
 
-@njit(forceinline=True)
+@njit(inline="always")
 def compute_time(flops: float, flop_per_s: float, efficiency: float) -> float:
     """Seconds of arithmetic at a share of the peak."""
     return flops / (flop_per_s * efficiency)
 
 
-@njit(forceinline=True)
+@njit(inline="always")
 def stream_time(seconds_at_peak: float, ramp_s: float, efficiency: float) -> float:
     """Seconds to move bytes: what the peak would take plus the start of the stream, derated."""
     if seconds_at_peak <= 0.0:
@@ -147,7 +71,7 @@ def stream_time(seconds_at_peak: float, ramp_s: float, efficiency: float) -> flo
     return (seconds_at_peak + ramp_s) / efficiency
 
 
-@njit(forceinline=True)
+@njit(inline="always")
 def collective_time(
     message_B: float, steps: float, factor: float, B_per_s: float, latency_s: float
 ) -> float:
@@ -158,7 +82,7 @@ def collective_time(
     return steps * latency_s + factor * message_B / B_per_s
 
 
-@njit(forceinline=True)
+@njit(inline="always")
 def interpolate(table: Any, tokens: float, column: int) -> float:
     """Value of an expert-coverage table at `tokens`, linear between its rows.
 
@@ -184,43 +108,62 @@ def interpolate(table: Any, tokens: float, column: int) -> float:
 # --- one operator -----------------------------------------------------------------------------
 
 
-@njit(forceinline=True)
-def cost(op: Any, features: Any, experts: Any, unit: Any) -> Any:
-    """Seconds of compute and memory, and joules of both, of one layer of `op` on processor `unit`.
+@njit(inline="always")
+def demand(op: Any, features: Any, experts: Any) -> Any:
+    """What one layer of `op` asks of one device: flops, and bytes of weights, KV and activations.
 
-    `features` [phase, feature] and `experts` [3] are of the operator's stream.
+    `features` [phase, feature] and `experts` [3] are of the operator's stream. Expert operators
+    also say how much more the busiest rank has: weights it reads over the mean rank's, and work.
     """
     tokens = features[op.phase, TOKENS]
     flops = op.flops_per_token * tokens + op.flops_per_pair * features[op.phase, PAIRS]
     weight_B = op.weight_B + op.weight_B_per_token * tokens
-    activation_B = op.activation_B_per_token * tokens
     kv_B = (
         op.kv_B_per_cached * features[op.phase, CACHED]
         + op.kv_B_per_token * tokens
         + op.state_B_per_sequence * features[op.phase, SEQUENCES]
     )
-    peak = unit.flop_per_s[op.arithmetic]
-    efficiency = unit.compute_efficiency
-    worst = 1.0
-    worst_weight_B = weight_B
+    activation_B = op.activation_B_per_token * tokens
+    worst_weights, worst_work = 1.0, 1.0
+    if op.kind == EXPERTS:
+        weight_B *= experts[TOUCHED] / op.experts
+        worst_weights = experts[WORST_TOUCHED] * op.ranks / max(experts[TOUCHED], 1e-30)
+        worst_work = experts[WORST_LOAD]
+    return flops, weight_B, kv_B, activation_B, worst_weights, worst_work
+
+
+@njit(inline="always")
+def utilisation(op: Any, features: Any, experts: Any, unit: Any) -> float:
+    """Share of the unit's matrix peak that this shape can reach."""
+    if op.kind == ATTENTION:
+        return unit.attention_efficiency
+    used = unit.compute_efficiency
     if op.kind == MATMUL:
-        efficiency *= tile_utilisation(tokens, op.width, unit.tile_m, unit.tile_n, unit.slots)
-    elif op.kind == EXPERTS:
-        # the busiest rank decides the time; energy is of the mean rank
-        worst = experts[WORST_LOAD]
-        per_expert = weight_B * op.ranks / op.experts
-        worst_weight_B = per_expert * experts[WORST_TOUCHED]
-        weight_B = per_expert * experts[TOUCHED] / op.ranks
-        m = tokens * op.top_k / max(experts[TOUCHED], 1e-30)
+        tokens = features[op.phase, TOKENS]
+        used *= tile_utilisation(tokens, op.width, unit.tile_m, unit.tile_n, unit.slots)
+    elif op.kind == EXPERTS:  # one small product per expert
+        m = features[op.phase, TOKENS] * op.top_k / max(experts[TOUCHED], 1e-30)
         n = op.width * max(experts[WORST_TOUCHED], 1.0)
-        efficiency *= tile_utilisation(m, n, unit.tile_m, unit.tile_n, unit.slots)
-    elif op.kind == ATTENTION:
-        efficiency = unit.attention_efficiency
-    compute_s = compute_time(flops * worst, peak, efficiency)
+        used *= tile_utilisation(m, n, unit.tile_m, unit.tile_n, unit.slots)
+    return used
+
+
+@njit(inline="always")
+def cost(op: Any, asked: Any, features: Any, experts: Any, unit: Any) -> Any:
+    """Seconds of compute and of memory, and joules of both, of what `op` asked for on `unit`.
+
+    `asked` is its `demand`. The busiest expert rank decides the time; energy is of the mean rank.
+    """
+    flops, weight_B, kv_B, activation_B, worst_weights, worst_work = asked
+    compute_s = compute_time(
+        flops * worst_work,
+        unit.flop_per_s[op.arithmetic],
+        utilisation(op, features, experts, unit),
+    )
     at_peak_s = (
-        worst_weight_B / unit.weights_B_per_s
+        weight_B * worst_weights / unit.weights_B_per_s
         + kv_B / unit.kv_B_per_s
-        + activation_B * worst / unit.activations_B_per_s
+        + activation_B * worst_work / unit.activations_B_per_s
     )
     memory_s = stream_time(at_peak_s, unit.ramp_B / unit.activations_B_per_s, unit.memory_efficiency)
     compute_J = flops * unit.J_per_flop[op.arithmetic]
@@ -232,7 +175,7 @@ def cost(op: Any, features: Any, experts: Any, unit: Any) -> Any:
     return compute_s, memory_s, compute_J, memory_J
 
 
-@njit(forceinline=True)
+@njit(inline="always")
 def place(op: Any, features: Any, experts: Any, units: Any) -> Any:
     """Processor, seconds, bound and joules of one layer of `op` where it runs fastest.
 
@@ -240,13 +183,14 @@ def place(op: Any, features: Any, experts: Any, units: Any) -> Any:
     """
     best, best_s, bound, compute_J, memory_J = -1, np.inf, OVERHEAD, 0.0, 0.0
     launch_s = 0.0
+    asked = demand(op, features, experts)
     for index in range(units.shape[0]):
         unit = units[index]
         if op.pinned >= 0 and op.pinned != index:
             continue
         if op.pinned < 0 and (unit.runs >> op.capability) & 1 == 0:
             continue
-        compute, memory, joules_c, joules_m = cost(op, features, experts, unit)
+        compute, memory, joules_c, joules_m = cost(op, asked, features, experts, unit)
         busy = max(compute, memory)
         total = busy + op.launches * unit.launch_s
         if total < best_s:
@@ -256,7 +200,7 @@ def place(op: Any, features: Any, experts: Any, units: Any) -> Any:
     return best, best_s, bound, launch_s, compute_J, memory_J
 
 
-@njit(forceinline=True)
+@njit(inline="always")
 def communicate(op: Any, features: Any, links: Any) -> Any:
     """Seconds and joules of one collective of `op`, by its link's algorithm or the fastest."""
     link = links[op.link]
@@ -336,7 +280,7 @@ def evaluate_row(
     return rows[index, 0]
 
 
-@njit(forceinline=True)
+@njit(inline="always")
 def pass_time(ops: Any, features: Any, experts: Any, units: Any, links: Any) -> Any:
     """Seconds and joules (one device) of one pass, keeping no rows; for sweeps."""
     seconds, joules = 0.0, 0.0
@@ -356,13 +300,13 @@ def pass_time(ops: Any, features: Any, experts: Any, units: Any, links: Any) -> 
     return seconds, joules
 
 
-@njit(forceinline=True)
+@njit(inline="always")
 def step_time(seconds: float, machine: Any) -> float:
     """Seconds of one engine iteration around a pass: the slowest stage sets the pipeline's pace."""
     return seconds * machine.imbalance + machine.host_step_s
 
 
-@njit(forceinline=True)
+@njit(inline="always")
 def step_energy(joules: float, seconds: float, microbatches: float, machine: Any) -> float:
     """Joules of one iteration of a replica: what the passes use and what being on costs."""
     return joules * machine.group * microbatches + machine.static_W * machine.devices * seconds

@@ -1,0 +1,183 @@
+"""What the kernel reads and writes: record types, and the numbers that stand for names in them.
+
+Only numpy is needed here, so building tables and looking things up doesn't load numba.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+ARITHMETICS: Final = 6
+"""Slots of a processor's peaks: dtypes.COMPUTE, then the vector unit."""
+VECTOR: Final = 5
+ALGORITHMS: Final = 3
+"""Collective algorithms a row knows: ring, tree, direct."""
+
+# Kinds and phases, as in sim.graph (asserted equal in a test).
+MATMUL, EXPERTS, ATTENTION, SCAN, ELEMENTWISE, GATHER, COLLECTIVE = range(7)
+ALL, PREFILL, DECODE, LOGITS = range(4)
+TOKENS, PAIRS, CACHED, SEQUENCES = range(4)
+"""Features of a batch in one stream and phase."""
+TOUCHED, WORST_TOUCHED, WORST_LOAD = range(3)
+"""Experts touched; on the busiest rank: experts touched and token-expert pairs per pair routed."""
+COMPUTE_BOUND, MEMORY_BOUND, LINK_BOUND, OVERHEAD = range(4)
+ENERGY_COMPUTE, ENERGY_MEMORY, ENERGY_LINK = range(3)
+
+OP: Final = np.dtype(
+    [
+        ("kind", "i8"),
+        ("stream", "i8"),
+        ("phase", "i8"),
+        ("arithmetic", "i8"),
+        ("capability", "i8"),  # bit of the operator class a processor must have
+        ("pinned", "i8"),  # processor the user chose, or -1
+        ("link", "i8"),
+        ("moves", "i8"),  # 1 where cost depends on cached tokens, so changes every decode step
+        ("layers", "f8"),
+        ("launches", "f8"),
+        ("flops_per_token", "f8"),
+        ("flops_per_pair", "f8"),
+        ("weight_B", "f8"),  # per pass; of all local experts for expert operators
+        ("weight_B_per_token", "f8"),  # gathered rows
+        ("activation_B_per_token", "f8"),
+        ("kv_B_per_cached", "f8"),
+        ("kv_B_per_token", "f8"),
+        ("state_B_per_sequence", "f8"),
+        ("width", "f8"),
+        ("experts", "f8"),  # of the model; 0 for other operators
+        ("ranks", "f8"),  # expert-parallel ranks
+        ("top_k", "f8"),
+        ("message_B_per_token", "f8"),
+        ("steps", "f8", (ALGORITHMS,)),
+        ("factor", "f8", (ALGORITHMS,)),  # bytes a device sends per byte of message
+    ],
+    align=True,
+)
+"""One operator on one device of the group, as the kernel reads it."""
+
+PROCESSOR: Final = np.dtype(
+    [
+        ("flop_per_s", "f8", (ARITHMETICS,)),
+        ("J_per_flop", "f8", (ARITHMETICS,)),
+        ("weights_B_per_s", "f8"),
+        ("kv_B_per_s", "f8"),
+        ("activations_B_per_s", "f8"),
+        ("weights_J_per_B", "f8"),
+        ("kv_J_per_B", "f8"),
+        ("activations_J_per_B", "f8"),
+        ("compute_efficiency", "f8"),
+        ("attention_efficiency", "f8"),
+        ("memory_efficiency", "f8"),
+        ("ramp_B", "f8"),
+        ("tile_m", "f8"),
+        ("tile_n", "f8"),
+        ("slots", "f8"),
+        ("launch_s", "f8"),
+        ("runs", "i8"),  # bit set of operator classes
+    ],
+    align=True,
+)
+
+LINK: Final = np.dtype(
+    [
+        ("B_per_s", "f8"),
+        ("latency_s", "f8"),
+        ("efficiency", "f8"),
+        ("J_per_B", "f8"),
+        ("algorithm", "i8"),  # -1 takes the fastest
+    ],
+    align=True,
+)
+
+MACHINE: Final = np.dtype(
+    [
+        ("devices", "f8"),  # of one replica: tp * pp
+        ("group", "f8"),  # devices that run the operator table together: tp
+        ("stages", "f8"),  # pipeline stages
+        ("imbalance", "f8"),  # longest stage over mean stage
+        ("host_step_s", "f8"),
+        ("static_W", "f8"),  # of one device
+    ],
+    align=True,
+)
+
+# --- serving -----------------------------------------------------------------------------------
+
+WAITING, RUNNING, DONE, REJECTED = range(4)
+IDLE, HORIZON, COMPLETED, LOG_FULL, LIMIT = range(5)
+"""Why `serve` returned: nothing left, time is up, a request ended, room for gaps or steps used."""
+CAUSAL, ENCODER, FIXED, GENERATED, CROSS = range(5)
+
+REQUEST: Final = np.dtype(
+    [
+        ("arrival_s", "f8"),
+        ("input", "i8"),
+        ("output", "i8"),
+        ("target", "i8"),  # tokens to prefill: the input, after preemption also what was generated
+        ("prefilled", "i8"),
+        ("generated", "i8"),
+        ("admitted_s", "f8"),
+        ("first_s", "f8"),
+        ("last_s", "f8"),
+        ("max_gap_s", "f8"),
+        ("kv_B", "f8"),  # allocated
+        ("preemptions", "i8"),
+        ("status", "i8"),
+    ],
+    align=True,
+)
+
+STREAM: Final = np.dtype(
+    [
+        ("kind", "i8"),
+        ("window", "i8"),  # 0: none
+        ("chunked", "i8"),
+        ("tokens", "i8"),
+        ("keep", "f8"),
+        ("kv_B", "f8"),  # on one device, per cached token
+    ],
+    align=True,
+)
+
+POLICY: Final = np.dtype(
+    [
+        ("decode_with_prefill", "i8"),
+        ("chunked", "i8"),
+        ("max_batch", "i8"),
+        ("budget", "i8"),
+        ("kv_block", "i8"),
+        ("reserve_full", "i8"),
+        ("watermark_B", "f8"),
+        ("capacity_B", "f8"),
+        ("state_B", "f8"),  # per sequence, whatever its length
+    ],
+    align=True,
+)
+
+ENGINE: Final = np.dtype(
+    [
+        ("now_s", "f8"),
+        ("head", "i8"),
+        ("tail", "i8"),
+        ("running", "i8"),
+        ("picked", "i8"),
+        ("iterations", "i8"),
+        ("busy_s", "f8"),
+        ("joules", "f8"),
+        ("kv_used_B", "f8"),
+        ("kv_peak_B", "f8"),
+        ("prefill_tokens", "i8"),
+        ("generated_tokens", "i8"),
+        ("completed", "i8"),
+        ("rejected", "i8"),
+        ("preemptions", "i8"),
+        ("gaps", "i8"),
+        ("logged", "i8"),
+    ],
+    align=True,
+)
+
+LOG_COLUMNS: Final = 6
+"""start_s, seconds, sequences decoding, prompt tokens, joules, microbatches; then features."""
