@@ -20,7 +20,7 @@ BITS: Final[dict[str, float]] = {
 """Bits per stored element, block scales counted."""
 
 COMPUTE: Final[tuple[str, ...]] = ("fp32", "fp16", "fp8", "int8", "fp4")
-"""Kinds of matrix arithmetic a processor may have a peak for, in the order of the kernel's slots."""
+"""Matrix arithmetics a processor may have a peak for, in the order of the kernel's slots."""
 
 FALLBACK: Final[dict[str, tuple[str, ...]]] = {
     "fp32": (),

@@ -12,7 +12,7 @@ import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import platformdirs
 
@@ -32,21 +32,23 @@ if "NUMBA_CACHE_DIR" not in os.environ:
 
 import numba  # noqa: E402  (reads the environment when it is imported)
 
-if not numba.config.CACHE_DIR:  # numba was imported before us
-    numba.config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"]
+settings: Any = numba.config
+if not settings.CACHE_DIR:  # numba was imported before us
+    settings.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 prange = numba.prange
 
 
 def njit(
-    function: Function | None = None, *, inline: str = "never", parallel: bool = False
+    function: Function | None = None,
+    *,
+    inline: Literal["never", "always"] = "never",
+    parallel: bool = False,
 ) -> Any:
     """`numba.njit` with the disk cache on, division as in C, and sums in the order written.
 
     Small laws are inlined by numba ("always"): leaving it to LLVM made sweeps 2.5 times slower.
     """
-    compile_ = numba.njit(
-        cache=True, error_model="numpy", inline=inline, parallel=parallel
-    )
+    compile_ = numba.njit(cache=True, error_model="numpy", inline=inline, parallel=parallel)
     return compile_ if function is None else compile_(function)

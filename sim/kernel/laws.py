@@ -4,7 +4,7 @@ The laws come first, a few lines each; then `cost` of one operator on one proces
 the processors of a device, `evaluate` over an operator table, `sweep` over design points. The
 serving loop in `sim.kernel.serving` calls the same functions, so closed form and events agree.
 
-All functions live in files whose digest names numba's cache folder (see `sim.kernel.compiled`), because
+All functions live in files whose digest names numba's cache folder (see `compiled`), because
 numba's own cache doesn't notice a change in a function imported from another file. Device numbers
 are arguments, never globals: numba freezes globals.
 """
@@ -165,7 +165,8 @@ def cost(op: Any, asked: Any, features: Any, experts: Any, unit: Any) -> Any:
         + kv_B / unit.kv_B_per_s
         + activation_B * worst_work / unit.activations_B_per_s
     )
-    memory_s = stream_time(at_peak_s, unit.ramp_B / unit.activations_B_per_s, unit.memory_efficiency)
+    ramp_s = unit.ramp_B / unit.activations_B_per_s
+    memory_s = stream_time(at_peak_s, ramp_s, unit.memory_efficiency)
     compute_J = flops * unit.J_per_flop[op.arithmetic]
     memory_J = (
         weight_B * unit.weights_J_per_B
@@ -332,3 +333,33 @@ def sweep(
         time = step_time(seconds, machine)
         out[point, 0] = time
         out[point, 1] = step_energy(joules, time, 1.0, machine)
+
+
+@njit
+def candidates(
+    ops: Any, features: Any, experts: Any, units: Any, demands: Any, costs: Any
+) -> None:
+    """What one layer of each operator asks for, and what each processor would take for it.
+
+    Fills `demands` [ops, 4]: flops, bytes of weights, KV and activations; and `costs`
+    [ops, processors, 5]: seconds of compute, memory and launch, joules of compute and memory; NaN
+    for processors that cannot run the operator. Collectives and idle operators stay NaN.
+    """
+    demands[:] = np.nan
+    costs[:] = np.nan
+    for index in range(ops.shape[0]):
+        op = ops[index]
+        own = features[op.stream]
+        if op.kind == COLLECTIVE or own[op.phase, TOKENS] <= 0.0:
+            continue
+        asked = demand(op, own, experts[op.stream])
+        for part in range(4):
+            demands[index, part] = asked[part]
+        for number in range(units.shape[0]):
+            unit = units[number]
+            if (unit.runs >> op.capability) & 1 == 0 and op.pinned != number:
+                continue
+            compute, memory, joules_c, joules_m = cost(op, asked, own, experts[op.stream], unit)
+            costs[index, number, 0], costs[index, number, 1] = compute, memory
+            costs[index, number, 2] = op.launches * unit.launch_s
+            costs[index, number, 3], costs[index, number, 4] = joules_c, joules_m

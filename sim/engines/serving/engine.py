@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import simpy
 
-from sim.kernel import records, serving
 from sim.engines.scheduler import Scheduler
+from sim.kernel import records, serving
 from sim.mapping.program import Program
 
 Floats = npt.NDArray[np.float64]

@@ -22,12 +22,15 @@ Progress = Callable[[int, int, float], None]
 class Served:
     """Outcomes of all replicas, and when measuring began (after warm-up in a closed loop).
 
-    `warm_tokens` were generated before that moment.
+    `warm_tokens` were generated, `warm_prefill_tokens` prefilled and `warm_operator_joules` spent
+    by operators before that moment.
     """
 
     outcomes: tuple[Outcome, ...]
     measured_from_s: float = 0.0
     warm_tokens: int = 0
+    warm_prefill_tokens: int = 0
+    warm_operator_joules: float = 0.0
     warm_gaps: tuple[int, ...] = ()
     """Records of each outcome's `gaps` that belong to the warm-up."""
 
@@ -92,7 +95,7 @@ def serve_closed(
     env = simpy.Environment()
     done = env.event()
     issued = 0
-    warm_s, warm_tokens = 0.0, 0
+    warm_s, warm_tokens, warm_prefill_tokens, warm_joules = 0.0, 0, 0, 0.0
     warm_gaps: tuple[int, ...] = ()
     engines: list[Engine] = []
 
@@ -109,13 +112,15 @@ def serve_closed(
     counted: dict[int, int] = {}
 
     def on_completion(engine: Engine) -> None:
-        nonlocal warm_s, warm_tokens, warm_gaps
+        nonlocal warm_s, warm_tokens, warm_prefill_tokens, warm_joules, warm_gaps
         fresh = ended(engine) - counted.get(id(engine), 0)
         counted[id(engine)] = ended(engine)
         total = sum(counted.values())
         if loop.start == "cold" and warm_s == 0.0 and total >= loop.concurrency:
             warm_s = env.now
             warm_tokens = sum(int(e.state[0]["generated_tokens"]) for e in engines)
+            warm_prefill_tokens = sum(int(e.state[0]["prefill_tokens"]) for e in engines)
+            warm_joules = sum(float(e.joules.sum()) for e in engines)
             warm_gaps = tuple(len(e.gaps_so_far()) for e in engines)
         if on_progress is not None and total % 64 == 0:
             on_progress(total, loop.requests, env.now)
@@ -149,5 +154,7 @@ def serve_closed(
         outcomes=tuple(engine.outcome() for engine in engines),
         measured_from_s=warm_s,
         warm_tokens=warm_tokens,
+        warm_prefill_tokens=warm_prefill_tokens,
+        warm_operator_joules=warm_joules,
         warm_gaps=warm_gaps,
     )

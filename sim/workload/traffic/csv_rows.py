@@ -245,7 +245,7 @@ def _find(
 
 
 def _near(header: tuple[str, ...], names: tuple[str, ...]) -> str:
-    """ "'X' is not known, is it 'Y'?" for the column most like one of `names`, or ""."""
+    """A hint at the column most like one of `names`, or an empty string."""
     plain = {_plain(name): name for name in names}
     for name in header:
         close = get_close_matches(_plain(name), plain, n=1, cutoff=0.75)

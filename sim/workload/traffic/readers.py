@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -86,7 +85,7 @@ def _name(path: Path) -> str:
 
 def _read(path: str | Path) -> Table:
     file = str(path)
-    with _told(file), open(path, "rb") as raw:
+    with _told(file), Path(path).open("rb") as raw:
         packed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
         # Not by the suffix: traces are often unpacked or packed without renaming.
@@ -133,9 +132,9 @@ def _told(file: str) -> Iterator[None]:
 
 
 def _nearest_file(file: str) -> str:
-    folder, name = os.path.split(file)
+    folder, name = Path(file).parent, Path(file).name
     try:
-        close = get_close_matches(name, os.listdir(folder or "."), n=1)
+        close = get_close_matches(name, [each.name for each in folder.iterdir()], n=1)
     except (OSError, ValueError):
         return ""
-    return f": did you mean {os.path.join(folder, close[0])!r}?" if close else ""
+    return f": did you mean {str(folder / close[0])!r}?" if close else ""

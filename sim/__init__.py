@@ -1,0 +1,71 @@
+"""OPB: simulate transformer and mixture-of-experts inference on chips built and unbuilt.
+
+import sim
+run = sim.simulate("mixtral-azure-duplex", system="h100-x4")
+run.metrics, run.requests, run.ops
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from sim.errors import ConfigError, Infeasible
+from sim.version import __version__
+
+if TYPE_CHECKING:
+    from sim.config.catalogue import load_device, load_model, load_scenario, load_system
+    from sim.hardware import Device, Efficiency, Link, Memory, Processor, System
+    from sim.scenario import Parallel, Precision, Scenario, Scheduler, Slo
+    from sim.simulation.explain import Explanation, explain
+    from sim.simulation.result import Run
+    from sim.simulation.run import simulate
+    from sim.workload.architecture import Architecture
+
+_HOMES = {
+    "sim.config.catalogue": ("load_device", "load_model", "load_scenario", "load_system"),
+    "sim.hardware": ("Device", "Efficiency", "Link", "Memory", "Processor", "System"),
+    "sim.scenario": ("Parallel", "Precision", "Scenario", "Scheduler", "Slo"),
+    "sim.simulation.explain": ("Explanation", "explain"),
+    "sim.simulation.result": ("Run",),
+    "sim.simulation.run": ("simulate",),
+    "sim.workload.architecture": ("Architecture",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Architecture",
+    "ConfigError",
+    "Device",
+    "Efficiency",
+    "Explanation",
+    "Infeasible",
+    "Link",
+    "Memory",
+    "Parallel",
+    "Precision",
+    "Processor",
+    "Run",
+    "Scenario",
+    "Scheduler",
+    "Slo",
+    "System",
+    "__version__",
+    "explain",
+    "load_device",
+    "load_model",
+    "load_scenario",
+    "load_system",
+    "simulate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Public names load on first use: `import sim` stays light."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'sim' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,33 @@
+"""`sim compare`."""
+
+from __future__ import annotations
+
+import click
+
+from sim.cli.output import print_json, progress, scenario_options
+from sim.simulation.run import simulate
+
+
+@click.command("compare")
+@scenario_options
+@click.option(
+    "--system",
+    "systems",
+    multiple=True,
+    metavar="SYSTEM",
+    help="A system to compare (`sim list systems`); may be repeated. Default: the scenario's.",
+)
+def command(scenario: str, sets: tuple[str, ...], as_json: bool, systems: tuple[str, ...]) -> None:
+    """Run SCENARIO on every --system; ratios are to the first."""
+    runs = []
+    for system in systems or (None,):
+        chosen = {} if system is None else {"system": system}
+        with progress(system or scenario) as update:
+            runs.append(simulate(scenario, sets=sets, on_progress=update, **chosen))
+    if as_json:
+        print_json({"runs": [run.to_json() for run in runs]})
+        return
+    from sim.report.tables import compare_report, show
+    from sim.simulation.reasons import reasons
+
+    show(compare_report(runs, [reasons(run) for run in runs]))

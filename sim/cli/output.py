@@ -1,0 +1,63 @@
+"""What commands share: JSON to standard output, progress to standard error, common options."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from sim.engines.serving.simulation import Progress
+
+Decorated = Callable[..., Any]
+
+QUIET_SECONDS = 1.0
+"""A run shorter than this needs no progress line."""
+
+
+def scenario_options(function: Decorated) -> Decorated:
+    """The argument SCENARIO and the options --set and --json."""
+    function = click.option(
+        "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
+    )(function)
+    function = click.option(
+        "--set",
+        "sets",
+        multiple=True,
+        metavar="PATH=VALUE",
+        help="Change one value, e.g. scheduler.max_batch=64 or "
+        "system.device.memories.hbm.bandwidth='5 TB/s'. May be repeated.",
+    )(function)
+    return click.argument("scenario")(function)
+
+
+def print_json(document: Any) -> None:
+    """Print `document` as JSON; what is not a number is a bug, not NaN."""
+    click.echo(json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False))
+
+
+@contextmanager
+def progress(label: str) -> Iterator[Progress]:
+    """A line on standard error that shows how far a run is, once it takes long."""
+    started = last = time.monotonic()
+    live = sys.stderr.isatty()
+    shown = False
+
+    def update(ended: int, total: int, simulated_s: float) -> None:
+        nonlocal last, shown
+        now = time.monotonic()
+        if now - started < QUIET_SECONDS or now - last < (0.1 if live else 5.0):
+            return
+        last, shown = now, True
+        text = f"{label}: {ended:,} of {total:,} requests, {simulated_s:,.0f} s simulated"
+        click.echo(f"\r{text}" if live else text, err=True, nl=not live)
+
+    try:
+        yield update
+    finally:
+        if shown and live:
+            click.echo("", err=True)

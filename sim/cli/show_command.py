@@ -1,0 +1,31 @@
+"""`sim show`."""
+
+from __future__ import annotations
+
+import click
+
+from sim.cli.output import print_json
+from sim.config.catalogue import KINDS, find_kind, load_model, resolved
+
+
+@click.command("show")
+@click.argument("name")
+@click.option("--kind", type=click.Choice(KINDS), help="Needed only where several have this name.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def command(name: str, kind: str | None, as_json: bool) -> None:
+    """What NAME (or a YAML or config.json file) resolves to, every number with its source."""
+    kind = kind or find_kind(name)
+    if kind == "models":
+        from sim.simulation.describe import default_precision, describe_model
+
+        model = load_model(name)
+        about = describe_model(model, default_precision(model))
+    else:
+        about = dict(resolved(kind, name))
+    if as_json:
+        print_json(about)
+        return
+    from sim.report.library import details
+    from sim.report.tables import show
+
+    show(details(kind, about))

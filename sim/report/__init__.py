@@ -1,0 +1,1 @@
+"""Report: results for people to read."""

@@ -1,0 +1,111 @@
+"""The table of `sim explain`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from sim.report.quantity import binary, digits, share, si
+from sim.report.tables import provenance_line, table
+from sim.simulation.explain import Explanation
+from sim.simulation.provenance import provenance
+
+
+def explanation_report(explanation: Explanation) -> RenderableType:
+    """Heading, units with their ridge points, one row an operator, and the sum."""
+    scenario = explanation.prepared.scenario
+    return Group(
+        Text(_heading(explanation), style="bold"),
+        _units(explanation),
+        _operators(explanation),
+        Text(_sum(explanation)),
+        provenance_line(provenance(scenario)),
+    )
+
+
+def _heading(explanation: Explanation) -> str:
+    scenario, batch = explanation.prepared.scenario, explanation.batch
+    layout = explanation.prepared.program.layout
+    count = "1 sequence" if batch["sequences"] == 1 else f"{batch['sequences']:,} sequences"
+    what = (
+        f"{count} with {batch['context']:,} cached tokens each"
+        if explanation.phase == "decode"
+        else f"{count}, {batch['prompt_tokens']:,} prompt tokens each"
+    )
+    return (
+        f"{scenario.name}: one {explanation.phase} iteration of {scenario.model.title} on "
+        f"{scenario.system.name} (tp {layout.tp}, pp {layout.pp}, ep {layout.ep}), {what}"
+    )
+
+
+def _units(explanation: Explanation) -> RenderableType:
+    """Peaks and ridge points of each unit; the numbers to check the table by hand."""
+    made = table("Units of one device", "unit", "arithmetic", "peak", "weights bandwidth",
+                 "ridge Op/B", "compute eff.", "memory eff.", "ramp", "launch", left=2)  # fmt: skip
+    device = explanation.prepared.scenario.system.device
+    records = explanation.prepared.program.units
+    for processor, record in zip(device.processors, records, strict=True):
+        for arithmetic, peak in processor.peak_flop_per_s.items():
+            bandwidth = float(record["weights_B_per_s"])
+            made.add_row(
+                processor.name,
+                arithmetic,
+                si(peak, "FLOPS"),
+                si(bandwidth, "B/s"),
+                digits(peak / bandwidth),
+                digits(processor.efficiency.compute),
+                digits(processor.efficiency.memory),
+                si(processor.efficiency.ramp_B, "B"),
+                si(processor.launch_s, "s"),
+            )
+    return made
+
+
+def _operators(explanation: Explanation) -> RenderableType:
+    made = table(
+        "Operators of one device, all layers", "operator", "unit", "bound", "layers", "tokens",
+        "FLOPs", "bytes", "Op/B", "time", "share", "energy", "why", left=3,
+    )  # fmt: skip
+    made.columns[-1].justify = "left"
+    for row in explanation.rows:
+        made.add_row(
+            row["operator"],
+            row["unit"],
+            row["bound"],
+            f"{row['layers']:,}",
+            digits(row["tokens"]),
+            si(row["flops"], ""),
+            si(_bytes(row), "B"),
+            digits(row["op_per_B"]),
+            si(row["time_s"], "s"),
+            share(row["time_s"] / explanation.seconds),
+            si(row["energy_J"], "J"),
+            row["why"],
+        )
+    return made
+
+
+def _bytes(row: Mapping[str, Any]) -> float | None:
+    """Bytes an operator moves: through memory, or over links."""
+    if row["flops"] is None:
+        return float(row["message_B"])
+    return float(row["weight_B"] + row["kv_B"] + row["activation_B"])
+
+
+def _sum(explanation: Explanation) -> str:
+    machine = explanation.prepared.program.machine[0]
+    passed = sum(row["time_s"] for row in explanation.rows)
+    parts = f"operators {si(passed, 's')}"
+    if machine["imbalance"] > 1.0:
+        parts += f" x {machine['imbalance']:.3f} for the longest pipeline stage"
+    budget = explanation.prepared.budget
+    return (
+        f"Iteration: {parts} + host {si(float(machine['host_step_s']), 's')} = "
+        f"{si(explanation.seconds, 's')}, {si(explanation.joules, 'J')} in all "
+        f"{explanation.prepared.program.layout.devices} devices, static power included.\n"
+        f"Memory of one device: weights {binary(budget.weights_B)}, KV cache up to "
+        f"{binary(budget.kv_B)} of {binary(budget.usable_B)}."
+    )

@@ -1,0 +1,121 @@
+"""Lists of the library: names with what one wants to know first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from sim.config.catalogue import load_device, load_model, load_system, names, title_of
+from sim.dtypes import Precision
+from sim.report.quantity import UNKNOWN, binary, digits, si
+from sim.report.tables import table
+from sim.simulation.describe import describe_model
+from sim.techniques import TECHNIQUES
+
+Entry = dict[str, Any]
+
+
+def entries(kind: str) -> list[Entry]:
+    """One mapping for each entry of `kind`, by name."""
+    make = _MAKERS.get(kind, lambda name: {"name": name, "title": title_of(kind, name)})
+    return [make(name) for name in sorted(names(kind))]
+
+
+def library_table(kind: str, found: Sequence[Entry]) -> Table:
+    """`found` as a table: a column for every key."""
+    columns = list(found[0]) if found else ["name"]
+    made = table(f"{len(found)} {kind}", *columns, left=len(columns))
+    for entry in found:
+        made.add_row(*(_text(entry[column]) for column in columns))
+    return made
+
+
+def details(kind: str, about: Entry) -> Table:
+    """Everything of one entry, a row a value; nested values by their dotted path."""
+    made = table(f"{about.get('title') or about.get('name')} ({kind})", "path", "value", left=2)
+    for path, value in _flat(about):
+        made.add_row(path, _text(value))
+    return made
+
+
+def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Leaves of nested mappings and lists, with their dotted paths."""
+    if isinstance(value, Mapping) and set(value) <= {"value", "text", "source", "unit"}:
+        shown = value.get("text") or value.get("value")
+        yield path, f"{shown} [{value['source']}]" if value.get("source") else shown
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _flat(item, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list) and any(isinstance(item, Mapping | list) for item in value):
+        for index, item in enumerate(value):
+            yield from _flat(item, f"{path}.{index}")
+    else:
+        yield path, value
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return UNKNOWN
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value:,}" if isinstance(value, int) else f"{value:,.10g}"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _device(name: str) -> Entry:
+    device = load_device(name)
+    memory = device.memories[0]
+    peaks = [each.peak_flop_per_s.get("fp16") for each in device.processors]
+    best = max((peak for peak in peaks if peak is not None), default=None)
+    return {
+        "name": name,
+        "title": device.title,
+        "units": ", ".join(each.name for each in device.processors),
+        "fp16": si(best, "FLOPS"),
+        "memory": f"{binary(memory.capacity_B)} {memory.technology or memory.name}",
+        "bandwidth": si(memory.bandwidth_B_per_s, "B/s"),
+        "note": "refuses to run" if device.refuses else ("" if device.built else "not built"),
+    }
+
+
+def _system(name: str) -> Entry:
+    system = load_system(name)
+    return {
+        "name": name,
+        "title": title_of("systems", name),
+        "device": system.device.name,
+        "count": system.count,
+        "devices per node": min(system.devices_per_node, system.count),
+    }
+
+
+def _model(name: str) -> Entry:
+    model = load_model(name)
+    about = describe_model(model, Precision())
+    return {
+        "name": name,
+        "title": model.title,
+        "parameters": digits(about["parameters"] / 1e9) + " B",
+        "active": digits(about["active_parameters_per_token"] / 1e9) + " B",
+        "KV a token at 16 bit": binary(about["kv_bytes_per_token"]),
+        "layers": about["layers"],
+    }
+
+
+def _technique(name: str) -> Entry:
+    technique = TECHNIQUES[name]
+    return {
+        "name": name,
+        "title": technique.title,
+        "parameters": ", ".join(each.name for each in technique.parameters),
+        "citation": technique.citation,
+    }
+
+
+_MAKERS: dict[str, Callable[[str], Entry]] = {
+    "devices": _device,
+    "systems": _system,
+    "models": _model,
+    "techniques": _technique,
+}

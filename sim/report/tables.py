@@ -1,0 +1,165 @@
+"""Tables of a run and of several compared, for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from sim.report.quantity import binary, digits, share, si
+from sim.simulation.reasons import Reason
+from sim.simulation.result import Run
+
+LATENCIES = (("TTFT", "ttft_s"), ("TBT", "tbt_s"), ("TPOT", "tpot_s"), ("E2E", "e2e_s"))
+COLUMNS = ("mean", "p50", "p90", "p99", "max")
+
+
+def table(title: str, *columns: str, left: int = 1) -> Table:
+    """An empty table; the first `left` columns hold words, the rest numbers."""
+    made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    for index, name in enumerate(columns):
+        made.add_column(name, justify="left" if index < left else "right", overflow="fold")
+    return made
+
+
+def show(renderable: RenderableType, *, width: int | None = None) -> None:
+    """Print to standard output; piped output is wide and has no colours."""
+    console = Console(width=width, highlight=False)
+    if not console.is_terminal and width is None:
+        console = Console(width=140, highlight=False)
+    console.print(renderable)
+
+
+def run_report(run: Run, reasons: Sequence[Reason]) -> RenderableType:
+    """Everything `sim run` prints."""
+    return Group(
+        *_heading(run),
+        _latency_table(run.metrics),
+        _rate_line(run.metrics),
+        reason_table(run, reasons),
+        _bound_line(run),
+        _memory_line(run),
+        provenance_line(run.to_json()["provenance"]),
+    )
+
+
+def _heading(run: Run) -> list[RenderableType]:
+    result = run.to_json()
+    scenario, requests, mapping = run.scenario, result["requests"], result["mapping"]
+    layout = ", ".join(f"{key} {mapping[key]}" for key in ("tp", "pp", "ep", "dp"))
+    counts = ", ".join(f"{count:,} {name}" for name, count in requests.items())
+    return [
+        Text(f"{scenario.name}: {scenario.model.title} on {scenario.system.name}", style="bold"),
+        Text(f"{layout}; {scenario.scheduler.kind}; seed {scenario.seed}; requests: {counts}"),
+    ]
+
+
+def _latency_table(metrics: Mapping[str, Any]) -> Table:
+    made = table("Latency", "", *COLUMNS)
+    for name, key in LATENCIES:
+        made.add_row(name, *(si(metrics[key][column], "s") for column in COLUMNS))
+    return made
+
+
+def _rate_line(metrics: Mapping[str, Any]) -> Text:
+    parts = [
+        f"Throughput {digits(metrics['throughput_tok_per_s'])} tok/s generated, "
+        f"{digits(metrics['prefill_tok_per_s'])} tok/s prefilled, "
+        f"{digits(metrics['request_rate_per_s'])} requests/s",
+        f"Energy {si(metrics['energy_J_per_tok'], 'J')}/tok generated, "
+        f"{si(metrics['power_W'], 'W')}",
+    ]
+    if metrics["goodput_req_per_s"] is not None:
+        parts.insert(1, f"Goodput {digits(metrics['goodput_req_per_s'])} requests/s within the SLO")
+    return Text("\n".join(parts))
+
+
+def reason_table(run: Run, reasons: Sequence[Reason]) -> Table:
+    """Which unit ran what, for what share of the busy time and energy, and why."""
+    made = table(
+        f"Which unit ran what on {run.scenario.system.name}, and why", "class", "unit", "why",
+        "time", "energy", left=3,
+    )  # fmt: skip
+    for reason in reasons:
+        made.add_row(
+            reason.operator_class,
+            reason.unit,
+            reason.why,
+            share(reason.time_share),
+            share(reason.energy_share),
+        )
+    return made
+
+
+def _bound_line(run: Run) -> Text:
+    parts = ", ".join(f"{name} {share(value)}" for name, value in run.bound.items())
+    return Text(f"Busy time bound by: {parts}")
+
+
+def _memory_line(run: Run) -> Text:
+    memory = run.memory
+    return Text(
+        f"Memory of one device: weights {binary(memory['weights_B'])}, "
+        f"KV cache {binary(memory['kv_peak_B'])} at its peak of "
+        f"{binary(memory['kv_capacity_B'])} free, of {binary(memory['capacity_B'])} usable"
+    )
+
+
+def provenance_line(provenance: Mapping[str, Any]) -> Text:
+    """One line on what the numbers rest on."""
+    kinds = ", ".join(f"{count} {kind}" for kind, count in provenance["constants"].items())
+    return Text(
+        f"Constants by source: {kinds or 'none'}. Estimates are not calibrated yet; "
+        "`--json` lists every source.",
+        style="dim",
+    )
+
+
+def compare_report(runs: Sequence[Run], reasons: Sequence[Sequence[Reason]]) -> RenderableType:
+    """Systems side by side, ratios to the first in brackets, then who ran what on each."""
+    first = runs[0]
+    made = table(
+        f"{first.scenario.model.title}, {first.scenario.name}",
+        "",
+        *(run.scenario.system.name for run in runs),
+    )
+    for name, key, column, unit in _compared():
+        values = [_pick(run.metrics, key, column) for run in runs]
+        made.add_row(name, *(_with_ratio(value, values[0], unit) for value in values))
+    done = [run.to_json()["requests"] for run in runs]
+    made.add_row("completed", *(f"{each['completed']:,} of {each['arrived']:,}" for each in done))
+    for bound in ("compute", "memory", "link", "overhead"):
+        made.add_row(f"{bound}-bound time", *(share(run.bound[bound]) for run in runs))
+    tables = [reason_table(run, why) for run, why in zip(runs, reasons, strict=True)]
+    return Group(made, *tables, provenance_line(first.to_json()["provenance"]))
+
+
+def _compared() -> list[tuple[str, str, str | None, str]]:
+    rows: list[tuple[str, str, str | None, str]] = [
+        (f"{name} {column}", key, column, "s")
+        for name, key in LATENCIES
+        for column in ("p50", "p99")
+    ]
+    return [
+        *rows,
+        ("throughput, tok/s", "throughput_tok_per_s", None, ""),
+        ("goodput, requests/s", "goodput_req_per_s", None, ""),
+        ("energy per token", "energy_J_per_tok", None, "J"),
+        ("power", "power_W", None, "W"),
+    ]
+
+
+def _pick(metrics: Mapping[str, Any], key: str, column: str | None) -> float | None:
+    value = metrics[key] if column is None else metrics[key][column]
+    return None if value is None else float(value)
+
+
+def _with_ratio(value: float | None, first: float | None, unit: str) -> str:
+    text = si(value, unit) if unit else digits(value)
+    if value is None or not first or value == first:
+        return text
+    return f"{text} ({value / first:.2f}x)"

@@ -1,0 +1,1 @@
+"""Simulation: the one place where a scenario becomes a result."""

@@ -1,0 +1,256 @@
+"""Explain: for every operator of one iteration, what it asks for, which unit runs it and why."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from sim.config.catalogue import load_scenario
+from sim.dtypes import COMPUTE
+from sim.engines.roofline import Batch, Step, decode_batch, prefill_batch, step
+from sim.errors import ConfigError, Problem
+from sim.graph import Op, breakdown_class
+from sim.kernel import laws, serving
+from sim.kernel.records import POLICY, VECTOR
+from sim.scenario import Scenario
+from sim.simulation.constants import constants
+from sim.simulation.metrics import finite
+from sim.simulation.prepare import Prepared, prepare
+from sim.simulation.provenance import provenance
+from sim.simulation.result import BOUNDS
+from sim.workload.traffic import Closed
+
+Floats = npt.NDArray[np.float64]
+PhaseName = Literal["decode", "prefill"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Explanation:
+    """One iteration of one replica, operator by operator.
+
+    `batch` says what it works on; `rows` one mapping an operator that has work, of one device and
+    all layers; `seconds` and `joules` of the whole iteration and replica; `constants` the device
+    numbers the times rest on, with their sources.
+    """
+
+    prepared: Prepared
+    phase: PhaseName
+    batch: Mapping[str, Any]
+    rows: tuple[Mapping[str, Any], ...]
+    seconds: float
+    joules: float
+    microbatches: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The explanation as plain values."""
+        scenario = self.prepared.scenario
+        device = scenario.system.device
+        return {
+            "scenario": scenario.name,
+            "model": scenario.model.name,
+            "system": scenario.system.name,
+            "phase": self.phase,
+            "batch": dict(self.batch),
+            "iteration_s": self.seconds,
+            "host_s": device.host_step_s,
+            "energy_J": finite(self.joules),
+            "operators": [dict(row) for row in self.rows],
+            "constants": constants(scenario),
+            "provenance": provenance(scenario),
+        }
+
+
+def explain(
+    scenario: str | Path | Mapping[str, Any] | Scenario,
+    *,
+    phase: PhaseName = "decode",
+    sequences: int | None = None,
+    context: int | None = None,
+    sets: Sequence[str] = (),
+    **replacements: Any,
+) -> Explanation:
+    """One iteration of the engine of `scenario` (given as to `simulate`) in `phase`, explained.
+
+    `sequences` (default: about as many as the traffic keeps running) and `context` (default: the
+    mean prompt, for decode plus half the mean output) set the batch.
+    """
+    prepared = prepare(load_scenario(scenario, sets=sets, **replacements))
+    return explain_prepared(prepared, phase=phase, sequences=sequences, context=context)
+
+
+def explain_prepared(
+    prepared: Prepared,
+    *,
+    phase: PhaseName,
+    sequences: int | None = None,
+    context: int | None = None,
+) -> Explanation:
+    """As `explain`, of a scenario already prepared."""
+    model = prepared.scenario.model
+    if phase == "decode" and not model.layers:
+        raise ConfigError(f"{model.name} has no decoder: write --phase prefill")
+    batch, about = _batch(prepared, phase, sequences, context)
+    done = step(prepared.program, batch)
+    return Explanation(
+        prepared=prepared,
+        phase=phase,
+        batch=about,
+        rows=tuple(_rows(prepared, done)),
+        seconds=done.seconds,
+        joules=done.joules,
+        microbatches=done.microbatches,
+    )
+
+
+def _batch(
+    prepared: Prepared, phase: PhaseName, sequences: int | None, context: int | None
+) -> tuple[Batch, dict[str, Any]]:
+    for name, value in (("batch", sequences), ("context", context)):
+        if value is not None and value < 1:
+            raise ConfigError([Problem(path=name, message=f"{value}: at least 1 is due")])
+    requests = prepared.requests
+    prompt = max(round(float(requests.input_tokens.mean())), 1) + prepared.extra_prompt
+    output = max(round(float(requests.output_tokens.mean())), 1)
+    if phase == "prefill":
+        scheduler = prepared.scenario.scheduler
+        limit = scheduler.token_budget if scheduler.kind == "chunked-prefill" else prompt
+        tokens = context or min(prompt, limit)
+        count = sequences or 1
+        about = {"sequences": count, "prompt_tokens": tokens, "tokens": count * tokens}
+        return prefill_batch(count, tokens), about
+    cached = context or prompt + output // 2
+    count = sequences or running_sequences(prepared, cached, output)
+    return decode_batch(count, cached), {"sequences": count, "context": cached, "tokens": count}
+
+
+def running_sequences(prepared: Prepared, context: int, output: int) -> int:
+    """Sequences one replica decodes at a time: what clients, arrivals, batch and memory allow.
+
+    Open loop: Little's law, arrivals times the time `output` steps take, found by iteration.
+    """
+    program, scenario = prepared.program, prepared.scenario
+    policy = np.zeros(1, POLICY)
+    policy["kv_block"], policy["state_B"] = scenario.scheduler.kv_block, program.state_B
+    held = serving.kv_bytes(program.streams, policy[0], max(context - 1, 1), context)
+    most = scenario.scheduler.max_batch
+    if held > 0.0:
+        most = min(most, max(int(prepared.budget.kv_B / held), 1))
+    replicas = program.layout.dp
+    if isinstance(scenario.traffic, Closed):
+        return min(most, math.ceil(scenario.traffic.concurrency / replicas))
+    span = float(prepared.requests.arrival_s[-1])
+    if span <= 0.0:
+        return most
+    rate = len(prepared.requests.arrival_s) / span / replicas
+    count = 1
+    for _ in range(64):
+        seconds = step(program, decode_batch(count, context)).seconds
+        wanted = min(max(math.ceil(rate * output * seconds), 1), most)
+        if wanted <= count:
+            return count
+        count = wanted
+    return count
+
+
+def _rows(prepared: Prepared, done: Step) -> Iterator[dict[str, Any]]:
+    program = prepared.program
+    units = program.units
+    count = len(program.table.records)
+    demands = np.empty((count, 4))
+    costs = np.empty((count, len(units), 5))
+    laws.candidates(program.table.records, done.features, done.experts, units, demands, costs)
+    for index, op in enumerate(program.table.graph.ops):
+        if done.rows[index, 0] > 0.0:
+            yield _row(prepared, done, index, op, demands[index] * op.layers, costs[index])
+
+
+def _row(
+    prepared: Prepared, done: Step, index: int, op: Op, asked: Floats, costs: Floats
+) -> dict[str, Any]:
+    program = prepared.program
+    record = program.table.records[index]
+    chosen = int(done.chosen[index, 0])
+    names = [each.name for each in prepared.scenario.system.device.processors]
+    flops, moved = float(asked[0]), float(asked[1:].sum())
+    intensity = flops / moved if moved > 0.0 else math.nan
+    ridges = {
+        name: _ridge(program.units[number], int(record["arithmetic"]))
+        for number, name in enumerate(names)
+        if not math.isnan(costs[number, 0])
+    }
+    totals = {
+        name: float(max(costs[number, 0], costs[number, 1]) + costs[number, 2]) * op.layers
+        for number, name in enumerate(names)
+        if not math.isnan(costs[number, 0])
+    }
+    group = float(program.machine[0]["group"]) * done.microbatches
+    features = done.features[int(record["stream"]), int(record["phase"])]
+    link = chosen < 0
+    return {
+        "operator": op.name,
+        "class": breakdown_class(op),
+        "layers": op.layers,
+        "tokens": float(features[0]),
+        "arithmetic": None if link else _arithmetic_name(int(record["arithmetic"])),
+        "flops": None if link else flops,
+        "weight_B": None if link else float(asked[1]),
+        "kv_B": None if link else float(asked[2]),
+        "activation_B": None if link else float(asked[3]),
+        "message_B": float(record["message_B_per_token"] * features[0]) * op.layers
+        if link
+        else None,
+        "op_per_B": finite(intensity),
+        "ridge_op_per_B": ridges,
+        "unit_s": totals,
+        "unit": "link" if link else names[chosen],
+        "bound": BOUNDS[int(done.chosen[index, 1])],
+        "why": _why(prepared, op, chosen, intensity, ridges, totals, record),
+        "compute_s": None if link else float(costs[chosen, 0]) * op.layers,
+        "memory_s": None if link else float(costs[chosen, 1]) * op.layers,
+        "launch_s": float(done.rows[index, 1]),
+        "time_s": float(done.rows[index, 0]),
+        "energy_J": finite(float(done.rows[index, 2:].sum()) * group),
+    }
+
+
+def _ridge(unit: np.void, arithmetic: int) -> float:
+    """Op/B above which the unit's peak, not its memory, is the limit."""
+    return float(unit["flop_per_s"][arithmetic] / unit["weights_B_per_s"])
+
+
+def _arithmetic_name(arithmetic: int) -> str:
+    return "vector" if arithmetic == VECTOR else COMPUTE[arithmetic]
+
+
+def _why(
+    prepared: Prepared,
+    op: Op,
+    chosen: int,
+    intensity: float,
+    ridges: Mapping[str, float],
+    totals: Mapping[str, float],
+    record: np.void,
+) -> str:
+    """The reason for the choice, in words."""
+    device = prepared.scenario.system.device
+    if chosen < 0:
+        link = prepared.scenario.system.network if op.across_nodes else device.link
+        return f"{op.collective} over {op.group} devices on {link.name if link else 'no link'}"
+    name = device.processors[chosen].name
+    side = "below" if intensity < ridges[name] else "above"
+    where = f"{intensity:.3g} Op/B is {side} its ridge of {ridges[name]:.3g}"
+    if int(record["pinned"]) >= 0:
+        return f"placement pins {op.operator_class} to {name}"
+    if len(device.processors) == 1:
+        return where
+    others = {other: seconds for other, seconds in totals.items() if other != name}
+    if not others:
+        return f"only {name} runs {op.operator_class}; {where}"
+    rival = min(others, key=lambda other: others[other])
+    return f"{others[rival] / totals[name]:.2g}x faster than {rival}; {where}"

@@ -1,0 +1,137 @@
+"""Metrics of a serving run, as docs/reference/metrics.md defines them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sim.engines.serving.simulation import Served
+from sim.kernel.records import DONE, REJECTED
+from sim.scenario import Slo
+
+Floats = npt.NDArray[np.float64]
+Records = npt.NDArray[np.void]
+
+PERCENTILES = (50, 90, 99)
+
+
+def finite(value: float) -> float | None:
+    """`value`, or None where it is not a number: what is unknown is null, never 0."""
+    return float(value) if math.isfinite(value) else None
+
+
+def spread(values: Floats, counts: npt.NDArray[np.int64] | None = None) -> dict[str, float | None]:
+    """Mean, p50, p90, p99 and maximum of `values`, each taken `counts` times; None of no values.
+
+    Percentiles interpolate linearly between order statistics, as numpy does.
+    """
+    if counts is None:
+        counts = np.ones(len(values), np.int64)
+    keep = np.isfinite(values) & (counts > 0)
+    values, counts = values[keep], counts[keep]
+    names = [f"p{percent}" for percent in PERCENTILES]
+    if len(values) == 0:
+        return dict.fromkeys(["mean", *names, "max"])
+    order = np.argsort(values, kind="stable")
+    values, ends = values[order], np.cumsum(counts[order])
+    total = int(ends[-1])
+    result: dict[str, float | None] = {
+        "mean": float(np.dot(values, counts[order].astype(np.float64)) / total)
+    }
+    for name, percent in zip(names, PERCENTILES, strict=True):
+        place = (total - 1) * percent / 100.0
+        low = values[np.searchsorted(ends, math.floor(place), side="right")]
+        high = values[np.searchsorted(ends, math.ceil(place), side="right")]
+        result[name] = float(low + (high - low) * (place - math.floor(place)))
+    result["max"] = float(values[-1])
+    return result
+
+
+def latencies(requests: Records) -> dict[str, Floats]:
+    """TTFT, TPOT and E2E of each request, NaN where it has none."""
+    done = requests["status"] == DONE
+    arrival, first, last = requests["arrival_s"], requests["first_s"], requests["last_s"]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        per_token = (last - first) / (requests["output"] - 1)
+    return {
+        "ttft_s": np.where(done, first - arrival, np.nan),
+        "tpot_s": np.where(done & (requests["output"] > 1), per_token, np.nan),
+        # a request that was already running when the simulation began has no arrival
+        "e2e_s": np.where(done & np.isfinite(first), last - arrival, np.nan),
+    }
+
+
+def serving_metrics(served: Served, requests: Records, slo: Slo) -> dict[str, Any]:
+    """The `metrics` of a result without energy; closed loops count from the end of warm-up."""
+    done = requests["status"] == DONE
+    measured = done & (requests["last_s"] >= served.measured_from_s)
+    counted = requests[measured]
+    times = latencies(counted)
+    gaps, counts = _gaps(served)
+    duration = measured_seconds(served, requests)
+    generated = sum(each.generated_tokens for each in served.outcomes) - served.warm_tokens
+    prefilled = sum(each.prefill_tokens for each in served.outcomes) - served.warm_prefill_tokens
+    return {
+        "ttft_s": spread(times["ttft_s"]),
+        "tbt_s": spread(gaps, counts),
+        "tpot_s": spread(times["tpot_s"]),
+        "e2e_s": spread(times["e2e_s"]),
+        "throughput_tok_per_s": _rate(generated, duration),
+        "prefill_tok_per_s": _rate(prefilled, duration),
+        "request_rate_per_s": _rate(int(measured.sum()), duration),
+        "goodput_req_per_s": _rate(_good(counted, times, slo), duration),
+    }
+
+
+def measured_seconds(served: Served, requests: Records) -> float:
+    """From the first arrival (or the end of warm-up) to the last completion."""
+    done = requests["status"] == DONE
+    if not done.any():
+        return 0.0
+    start = max(float(requests["arrival_s"].min()), served.measured_from_s)
+    return float(requests["last_s"][done].max()) - start
+
+
+def _gaps(served: Served) -> tuple[Floats, npt.NDArray[np.int64]]:
+    warm = served.warm_gaps or (0,) * len(served.outcomes)
+    pooled = np.concatenate(
+        [
+            np.zeros((0, 2)),
+            *(outcome.gaps[skip:] for outcome, skip in zip(served.outcomes, warm, strict=True)),
+        ]
+    )
+    return pooled[:, 0], pooled[:, 1].astype(np.int64)
+
+
+def _good(requests: Records, times: Mapping[str, Floats], slo: Slo) -> int | None:
+    """Requests within the SLO, or None where there is no SLO."""
+    if slo.ttft_s is None and slo.tbt_s is None:
+        return None
+    good = np.ones(len(requests), bool)
+    if slo.ttft_s is not None:
+        good &= times["ttft_s"] <= slo.ttft_s  # NaN, a request without a first token, is not good
+    if slo.tbt_s is not None:
+        good &= requests["max_gap_s"] <= slo.tbt_s
+    return int(good.sum())
+
+
+def _rate(count: int | None, seconds: float) -> float | None:
+    return None if count is None or seconds <= 0.0 else count / seconds
+
+
+def request_counts(requests: Records) -> dict[str, int]:
+    """How many arrived, completed, were rejected, and were still running at the end."""
+    arrived = len(requests)
+    completed = int((requests["status"] == DONE).sum())
+    rejected = int((requests["status"] == REJECTED).sum())
+    return {
+        "arrived": arrived,
+        "completed": completed,
+        "rejected": rejected,
+        "unfinished": arrived - completed - rejected,
+        "preemptions": int(requests["preemptions"].sum()),
+    }

@@ -1,0 +1,67 @@
+"""Operator trace: one row an operator execution, as the layer graph feeds the simulator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from sim.engines.roofline import step_of_features
+from sim.graph import breakdown_class
+from sim.kernel import laws
+from sim.kernel.records import LOG_COLUMNS
+from sim.simulation.prepare import Prepared
+from sim.simulation.result import BOUNDS
+from sim.simulation.run import serve
+
+COLUMNS = (
+    "replica", "iteration", "start_s", "operator", "class", "layers", "tokens", "flops",
+    "weight_B", "kv_B", "activation_B", "message_B", "processor", "bound", "time_s", "energy_J",
+)  # fmt: skip
+
+
+def operator_trace(prepared: Prepared, iterations: int) -> Iterator[dict[str, Any]]:
+    """Rows of the first `iterations` iterations of every replica, in order of execution.
+
+    Counts, seconds and joules are of all `layers` layers, one device and, where a pipeline cuts
+    the batch, one microbatch; operators start one after the other, after host time.
+    """
+    program = prepared.program
+    names = [each.name for each in prepared.scenario.system.device.processors]
+    demands = np.empty((len(program.table.records), 4))
+    costs = np.empty((len(program.table.records), len(program.units), 5))
+    for replica, outcome in enumerate(serve(prepared, log=iterations).outcomes):
+        for number, logged in enumerate(outcome.log):
+            features = logged[LOG_COLUMNS:].reshape(len(program.streams), 4, 4)
+            done = step_of_features(program, features, float(logged[5]))
+            laws.candidates(
+                program.table.records, features, done.experts, program.units, demands, costs
+            )
+            start = float(logged[0]) + prepared.scenario.system.device.host_step_s
+            for index, op in enumerate(program.table.graph.ops):
+                seconds = float(done.rows[index, 0])
+                if seconds <= 0.0:
+                    continue
+                record, chosen = program.table.records[index], int(done.chosen[index, 0])
+                tokens = float(features[int(record["stream"]), int(record["phase"]), 0])
+                asked = np.nan_to_num(demands[index]) * op.layers
+                yield {
+                    "replica": replica,
+                    "iteration": number,
+                    "start_s": start,
+                    "operator": op.name,
+                    "class": breakdown_class(op),
+                    "layers": op.layers,
+                    "tokens": tokens,
+                    "flops": float(asked[0]),
+                    "weight_B": float(asked[1]),
+                    "kv_B": float(asked[2]),
+                    "activation_B": float(asked[3]),
+                    "message_B": float(record["message_B_per_token"]) * tokens * op.layers,
+                    "processor": "link" if chosen < 0 else names[chosen],
+                    "bound": BOUNDS[int(done.chosen[index, 1])],
+                    "time_s": seconds,
+                    "energy_J": float(done.rows[index, 2:].sum()),
+                }
+                start += seconds

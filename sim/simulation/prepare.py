@@ -1,0 +1,92 @@
+"""Prepare: everything decided before the first iteration, which run and explain share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from sim.engines.scheduler import Scheduler
+from sim.graph import Graph
+from sim.mapping.capacity import Budget, budget
+from sim.mapping.parallelism import plan
+from sim.mapping.program import Program, assemble
+from sim.scenario import Scenario
+from sim.techniques import apply
+from sim.workload.architecture import Architecture
+from sim.workload.layers import build_graph
+from sim.workload.traffic import Closed, Trace
+from sim.workload.traffic.arrivals import requests_of
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prepared:
+    """A scenario with its graph, the program of one replica, its memory and its requests.
+
+    `extra_prompt` tokens (image patches) come in front of every prompt of `requests`.
+    """
+
+    scenario: Scenario
+    graph: Graph
+    program: Program
+    budget: Budget
+    requests: Trace
+    extra_prompt: int
+
+
+def prepare(scenario: Scenario) -> Prepared:
+    """What both engines need to run `scenario`.
+
+    Raises ConfigError for a mapping that cannot be, Infeasible where the model does not fit.
+    """
+    graph = apply(build_graph(scenario.model), scenario.techniques)
+    program = assemble(
+        graph,
+        scenario.system,
+        plan(graph, scenario.system, scenario.parallel),
+        scenario.precision,
+        router=scenario.router,
+        placement=scenario.placement,
+    )
+    requests = _requests(scenario)
+    extra = _image_tokens(scenario.model)
+    scheduler = scenario.scheduler
+    longest = int(requests.input_tokens.max()) + extra
+    memory = budget(
+        program,
+        utilization=scheduler.memory_utilization,
+        tokens=_most_tokens(scheduler, longest),
+        sequences=min(scheduler.max_batch, len(requests.input_tokens)),
+    )
+    return Prepared(
+        scenario=scenario,
+        graph=graph,
+        program=program,
+        budget=memory,
+        requests=requests,
+        extra_prompt=extra,
+    )
+
+
+def _requests(scenario: Scenario) -> Trace:
+    """The requests of the run; a closed loop draws enough to keep its clients busy to the end."""
+    traffic = scenario.traffic
+    if isinstance(traffic, Closed):
+        traffic = replace(traffic, requests=traffic.requests + traffic.concurrency)
+    requests = requests_of(traffic, scenario.seed)
+    if scenario.model.layers:
+        return requests
+    # an encoder-only model answers once, whatever output lengths the traffic has
+    return replace(requests, output_tokens=np.ones_like(requests.output_tokens))
+
+
+def _image_tokens(model: Architecture) -> int:
+    """Tokens that an image adds to every prompt of a model with a vision encoder."""
+    return model.encoder.output_tokens if model.layers and model.encoder else 0
+
+
+def _most_tokens(scheduler: Scheduler, longest: int) -> int:
+    """Tokens of the largest iteration: what activations must have room for."""
+    if scheduler.kind == "chunked-prefill":
+        return max(scheduler.token_budget, scheduler.max_batch)
+    return max(min(longest, scheduler.max_prefill_tokens), scheduler.max_batch)

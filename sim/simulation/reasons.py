@@ -1,0 +1,77 @@
+"""Reasons: which unit ran each operator class of a run, and why, from its busiest operator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sim.graph import breakdown_class
+from sim.simulation.explain import PhaseName, explain_prepared
+from sim.simulation.metrics import finite
+from sim.simulation.result import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reason:
+    """One operator class on one unit: shares of the busy time and of operators' energy, and why."""
+
+    operator_class: str
+    unit: str
+    time_share: float
+    energy_share: float | None
+    why: str
+
+
+def reasons(run: Run) -> Sequence[Reason]:
+    """Operator classes by unit, the longest first; host time last.
+
+    The words are those of `explain` for the busiest operator of the class, in a typical decode
+    iteration if it has work there, else in a prefill one.
+    """
+    why = _words(run)
+    busy = run.breakdown["busy_s"]
+    table = run.ops
+    energy = float(table["energy_J"].sum()) if len(table) else float("nan")
+    found = [
+        Reason(
+            operator_class=str(name),
+            unit=str(unit),
+            time_share=float(rows["time_s"].sum()) / busy,
+            energy_share=finite(float(np.sum(rows["energy_J"].to_numpy())) / energy),
+            why=why.get((str(name), str(unit)), "faster in some iterations"),
+        )
+        for (name, unit), rows in table.groupby(["class", "processor"], sort=True)
+    ]
+    found.sort(key=lambda reason: -reason.time_share)
+    host = 1.0 - sum(reason.time_share for reason in found)
+    found.append(
+        Reason(
+            operator_class="host",
+            unit="host",
+            time_share=host,
+            energy_share=None,
+            why="scheduling and sampling between iterations"
+            + ("; pipeline stages of unequal length" if "pipeline" in _classes(run) else ""),
+        )
+    )
+    return found
+
+
+def _classes(run: Run) -> Sequence[str]:
+    return list(run.breakdown["time_s"]["by_class"])
+
+
+def _words(run: Run) -> dict[tuple[str, str], str]:
+    """Reason of the busiest operator of each class on each unit."""
+    words: dict[tuple[str, str], str] = {}
+    phases: tuple[PhaseName, ...] = ("decode", "prefill")
+    if not run.scenario.model.layers:
+        phases = ("prefill",)
+    known = {op.name: breakdown_class(op) for op in run.prepared.program.table.graph.ops}
+    for phase in phases:
+        rows = explain_prepared(run.prepared, phase=phase).rows
+        for row in sorted(rows, key=lambda row: -row["time_s"]):
+            words.setdefault((known[row["operator"]], row["unit"]), f"{phase}: {row['why']}")
+    return words

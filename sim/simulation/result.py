@@ -1,0 +1,230 @@
+"""Run: the result of one simulated scenario, as values, tables and JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sim.engines.serving.simulation import Served
+from sim.graph import breakdown_class
+from sim.kernel.records import DONE, REJECTED
+from sim.simulation.metrics import (
+    finite,
+    latencies,
+    measured_seconds,
+    request_counts,
+    serving_metrics,
+)
+from sim.simulation.prepare import Prepared
+from sim.simulation.provenance import provenance
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sim.scenario import Scenario
+
+Floats = npt.NDArray[np.float64]
+
+BOUNDS = ("compute", "memory", "link", "overhead")
+"""What an operator waits for, in the kernel's order."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Run:
+    """What a scenario came to. `metrics`, `breakdown`, `bound` and `memory` are as in the JSON."""
+
+    prepared: Prepared
+    served: Served
+
+    @property
+    def scenario(self) -> Scenario:
+        """The scenario that was run."""
+        return self.prepared.scenario
+
+    @cached_property
+    def _records(self) -> npt.NDArray[np.void]:
+        """Requests of all replicas, in order of arrival."""
+        records = np.concatenate([outcome.requests for outcome in self.served.outcomes])
+        return records[np.argsort(records["arrival_s"], kind="stable")]
+
+    @cached_property
+    def _seconds(self) -> Floats:
+        """Seconds [op, processor, bound] of all replicas; the last processor stands for links."""
+        return np.asarray(sum(outcome.seconds for outcome in self.served.outcomes))
+
+    @cached_property
+    def _joules(self) -> Floats:
+        """Joules [op, processor, part] of all replicas, without static power."""
+        return np.asarray(sum(outcome.joules for outcome in self.served.outcomes))
+
+    @property
+    def _processors(self) -> list[str]:
+        return [each.name for each in self.scenario.system.device.processors] + ["link"]
+
+    @cached_property
+    def metrics(self) -> Mapping[str, Any]:
+        """Latency, throughput, energy and cost; None where a value cannot be given."""
+        requests = self._records
+        values = serving_metrics(self.served, requests, self.scenario.slo)
+        duration = measured_seconds(self.served, requests)
+        static_J = self._static_W * duration
+        operators_J = float(self._joules.sum()) - self.served.warm_operator_joules
+        energy = operators_J + static_J
+        generated = sum(each.generated_tokens for each in self.served.outcomes)
+        generated -= self.served.warm_tokens
+        return {
+            **values,
+            "energy_J": finite(energy),
+            "energy_J_per_tok": finite(energy / generated) if generated else None,
+            "power_W": finite(energy / duration) if duration > 0 else None,
+            "cost_usd_per_Mtok": None,
+            "carbon_kgCO2e_per_Mtok": None,
+        }
+
+    @property
+    def _static_W(self) -> float:
+        """Power of the whole system while on, whatever runs; NaN where not known."""
+        static = self.scenario.system.device.static_W
+        return math.nan if static is None else static * self.scenario.system.count
+
+    @cached_property
+    def breakdown(self) -> Mapping[str, Any]:
+        """Busy seconds and joules, by operator class and by processor, of all replicas.
+
+        "host" is host time between iterations, "pipeline" what the longest pipeline stage has more
+        than the mean one, "static" the energy of being on over the busy time.
+        """
+        classes: dict[str, list[float]] = {}
+        for index, op in enumerate(self.prepared.program.table.graph.ops):
+            entry = classes.setdefault(breakdown_class(op), [0.0, 0.0])
+            entry[0] += float(self._seconds[index].sum())
+            entry[1] += float(self._joules[index].sum())
+        busy = sum(outcome.busy_s for outcome in self.served.outcomes)
+        host = self._host_s
+        stages = busy - host - float(self._seconds.sum())
+        time = {name: entry[0] for name, entry in classes.items()} | {"host": host}
+        if self.prepared.program.layout.pp > 1:
+            time["pipeline"] = stages
+        static = self._static_W / self.prepared.program.layout.dp * busy
+        by_unit = self._seconds.sum(axis=(0, 2)), self._joules.sum(axis=(0, 2))
+        names = self._processors
+        return {
+            "busy_s": busy,
+            "time_s": {
+                "by_class": {name: finite(value) for name, value in time.items()},
+                "by_processor": dict(zip(names, map(finite, by_unit[0]), strict=True)),
+            },
+            "energy_J": {
+                "by_class": {name: finite(entry[1]) for name, entry in classes.items()}
+                | {"static": finite(static)},
+                "by_processor": dict(zip(names, map(finite, by_unit[1]), strict=True)),
+            },
+        }
+
+    @property
+    def _host_s(self) -> float:
+        iterations = sum(outcome.iterations for outcome in self.served.outcomes)
+        return iterations * self.scenario.system.device.host_step_s
+
+    @cached_property
+    def bound(self) -> Mapping[str, float | None]:
+        """Share of busy time by what it waited for; "overhead" is launches, host and pipeline."""
+        busy = sum(outcome.busy_s for outcome in self.served.outcomes)
+        if busy <= 0.0:
+            return dict.fromkeys(BOUNDS)
+        shares = self._seconds.sum(axis=(0, 1)) / busy
+        named = dict(zip(BOUNDS, map(float, shares), strict=True))
+        named["overhead"] += 1.0 - float(shares.sum())
+        return named
+
+    @cached_property
+    def memory(self) -> Mapping[str, float]:
+        """Bytes of one device: weights, activations, KV capacity and peak, all it may use."""
+        budget = self.prepared.budget
+        return {
+            "capacity_B": budget.usable_B,
+            "weights_B": budget.weights_B,
+            "activations_B": budget.activations_B,
+            "kv_capacity_B": budget.kv_B,
+            "kv_peak_B": max(outcome.kv_peak_B for outcome in self.served.outcomes),
+        }
+
+    @cached_property
+    def requests(self) -> pd.DataFrame:
+        """One row a request: lengths, status and latencies in seconds (NaN where it has none)."""
+        import pandas as pd
+
+        records = self._records
+        status = np.full(len(records), "unfinished", object)
+        status[records["status"] == DONE] = "completed"
+        status[records["status"] == REJECTED] = "rejected"
+        times = latencies(records)
+        with np.errstate(invalid="ignore"):
+            queue = records["admitted_s"] - records["arrival_s"]
+        return pd.DataFrame(
+            {
+                "arrival_s": records["arrival_s"],
+                "input_tokens": records["input"],
+                "output_tokens": records["output"],
+                "status": status.astype(str),
+                "queue_s": queue,
+                **times,
+                "max_tbt_s": np.where(records["output"] > 1, records["max_gap_s"], np.nan),
+                "preemptions": records["preemptions"],
+            }
+        )
+
+    @cached_property
+    def ops(self) -> pd.DataFrame:
+        """One row an operator and processor that ran it: seconds by bound, joules, all replicas."""
+        import pandas as pd
+
+        rows = []
+        for index, op in enumerate(self.prepared.program.table.graph.ops):
+            for unit, name in enumerate(self._processors):
+                seconds = self._seconds[index, unit]
+                if seconds.sum() > 0.0:
+                    rows.append(
+                        {
+                            "operator": op.name,
+                            "class": breakdown_class(op),
+                            "processor": name,
+                            "layers": op.layers,
+                            "time_s": float(seconds.sum()),
+                            **{
+                                f"{bound}_s": float(value)
+                                for bound, value in zip(BOUNDS, seconds, strict=True)
+                            },
+                            "energy_J": float(self._joules[index, unit].sum()),
+                        }
+                    )
+        return pd.DataFrame(rows)
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as plain values; equal inputs give equal values, and no wall-clock time."""
+        scenario, layout = self.scenario, self.prepared.program.layout
+        return {
+            "scenario": scenario.name,
+            "model": scenario.model.name,
+            "system": scenario.system.name,
+            "seed": scenario.seed,
+            "requests": request_counts(self._records),
+            "metrics": dict(self.metrics),
+            "breakdown": dict(self.breakdown),
+            "bound": dict(self.bound),
+            "memory": {name: finite(value) for name, value in self.memory.items()},
+            "mapping": {
+                "tp": layout.tp,
+                "pp": layout.pp,
+                "ep": layout.ep,
+                "dp": layout.dp,
+                "iterations": sum(outcome.iterations for outcome in self.served.outcomes),
+            },
+            "provenance": provenance(scenario),
+        }

@@ -1,0 +1,68 @@
+"""Run a scenario: prepare, serve, account."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sim.config.catalogue import load_scenario
+from sim.engines.serving.simulation import Progress, Served, serve_closed, serve_trace
+from sim.scenario import Scenario
+from sim.simulation.prepare import Prepared, prepare
+from sim.simulation.result import Run
+from sim.workload.traffic import Closed
+
+
+def simulate(
+    scenario: str | Path | Mapping[str, Any] | Scenario,
+    *,
+    sets: Sequence[str] = (),
+    on_progress: Progress | None = None,
+    **replacements: Any,
+) -> Run:
+    """The result of `scenario`: a name, a path, a mapping like the YAML, or a ready Scenario.
+
+    `sets` are "path=value" strings as for `sim run --set`; `replacements` are scenario keys
+    (`system="h100-x4"`), as names, paths or objects.
+    Raises ConfigError for wrong input, Infeasible for a design that cannot work.
+    """
+    return run_prepared(
+        prepare(load_scenario(scenario, sets=sets, **replacements)), on_progress=on_progress
+    )
+
+
+def run_prepared(
+    prepared: Prepared, *, on_progress: Progress | None = None, log_iterations: int = 0
+) -> Run:
+    """The result of a prepared scenario, keeping a log of up to `log_iterations` iterations."""
+    return Run(
+        prepared=prepared, served=serve(prepared, on_progress=on_progress, log=log_iterations)
+    )
+
+
+def serve(prepared: Prepared, *, on_progress: Progress | None = None, log: int = 0) -> Served:
+    """Outcomes of all replicas under the scenario's traffic, with `log` iterations logged."""
+    scenario, requests = prepared.scenario, prepared.requests
+    if isinstance(scenario.traffic, Closed):
+        return serve_closed(
+            prepared.program,
+            scenario.scheduler,
+            prepared.budget.kv_B,
+            scenario.traffic,
+            requests.input_tokens,
+            requests.output_tokens,
+            scenario.seed,
+            extra_prompt=prepared.extra_prompt,
+            on_progress=on_progress,
+            log_iterations=log,
+        )
+    return serve_trace(
+        prepared.program,
+        scenario.scheduler,
+        prepared.budget.kv_B,
+        requests,
+        extra_prompt=prepared.extra_prompt,
+        on_progress=on_progress,
+        log_iterations=log,
+    )
