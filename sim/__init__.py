@@ -14,7 +14,8 @@ from sim.errors import ConfigError, Infeasible
 from sim.version import __version__
 
 if TYPE_CHECKING:
-    from sim.config.catalogue import load_device, load_model, load_scenario, load_system
+    from sim.config.catalogue import load_device, load_model, load_system
+    from sim.config.scenarios import load_scenario
     from sim.hardware import Device, Efficiency, Link, Memory, Processor, System
     from sim.scenario import Parallel, Precision, Scenario, Scheduler, Slo
     from sim.simulation.explain import Explanation, explain
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from sim.workload.architecture import Architecture
 
 _HOMES = {
-    "sim.config.catalogue": ("load_device", "load_model", "load_scenario", "load_system"),
+    "sim.config.catalogue": ("load_device", "load_model", "load_system"),
+    "sim.config.scenarios": ("load_scenario",),
     "sim.hardware": ("Device", "Efficiency", "Link", "Memory", "Processor", "System"),
     "sim.scenario": ("Parallel", "Precision", "Scenario", "Scheduler", "Slo"),
     "sim.simulation.explain": ("Explanation", "explain"),

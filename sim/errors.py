@@ -18,7 +18,9 @@ class Problem:
     excerpt: str | None = None
 
     def __str__(self) -> str:
-        place = ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
+        place = ":".join(
+            str(part) for part in (self.file, self.line, self.column) if part is not None
+        )
         return ": ".join(part for part in (place, self.path or "", self.message) if part)
 
 

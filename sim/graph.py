@@ -18,8 +18,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from sim.kernel.records import OP, VECTOR
 from sim.dtypes import COMPUTE, arithmetic, bytes_per_element
+from sim.kernel.records import OP, VECTOR
 from sim.operators import COMMUNICATION, OPERATOR_CLASSES
 
 
@@ -247,7 +247,9 @@ def lower(
         record["width"] = op.width + op.kv_width
         record["experts"], record["top_k"] = op.experts, op.top_k
         record["ranks"] = expert_ranks
-        record["moves"] = int(op.phase == Phase.DECODE and (op.kv_read > 0 or op.flops_per_pair > 0))
+        record["moves"] = int(
+            op.phase == Phase.DECODE and (op.kv_read > 0 or op.flops_per_pair > 0)
+        )
     return OpTable(graph=graph, records=records)
 
 

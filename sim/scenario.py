@@ -10,7 +10,7 @@ from sim.dtypes import Precision
 from sim.engines.scheduler import Scheduler
 from sim.hardware import System
 from sim.mapping.layout import Parallel
-from sim.units import Sourced
+from sim.units import Source, Sourced
 from sim.workload.architecture import Architecture
 from sim.workload.routing import Router
 from sim.workload.traffic import Traffic
@@ -32,7 +32,8 @@ class Scenario:
 
     `router` None takes the default for the model's experts (`routing.default_router`).
     `placement` pins operator classes to a processor by name; what it doesn't name runs where it is
-    fastest. `digest` identifies the resolved input; `sources` is where its numbers come from.
+    fastest. `digest` identifies the resolved input; `sources` says where each number comes from, and
+    `bibliography` describes exactly those sources.
     """
 
     name: str
@@ -49,3 +50,4 @@ class Scenario:
     seed: int = 0
     digest: str | None = None
     sources: Mapping[str, Sourced] = field(default_factory=dict)
+    bibliography: Mapping[str, Source] = field(default_factory=dict)

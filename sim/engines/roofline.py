@@ -83,7 +83,7 @@ def step_of_features(program: Program, features: Floats, microbatches: float) ->
         program.table.records, features, experts, program.units, program.links, rows, chosen
     )
     machine = program.machine[0]
-    seconds = laws.step_time(passed, machine)
+    seconds = laws.step_time(passed, microbatches, machine)
     joules = laws.step_energy(float(rows[:, 2:].sum()), seconds, microbatches, machine)
     return Step(
         seconds=seconds,
@@ -97,7 +97,7 @@ def step_of_features(program: Program, features: Floats, microbatches: float) ->
 
 
 def request_times(program: Program, prompt: int, output: int) -> Floats:
-    """When each output token of a request served alone appears, from its arrival; shape [output]."""
+    """Seconds from arrival to each output token of a request served alone; shape [output]."""
     times = [step(program, prefill_batch(1, prompt)).seconds]
     times += [
         step(program, Batch(decodes=((prompt, generated),))).seconds
@@ -118,11 +118,12 @@ def sweep(
     `units` [points, processors], `links` [points, 2] and `machines` [points] are the program's own
     records with other numbers in them; `batches` is one batch for all points or one for each.
     """
-    built = [features_of(program, batch)[0] for batch in batches]
-    features = np.stack(built)
+    built = [features_of(program, batch) for batch in batches]
+    features = np.stack([own for own, _ in built])
+    microbatches = np.array([parts for _, parts in built])
     experts = np.ones((len(built), len(program.streams), 3))
     for index in range(len(built)):
         laws.expert_features(features[index], program.coverage, experts[index])
     out = np.empty((len(machines), 2))
-    laws.sweep(program.table.records, features, experts, units, links, machines, out)
+    laws.sweep(program.table.records, features, experts, microbatches, units, links, machines, out)
     return out

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from sim.kernel.records import LINK, PROCESSOR
 from sim.dtypes import COMPUTE, FALLBACK
 from sim.errors import Infeasible
+from sim.kernel.records import LINK, PROCESSOR
 from sim.operators import OPERATOR_CLASSES
 
 if TYPE_CHECKING:

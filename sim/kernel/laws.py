@@ -43,16 +43,17 @@ from sim.kernel.records import (
 def tile_utilisation(m: float, n: float, tile_m: float, tile_n: float, slots: float) -> float:
     """Share of multiply-adds that are not padding when an m x n product is cut in tiles.
 
-    Tokens are padded to `tile_m`; above one wave of tiles the last, partly filled wave costs as
-    much as a full one. Below one wave, split-K is taken to fill the machine (CUTLASS stream-K).
+    Tokens are padded to `tile_m`. A wave is `slots` tiles of `tile_n` x `tile_n`; above one wave
+    the last, partly filled one costs as much as a full one. Below one wave, split-K is taken to
+    fill the machine (CUTLASS stream-K). Counting waves by area, not by whole tiles, keeps the time
+    from falling when m grows.
     """
     if m <= 0.0:
         return 1.0
-    rows = np.ceil(m / tile_m)
-    used = m / (rows * tile_m)
-    tiles = np.ceil(m / tile_n) * np.ceil(n / tile_n)  # square tiles once m is large
-    if tiles > slots:
-        waves = tiles / slots
+    padded = np.ceil(m / tile_m) * tile_m
+    used = m / padded
+    waves = padded * n / (tile_n * tile_n * slots)
+    if waves > 1.0:
         used *= waves / np.ceil(waves)
     return used
 
@@ -141,9 +142,10 @@ def utilisation(op: Any, features: Any, experts: Any, unit: Any) -> float:
     if op.kind == MATMUL:
         tokens = features[op.phase, TOKENS]
         used *= tile_utilisation(tokens, op.width, unit.tile_m, unit.tile_n, unit.slots)
-    elif op.kind == EXPERTS:  # one small product per expert
-        m = features[op.phase, TOKENS] * op.top_k / max(experts[TOUCHED], 1e-30)
-        n = op.width * max(experts[WORST_TOUCHED], 1.0)
+    elif op.kind == EXPERTS:  # one small product per expert of the busiest rank
+        touched = max(experts[WORST_TOUCHED], 1e-30)
+        pairs = features[op.phase, TOKENS] * op.top_k * experts[WORST_LOAD] / op.ranks
+        m, n = pairs / touched, op.width * max(touched, 1.0)
         used *= tile_utilisation(m, n, unit.tile_m, unit.tile_n, unit.slots)
     return used
 
@@ -302,9 +304,13 @@ def pass_time(ops: Any, features: Any, experts: Any, units: Any, links: Any) -> 
 
 
 @njit(inline="always")
-def step_time(seconds: float, machine: Any) -> float:
-    """Seconds of one engine iteration around a pass: the slowest stage sets the pipeline's pace."""
-    return seconds * machine.imbalance + machine.host_step_s
+def step_time(seconds: float, microbatches: float, machine: Any) -> float:
+    """Seconds of one engine iteration around a pass of one microbatch through all stages.
+
+    Few microbatches take what one needs to pass; as many as there are stages wait for the slowest.
+    """
+    pace = microbatches * machine.imbalance / machine.stages
+    return seconds * max(pace, 1.0) + machine.host_step_s
 
 
 @njit(inline="always")
@@ -315,12 +321,19 @@ def step_energy(joules: float, seconds: float, microbatches: float, machine: Any
 
 @njit(parallel=True)
 def sweep(
-    ops: Any, features: Any, experts: Any, units: Any, links: Any, machines: Any, out: Any
+    ops: Any,
+    features: Any,
+    experts: Any,
+    microbatches: Any,
+    units: Any,
+    links: Any,
+    machines: Any,
+    out: Any,
 ) -> None:
     """Fill `out` [points, 2] with seconds and joules of one iteration at each design point.
 
     `units` [points, processors], `links` [points, links], `machines` [points]; `features` and
-    `experts` [batches, ...] have one batch for all points or one each.
+    `experts` [batches, ...] and `microbatches` [batches] have one batch for all points or one each.
     """
     stride = 1 if features.shape[0] > 1 else 0
     for index in prange(out.shape[0]):
@@ -330,15 +343,13 @@ def sweep(
             ops, features[batch], experts[batch], units[point], links[point]
         )
         machine = machines[point]
-        time = step_time(seconds, machine)
+        time = step_time(seconds, microbatches[batch], machine)
         out[point, 0] = time
-        out[point, 1] = step_energy(joules, time, 1.0, machine)
+        out[point, 1] = step_energy(joules, time, microbatches[batch], machine)
 
 
 @njit
-def candidates(
-    ops: Any, features: Any, experts: Any, units: Any, demands: Any, costs: Any
-) -> None:
+def candidates(ops: Any, features: Any, experts: Any, units: Any, demands: Any, costs: Any) -> None:
     """What one layer of each operator asks for, and what each processor would take for it.
 
     Fills `demands` [ops, 4]: flops, bytes of weights, KV and activations; and `costs`

@@ -51,7 +51,7 @@ def attended(stream: Any, prompt: int, context: int) -> float:
     if stream.kind == GENERATED:
         seen = float(context - prompt + 1)  # its start token comes first
     elif stream.kind == CAUSAL:
-        seen = context - (1.0 - stream.keep) * prompt
+        seen = kept(stream, prompt, context)
     else:
         return 0.0
     if stream.window > 0 and seen > stream.window:
@@ -59,6 +59,12 @@ def attended(stream: Any, prompt: int, context: int) -> float:
             return (seen - 1.0) % stream.window + 1.0
         return float(stream.window)
     return seen
+
+
+@njit(inline="always")
+def kept(stream: Any, prompt: int, tokens: int) -> float:
+    """How many of the first `tokens` tokens are left: techniques cut only the prompt."""
+    return tokens - (1.0 - stream.keep) * min(prompt, tokens)
 
 
 @njit(inline="always")
@@ -104,7 +110,7 @@ def kv_bytes(streams: Any, policy: Any, prompt: int, context: int) -> float:
         elif stream.kind == GENERATED:
             held = float(context - prompt + 1)
         else:
-            held = context - (1.0 - stream.keep) * prompt
+            held = kept(stream, prompt, context)
         if stream.window > 0:
             held = min(held, float(stream.window))
         total += np.ceil(held / block) * block * stream.kv_B
@@ -148,10 +154,12 @@ def add_prefill(
         stream = streams[index]
         own = features[index]
         if stream.kind == CAUSAL:
-            left, right = begin * stream.keep, (begin + tokens) * stream.keep
+            left, right = kept(stream, prompt, begin), kept(stream, prompt, begin + tokens)
             pairs = window_pairs(stream, right) - window_pairs(stream, left)
             cached = right
-            if stream.window > 0:
+            if stream.window > 0 and stream.chunked == 1:
+                cached = right - left // stream.window * stream.window
+            elif stream.window > 0:
                 cached = min(right, stream.window + (right - left) - 1.0)
             add_features(own, PREFILL, right - left, pairs, cached, 1.0)
         elif stream.kind == ENCODER or stream.kind == FIXED:
@@ -211,15 +219,15 @@ def log_gap(gaps: Any, engine: Any, seconds: float, count: float) -> None:
 
 @njit
 def log_step(
-    log: Any, engine: Any, seconds: float, joules: float, micro: float, features: Any
-) -> None:
+    log: Any, engine: Any, seconds: float, joules: float, micro: float, decoders: int,
+    prompt_tokens: int, features: Any,
+) -> None:  # fmt: skip
     """Record one iteration with the features its operators saw, where a log is kept."""
     if engine.logged >= log.shape[0]:
         return
     row = log[engine.logged]
     row[0], row[1], row[4], row[5] = engine.now_s, seconds, joules, micro
-    row[2] = features[0, DECODE, SEQUENCES] * micro
-    row[3] = features[0, PREFILL, TOKENS] * micro
+    row[2], row[3] = decoders, prompt_tokens
     at = LOG_COLUMNS
     for stream in range(features.shape[0]):
         for phase in range(4):
@@ -241,12 +249,14 @@ def finish(request: Any, engine: Any) -> None:
 @njit
 def compact(requests: Any, running: Any, engine: Any) -> None:
     """Drop finished and preempted requests from the running list, keeping its order."""
-    kept = 0
+    count = 0
     for index in range(engine.running):
         if requests[running[index]].status == RUNNING:
-            running[kept] = running[index]
-            kept += 1
-    engine.running = kept
+            running[count] = running[index]
+            count += 1
+    engine.running = count
+    if count == 0:
+        engine.kv_used_B = 0.0  # what rounding left would keep a request of just the size out
 
 
 @njit(inline="always")
@@ -256,13 +266,12 @@ def decoding(request: Any) -> bool:
 
 
 @njit
-def grow(
-    requests: Any, waiting: Any, running: Any, engine: Any, streams: Any, policy: Any
-) -> int:
+def grow(requests: Any, waiting: Any, running: Any, engine: Any, streams: Any, policy: Any) -> int:
     """Give every decoding sequence room for one more token; returns how many decode.
 
-    Where memory runs out, the request admitted last is preempted: its cache is dropped and it
-    goes to the head of the queue, to be computed again (vLLM's recompute preemption).
+    Where memory runs out, the request admitted last is preempted, at the end the one in need
+    itself: its cache is dropped and it goes to the head of the queue, to be computed again (vLLM's
+    recompute preemption).
     """
     for index in range(engine.running):
         request = requests[running[index]]
@@ -272,7 +281,7 @@ def grow(
         if need <= request.kv_B:
             continue
         last = engine.running - 1
-        while engine.kv_used_B + need - request.kv_B > policy.capacity_B and last >= 0:
+        while engine.kv_used_B + need - request.kv_B > policy.capacity_B and last >= index:
             victim = requests[running[last]]
             if victim.status == RUNNING:
                 victim.status = WAITING
@@ -374,8 +383,10 @@ def mixed_iteration(
     """One iteration with prompt tokens, and with decodes where the policy mixes them."""
     features[:] = 0.0
     with_decode = policy.decode_with_prefill == 1 and decoders > 0
+    prompt_tokens = 0
     for index in range(engine.picked):
         request = requests[picked[index, 0]]
+        prompt_tokens += picked[index, 1]
         add_prefill(
             streams, features, request.input, request.prefilled, picked[index, 1], request.target
         )
@@ -384,17 +395,17 @@ def mixed_iteration(
             request = requests[running[index]]
             if decoding(request):
                 add_decode(streams, features, request.input, request.input + request.generated)
-    sequences = float(engine.picked + (decoders if with_decode else 0))
-    micro = microbatches(machine, sequences)
+    decoding_now = decoders if with_decode else 0
+    micro = microbatches(machine, float(engine.picked + decoding_now))
     if micro > 1.0:
         features /= micro
     laws.expert_features(features, coverage, experts)
     total = laws.evaluate(ops, features, experts, units, links, rows, chosen)
-    time = laws.step_time(total, machine)
+    time = laws.step_time(total, micro, machine)
     energy = laws.step_energy(iteration_joules(rows), time, micro, machine)
     for index in range(ops.shape[0]):
         tally(rows, chosen, index, 1.0, micro * machine.group, seconds, joules)
-    log_step(log, engine, time, energy, micro, features)
+    log_step(log, engine, time, energy, micro, decoding_now, prompt_tokens, features)
     engine.now_s += time
     engine.busy_s += time
     engine.joules += energy
@@ -486,7 +497,6 @@ def decode_stretch(
         if ops[index].moves == 0:
             still_s += rows[index, 0]
             still_J += rows[index, 2] + rows[index, 3] + rows[index, 4]
-    started_s = engine.now_s
     while True:
         moving_J = 0.0
         if steps > 0:
@@ -503,9 +513,9 @@ def decode_stretch(
                     )
                 moving_J += rows[index, 2] + rows[index, 3] + rows[index, 4]
                 tally(rows, chosen, index, 1.0, micro * machine.group, seconds, joules)
-        time = laws.step_time(total, machine)
+        time = laws.step_time(total, micro, machine)
         energy = laws.step_energy(still_J + moving_J, time, micro, machine)
-        log_step(log, engine, time, energy, micro, features)
+        log_step(log, engine, time, energy, micro, decoders, 0, features)
         engine.now_s += time
         engine.busy_s += time
         engine.joules += energy
@@ -534,13 +544,14 @@ def decode_stretch(
         request.generated += steps - 1
         engine.generated_tokens += steps - 1
         if policy.reserve_full == 0:
-            held = kv_bytes(
-                streams, policy, request.input, request.input + request.generated
-            )
+            held = kv_bytes(streams, policy, request.input, request.input + request.generated)
             engine.kv_used_B += held - request.kv_B
             request.kv_B = held
-        emit(request, engine)
     engine.kv_peak_B = max(engine.kv_peak_B, engine.kv_used_B)
+    for index in range(engine.running):
+        request = requests[running[index]]
+        if decoding(request):
+            emit(request, engine)
     compact(requests, running, engine)
 
 
@@ -568,9 +579,7 @@ def serve(
         if engine.gaps + 2 * policy.max_batch + 2 > gaps.shape[0]:
             return LOG_FULL
         decoders = grow(requests, waiting, running, engine, streams, policy)
-        engine.picked = pick(
-            requests, waiting, running, engine, streams, policy, decoders, picked
-        )
+        engine.picked = pick(requests, waiting, running, engine, streams, policy, decoders, picked)
         if engine.picked > 0:
             mixed_iteration(
                 ops, coverage, streams, units, links, machine, policy,

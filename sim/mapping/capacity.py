@@ -69,16 +69,25 @@ def _size(size: float) -> str:
 
 
 def device_weight_bytes(program: Program) -> float:
-    """Bytes of weights on the fullest device: its slice of the longest pipeline stage."""
-    precision = program.precision
-    total = sum(
-        op.weights
-        * op.layers
-        * bytes_per_element(weight_dtype(op, precision.weights, precision.experts))
-        for op in program.table.graph.ops
-        if op.owned and op.kind != Kind.COLLECTIVE
-    )
-    return total * stage_imbalance(program.graph, program.layout) / program.layout.pp
+    """Bytes of weights on the fullest device: its slice of the longest pipeline stage.
+
+    The first stage also holds the token embedding, the last one the head; the larger counts.
+    """
+    sizes = {"embedding": 0.0, "lm-head": 0.0}
+    layers_B = 0.0
+    for op in program.table.graph.ops:
+        if not op.owned or op.kind == Kind.COLLECTIVE:
+            continue
+        dtype = weight_dtype(op, program.precision.weights, program.precision.experts)
+        size = op.weights * op.layers * bytes_per_element(dtype)
+        if op.operator_class in sizes:
+            sizes[op.operator_class] += size
+        else:
+            layers_B += size
+    if program.layout.pp == 1:
+        return layers_B + sum(sizes.values())
+    longest = stage_imbalance(program.graph, program.layout) / program.layout.pp
+    return layers_B * longest + max(sizes.values())
 
 
 def activation_bytes(program: Program, tokens: int, sequences: int) -> float:

@@ -24,9 +24,8 @@ def plan(graph: Graph, system: System, wanted: Parallel) -> Layout:
         if heads and heads % tp:
             problems.append(_problem("parallel.tp", f"{tp} does not divide the {heads} heads"))
         elif kv_heads and kv_heads % tp and tp % kv_heads:
-            problems.append(
-                _problem("parallel.tp", f"{tp} neither divides nor is divided by {kv_heads} KV heads")
-            )
+            message = f"{tp} neither divides nor is divided by {kv_heads} KV heads"
+            problems.append(_problem("parallel.tp", message))
         if op.experts and op.experts % ep:
             problems.append(
                 _problem("parallel.ep", f"{ep} does not divide the {op.experts} experts")
@@ -75,11 +74,13 @@ def shard(graph: Graph, layout: Layout, system: System) -> Graph:
 
     Pipeline stages stay folded: the graph has all layers, and a pass visits every stage.
     """
-    if layout.tp > 1 and system.device.link is None:
+    node = min(layout.devices, system.devices_per_node)
+    if node > 1 and system.device.link is None:
         raise Infeasible(
-            f"{system.name}: {layout.tp} devices work on one model, but "
+            f"{system.name}: {node} devices of a node work on one model, but "
             f"{system.device.title} has no link to others",
             tp=layout.tp,
+            pp=layout.pp,
         )
     if layout.devices > system.devices_per_node and system.network is None:
         raise Infeasible(
@@ -95,29 +96,36 @@ def shard(graph: Graph, layout: Layout, system: System) -> Graph:
     sharded = graph.rewrite(rule)
     if layout.pp == 1:
         return sharded
-    return replace(sharded, ops=(*sharded.ops, _stage_transfer(graph, layout, system)))
+    return replace(sharded, ops=(*sharded.ops, *_stage_transfers(graph, layout, system)))
 
 
 def _slice(op: Op, layout: Layout) -> Op:
-    """`op` as one of `tp` devices runs it; weights, work and traffic divided as `shard` says."""
+    """`op` as one of `tp` devices runs it; weights, work and traffic divided as `shard` says.
+
+    Of experts it has the mean rank's: tokens sent to others are neither read nor written here, and
+    tp / ep devices share each matrix.
+    """
     tp = layout.tp
     if tp == 1 or op.shard == "none":
         return op
+    ep = layout.ep if op.experts else 1
+    ways = tp // ep
     kv_ways = min(tp, op.kv_heads) if op.kv_heads else tp
     columns = op.width + op.kv_width
     share = (op.width / tp + op.kv_width / kv_ways) / columns if columns else 1.0 / tp
     if op.shard in ("row", "vocabulary") or op.kind == Kind.ATTENTION:
         share = 1.0 / tp
     row = op.shard == "row"
+    whole = row or op.kind == Kind.GATHER  # partial sums are as wide as the result
     return replace(
         op,
         flops_per_token=op.flops_per_token * share,
         flops_per_pair=op.flops_per_pair / tp,
         weights=op.weights * share,
-        inputs=op.inputs / tp if row or _splits_inputs(op) else op.inputs,
-        outputs=op.outputs if row else op.outputs * share,
-        depth=math.ceil(op.depth / tp) if row else op.depth,
-        width=op.width if row else math.ceil(op.width / tp),
+        inputs=op.inputs / (tp if row or _splits_inputs(op) else ep),
+        outputs=op.outputs / ep if whole else op.outputs * share,
+        depth=math.ceil(op.depth / ways) if row else op.depth,
+        width=op.width if row else math.ceil(op.width / ways),
         kv_width=math.ceil(op.kv_width / kv_ways),
         kv_read=op.kv_read / kv_ways if op.kv_heads else op.kv_read / tp,
         kv_write=op.kv_write / kv_ways if op.kv_heads else op.kv_write / tp,
@@ -126,8 +134,8 @@ def _slice(op: Op, layout: Layout) -> Op:
 
 
 def _splits_inputs(op: Op) -> bool:
-    """Element-wise, scan and attention operators read only their own slice."""
-    return op.kind in (Kind.VECTOR, Kind.SCAN, Kind.ATTENTION)
+    """Element-wise, scan, attention and look-up operators read only their own slice."""
+    return op.kind in (Kind.VECTOR, Kind.SCAN, Kind.ATTENTION, Kind.GATHER)
 
 
 def _collectives(op: Op, layout: Layout, system: System) -> Iterator[Op]:
@@ -167,21 +175,25 @@ def _group(op: Op, collective: str, message: float, layout: Layout, system: Syst
             )
 
 
-def _stage_transfer(graph: Graph, layout: Layout, system: System) -> Op:
+def _stage_transfers(graph: Graph, layout: Layout, system: System) -> Iterator[Op]:
     """Hidden states handed from stage to stage, and the sampled token back to the first."""
     last = next(op for op in reversed(graph.ops) if op.phase in (Phase.ALL, Phase.PREFILL))
-    return Op(
-        name="stage.send",
-        kind=Kind.COLLECTIVE,
-        operator_class=COMMUNICATION,
-        layers=layout.pp,
-        stream=last.stream,
-        phase=last.phase,
-        message=graph.hidden,
-        collective="send",
-        group=2,
-        across_nodes=layout.devices > system.devices_per_node,
-    )
+    node = [stage * layout.tp // system.devices_per_node for stage in range(layout.pp)]
+    across = sum(here != there for here, there in zip(node, [*node[1:], node[0]], strict=True))
+    for count, network in ((layout.pp - across, False), (across, True)):
+        if count:
+            yield Op(
+                name="stage.send" + (".network" if network else ""),
+                kind=Kind.COLLECTIVE,
+                operator_class=COMMUNICATION,
+                layers=count,
+                stream=last.stream,
+                phase=last.phase,
+                message=graph.hidden,
+                collective="send",
+                group=2,
+                across_nodes=network,
+            )
 
 
 def stage_imbalance(graph: Graph, layout: Layout) -> float:

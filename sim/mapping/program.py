@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sim.kernel.records import COLLECTIVE, MACHINE, STREAM
-from sim.dtypes import Precision, bytes_per_element
-from sim.errors import ConfigError, Problem
+from sim.dtypes import COMPUTE, Precision, bytes_per_element
+from sim.errors import ConfigError, Infeasible, Problem
 from sim.graph import Graph, OpTable, Phase, Stream, lower
 from sim.hardware import System
 from sim.hardware.records import link_records, processor_records
+from sim.kernel.records import COLLECTIVE, MACHINE, STREAM
 from sim.mapping.layout import Layout
 from sim.mapping.parallelism import shard, stage_imbalance
 from sim.operators import OPERATOR_CLASSES
@@ -125,12 +125,27 @@ def _pins(placement: Mapping[str, str], system: System) -> dict[str, int]:
 
 
 def _check_coverage(table: OpTable, units: Records, system: System) -> None:
-    """ConfigError where no processor of the device can run an operator of the model."""
+    """ConfigError where no processor of the device runs a class of operator of the model.
+
+    Infeasible where those that do have no peak for its arithmetic: its time would not be a number.
+    """
     for op, record in zip(table.graph.ops, table.records, strict=True):
-        if record["kind"] == COLLECTIVE or record["pinned"] >= 0:
+        if record["kind"] == COLLECTIVE:
             continue
-        if not any((int(unit["runs"]) >> int(record["capability"])) & 1 for unit in units):
+        able = [
+            unit
+            for index, unit in enumerate(units)
+            if (record["pinned"] < 0 and (int(unit["runs"]) >> int(record["capability"])) & 1)
+            or record["pinned"] == index
+        ]
+        if not able:
             raise ConfigError(f"no processor of {system.device.title} runs {op.operator_class}")
+        arithmetic = int(record["arithmetic"])
+        if all(np.isnan(unit["flop_per_s"][arithmetic]) for unit in able):
+            raise Infeasible(
+                f"{system.device.title}: no processor that runs {op.operator_class} computes in "
+                f"{(*COMPUTE, 'vector')[arithmetic]}, which these number formats need"
+            )
 
 
 def _stream_records(sharded: Graph, kv_B: float) -> Records:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from sim.config.catalogue import load_scenario
+from sim.config.scenarios import load_scenario
 from sim.dtypes import COMPUTE
 from sim.engines.roofline import Batch, Step, decode_batch, prefill_batch, step
 from sim.errors import ConfigError, Problem

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sim.config.catalogue import load_scenario
+from sim.config.scenarios import load_scenario
 from sim.engines.serving.simulation import Progress, Served, serve_closed, serve_trace
 from sim.scenario import Scenario
 from sim.simulation.prepare import Prepared, prepare

@@ -133,9 +133,7 @@ def _head(model: Architecture, stream: Stream) -> Iterator[Op]:
     tied = model.tied_embeddings and outputs == model.vocabulary
     if not model.layers and model.encoder is not None:
         stream = _encoder_stream(model.encoder)
-    head = _matmul(
-        "lm_head", "lm-head", model.hidden, outputs, stream, Phase.LOGITS, "vocabulary"
-    )
+    head = _matmul("lm_head", "lm-head", model.hidden, outputs, stream, Phase.LOGITS, "vocabulary")
     bias = outputs if model.head_bias else 0
     yield replace(head, owned=not tied, weights=head.weights + (0 if tied else bias))
 
@@ -214,9 +212,7 @@ def _attention(spec: Attention, hidden: int, stream: Stream) -> Iterator[Op]:
         "qkv", "fc", hidden, queries, stream, Phase.ALL, "heads", kv_width=2 * keys, bias=spec.bias
     )
     extra = (2 * spec.head_dim if spec.qk_norm else 0) + (spec.heads if spec.sinks else 0)
-    yield replace(
-        qkv, heads=spec.heads, kv_heads=spec.kv_heads, weights=qkv.weights + extra
-    )
+    yield replace(qkv, heads=spec.heads, kv_heads=spec.kv_heads, weights=qkv.weights + extra)
     yield from _attention_core(spec, stream, "attention")
     yield _matmul(
         "attention_out", "fc", queries, hidden, stream, Phase.ALL, "row", bias=spec.output_bias
@@ -261,9 +257,7 @@ def _cross_attention(spec: Attention, hidden: int, stream: Stream, memory: Strea
         heads=spec.heads,
         kv_heads=spec.kv_heads,
     )
-    source = (
-        Stream(kind="fixed", tokens=memory.tokens) if memory.tokens else Stream(kind="encoder")
-    )
+    source = Stream(kind="fixed", tokens=memory.tokens) if memory.tokens else Stream(kind="encoder")
     yield replace(
         _matmul("cross_kv", "fc", hidden, 0, source, Phase.PREFILL, "heads", kv_width=2 * keys),
         heads=spec.heads,
@@ -377,9 +371,7 @@ def _state_space(spec: StateSpace, hidden: int, stream: Stream) -> Iterator[Op]:
 
 
 def _feed_forward(spec: FeedForward, hidden: int, stream: Stream) -> Iterator[Op]:
-    yield from _mlp(
-        "ffn", hidden, spec.intermediate, stream, gated=spec.gated, bias=spec.bias
-    )
+    yield from _mlp("ffn", hidden, spec.intermediate, stream, gated=spec.gated, bias=spec.bias)
 
 
 def _mlp(
@@ -393,9 +385,7 @@ def _mlp(
     summed: bool = True,
 ) -> Iterator[Op]:
     ways = 2 if gated else 1
-    yield _matmul(
-        f"{name}_up", "fc", hidden, ways * inner, stream, Phase.ALL, "column", bias=bias
-    )
+    yield _matmul(f"{name}_up", "fc", hidden, ways * inner, stream, Phase.ALL, "column", bias=bias)
     yield Op(
         name=f"{name}_activation",
         kind=Kind.VECTOR,

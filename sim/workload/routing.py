@@ -31,6 +31,7 @@ class Router:
     coverage: tuple[tuple[float, float], ...] = ()
     draw: Literal["expected", "sampled"] = "expected"
 
+
 MANY_EXPERTS: Final = 32
 DEFAULT_SKEW: Final = 1.2
 """Zipf exponent at which 128 experts, top-8, are covered 40 / 57 / 75 / 90 % by 16 / 32 / 64 / 128
@@ -96,8 +97,10 @@ def touched_share(router: Router, tokens: Floats, experts: int, top_k: int) -> F
 
 
 def coverage_table(router: Router, experts: int, top_k: int, ranks: int = 1) -> Floats:
-    """Rows of tokens, experts touched, and on the busiest of `ranks` ranks: experts touched and
-    token-expert pairs relative to the mean rank; shape [rows, 4].
+    """Experts touched and their spread over ranks at token counts; shape [rows, 4].
+
+    Columns: tokens, experts touched, and on the busiest of `ranks` ranks experts touched and
+    token-expert pairs relative to the mean rank.
 
     Experts are dealt to ranks round-robin by popularity. The busiest rank is the mean plus the
     expected maximum of `ranks` normal deviates times the standard deviation, within its bounds.

@@ -49,11 +49,14 @@ class Outcome:
     log: Floats
 
 
-def policy_record(scheduler: Scheduler, kv_B: float, state_B: float) -> Records:
-    """The scheduler as the kernel reads it, with `kv_B` bytes of cache on each device."""
+def policy_record(scheduler: Scheduler, kv_B: float, program: Program) -> Records:
+    """The scheduler as the kernel reads it, with `kv_B` bytes of cache on each device.
+
+    A prompt that only an encoder reads can't be cut in chunks: it goes whole, alone if need be.
+    """
     record = np.zeros(1, records.POLICY)
     chunked = scheduler.kind == "chunked-prefill"
-    record["chunked"] = int(chunked)
+    record["chunked"] = int(chunked and bool(np.any(program.streams["kind"] == records.CAUSAL)))
     record["decode_with_prefill"] = int(scheduler.kind != "prefill-first")
     record["max_batch"] = scheduler.max_batch
     record["budget"] = scheduler.token_budget if chunked else scheduler.max_prefill_tokens
@@ -61,7 +64,7 @@ def policy_record(scheduler: Scheduler, kv_B: float, state_B: float) -> Records:
     record["reserve_full"] = int(scheduler.kv_reserve == "full")
     record["watermark_B"] = scheduler.watermark * kv_B
     record["capacity_B"] = kv_B
-    record["state_B"] = state_B
+    record["state_B"] = program.state_B
     return record
 
 
@@ -69,7 +72,9 @@ class Engine:
     """One replica: its queue, its running requests, and a SimPy process that advances it.
 
     Requests handed over may lie in the future: an open-loop source, which nothing here can
-    influence, is handed over whole, and the kernel admits each request at its arrival.
+    influence, is handed over whole, and the kernel admits each request at its arrival. `horizon`
+    tells until when nothing outside can touch this replica; by default nothing ever does but what
+    follows from its own completions.
     """
 
     def __init__(
@@ -81,11 +86,13 @@ class Engine:
         *,
         on_completion: Callable[[Engine], None] | None = None,
         on_progress: Callable[[Engine], None] | None = None,
+        horizon: Callable[[], float] = lambda: math.inf,
         log_iterations: int = 0,
     ) -> None:
         self.env = env
         self.program = program
-        self.policy = policy_record(scheduler, kv_B, program.state_B)
+        self.horizon = horizon
+        self.policy = policy_record(scheduler, kv_B, program)
         self.on_completion = on_completion
         self.on_progress = on_progress
         operators, units = len(program.table.records), len(program.units)
@@ -155,7 +162,7 @@ class Engine:
         """The SimPy process: advance to the next event of the world, then let it happen."""
         state = self.state[0]
         while True:
-            reason = self._advance(float(self.env.peek()))
+            reason = self._advance(self.horizon())
             if state["now_s"] > self.env.now:
                 yield self.env.timeout(float(state["now_s"]) - self.env.now)
                 state["now_s"] = self.env.now

@@ -1,0 +1,305 @@
+"""Catalogue: devices, systems, models and traffic by name, path or mapping, as frozen values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from sim.config import library
+from sim.config.device_form import (
+    DeviceForm,
+    MemoryForm,
+    SystemForm,
+    readings,
+    sources_of,
+    to_device,
+    to_system,
+)
+from sim.config.document import Document
+from sim.config.model_form import to_architecture
+from sim.config.scenario_form import TrafficFileForm
+from sim.config.validate import validated
+from sim.errors import ConfigError, Problem
+from sim.hardware import Device, System
+from sim.techniques import TECHNIQUES
+from sim.units import USER, Source, Sourced
+from sim.workload.architecture import Architecture
+from sim.workload.hugging_face import architecture_from_json
+from sim.workload.traffic import Trace
+from sim.workload.traffic.readers import read_trace
+
+KINDS: Final = (
+    "devices", "systems", "models", "techniques", "scenarios", "traffic", "memories",
+)  # fmt: skip
+Given = str | Path | Mapping[str, Any]
+
+
+def names(kind: str) -> list[str]:
+    """Everything of a kind that the library has."""
+    return sorted(TECHNIQUES if kind == "techniques" else library.files(kind))
+
+
+@cache
+def load_sources() -> Mapping[str, Source]:
+    """Sources of the library's numbers, by key."""
+    return {
+        key: Source(key=key, kind=item["kind"], title=item["title"], note=item.get("note", ""))
+        for key, item in library.library_sources().items()
+    } | {USER.key: USER}
+
+
+def document_of(kind: str, given: Given, base: Path | None = None) -> tuple[str, Document]:
+    """Name and document of a name, a path (relative to `base`) or a mapping."""
+    if isinstance(given, Mapping):
+        document = library.with_bases(kind, Document(file="(inline)", data=dict(given)))
+        return str(document.data.get("name") or "inline"), document
+    return library.found_document(kind, str(given), base or Path())
+
+
+def load_device(given: Given) -> Device:
+    """The device of a name, an alias, a path or a mapping."""
+    name, document = document_of("devices", given)
+    return device_of(name, document)
+
+
+def device_of(name: str, document: Document) -> Device:
+    """The device that `document` describes, every number with its source."""
+    form = validated(DeviceForm, document)
+    numbers = readings(form.model_copy(update={"sources": {}}), form.source)
+    energies: dict[str, float] = {}
+    problems: list[Problem] = []
+    for key, memory in form.memories.items():
+        if memory.technology is None or memory.energy is not None:
+            continue
+        path = ("memories", key, "technology")
+        try:
+            found = _technology(memory.technology)
+        except ConfigError as error:
+            problems += [document.problem(path, each.message) for each in error.problems]
+            continue
+        energies[key] = found.value or 0.0
+        numbers[f"memories.{key}.energy"] = found
+    for key, processor in form.processors.items():
+        for use in ("weights", "kv", "activations"):
+            memory_name = getattr(processor.memory, use)
+            if memory_name not in form.memories:
+                message = library.get_close_matches(memory_name, list(form.memories), n=1)
+                hint = f"did you mean '{message[0]}'? " if message else ""
+                has = ", ".join(form.memories)
+                problems.append(
+                    document.problem(
+                        ("processors", key, "memory"),
+                        f"no memory '{memory_name}'; {hint}the device has {has}",
+                    )
+                )
+    problems += _unsourced(document, numbers, sources_of(form.sources))
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
+    return replace(to_device(form, form.name or name, energies), sources=numbers)
+
+
+@cache
+def _technology(name: str) -> Sourced:
+    """Energy per byte of a memory technology."""
+    _, document = library.found_document("memories", name, Path())
+    form = validated(MemoryForm, document)
+    return readings(form, form.source)["energy"]
+
+
+def _unsourced(
+    document: Document, numbers: Mapping[str, Sourced], own: Mapping[str, Source]
+) -> list[Problem]:
+    """A problem for every number without a source, or with one that nobody describes."""
+    known = load_sources() | own
+    problems = []
+    for path, number in numbers.items():
+        if number.source in known:
+            continue
+        where = tuple(path.split("."))
+        if number.source:
+            near = library.get_close_matches(number.source, list(known), n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else "; describe it under `sources:`"
+            message = f"unknown source '{number.source}'{hint}"
+        else:
+            message = (
+                f"'{number.text}' has no source: write `source: KEY` above it, or "
+                f"'{number.text} [KEY]', and describe KEY under `sources:`"
+            )
+        problems.append(document.problem(where, message))
+    return problems
+
+
+def load_system(given: Given) -> System:
+    """The system of a name, `DEVICE-xN`, a device's name (one of it), a path or a mapping."""
+    name, document = system_document(given)
+    return system_of(name, document)
+
+
+def system_document(given: Given, base: Path | None = None) -> tuple[str, Document]:
+    """Name and document of a system; of a device's name, one that has so many of it."""
+    if not isinstance(given, str) or library.is_path(given) or given in library.files("systems"):
+        return document_of("systems", given, base)
+    device, count = library.counted(given) or (given, 1)
+    known = library.files("devices")
+    if device not in known and device not in library.aliases():
+        every = [*library.files("systems"), *known, *library.aliases()]
+        near = library.get_close_matches(device, every, n=1, cutoff=0.6)
+        suggestion = f"{near[0]}-x{count}" if near and library.counted(given) else None
+        if near and near[0] in library.files("systems"):
+            suggestion = near[0]
+        raise ConfigError([Problem(message=library.unknown("systems", given, every, suggestion))])
+    return given, Document(file=f"system {given}", data={"device": device, "count": count})
+
+
+def system_of(name: str, document: Document) -> System:
+    """The system that `document` describes, its device loaded too."""
+    form = validated(SystemForm, document)
+    base = folder_of(document, ("device",))
+    if isinstance(form.device, str):
+        try:
+            device_name, device_document = document_of("devices", form.device, base)
+        except ConfigError as error:
+            raise ConfigError(
+                [
+                    each if each.file else document.problem(("device",), each.message)
+                    for each in error.problems
+                ]
+            ) from None
+    else:
+        device_document = library.with_bases("devices", document.under(("device",)))
+        device_name = str(device_document.data.get("name") or "inline")
+    device = device_of(device_name, device_document)
+    numbers = readings(form.model_copy(update={"sources": {}}), form.source)
+    problems = _unsourced(document, numbers, sources_of(form.sources))
+    if problems:
+        raise ConfigError(problems)
+    numbers |= {f"device.{path}": number for path, number in device.sources.items()}
+    return replace(to_system(form, form.name or name, device), sources=numbers)
+
+
+def folder_of(document: Document, path: tuple[str, ...]) -> Path:
+    """Folder that relative paths written at `path` start from: the file's, else the current."""
+    written = Path(document.place(path).file)
+    return written.parent if written.is_file() else Path()
+
+
+def load_model(given: Given, base: Path | None = None) -> Architecture:
+    """The architecture of a name, a model YAML, a config.json (or its folder) or a mapping."""
+    if not isinstance(given, Mapping):
+        path = library.path_from(str(given), base or Path())
+        if path.is_dir() and (path / "config.json").exists():
+            return architecture_from_json(path / "config.json")
+        if str(given).endswith(".json"):
+            return architecture_from_json(path)
+    name, document = document_of("models", given, base)
+    return model_of(name, document)
+
+
+def model_of(name: str, document: Document) -> Architecture:
+    """The architecture that `document` describes."""
+    architecture = to_architecture(document)
+    return replace(architecture, name=str(document.data.get("name") or name))
+
+
+def trace_file(given: str, base: Path | None = None) -> tuple[Path, TrafficFileForm | None]:
+    """Path of a trace's rows, and what the library says of it where it is one of its own."""
+    if library.is_path(given) and not given.endswith((".yaml", ".yml")):
+        return library.path_from(given, base or Path()), None
+    _, document = document_of("traffic", given, base)
+    form = validated(TrafficFileForm, document)
+    return library.path_from(form.trace, folder_of(document, ("trace",))), form
+
+
+def load_trace(given: str | Path, base: Path | None = None) -> Trace:
+    """The requests of a trace: a name of the library or a file of any known format."""
+    return read_trace(trace_file(str(given), base)[0])
+
+
+def title_of(kind: str, name: str) -> str:
+    """The title of one entry."""
+    if kind == "techniques":
+        return TECHNIQUES[name].title
+    _, document = library.found_document(kind, name, Path())
+    title = document.data.get("title") if isinstance(document.data, dict) else None
+    return str(title or name)
+
+
+def find_kind(name: str) -> str:
+    """The kind of thing that `name`, of the library or a path, is."""
+    if library.is_path(name):
+        return _kind_of_file(Path(name))
+    for kind in KINDS:
+        if name in names(kind) or (kind == "devices" and name in library.aliases()):
+            return kind
+    if library.counted(name):
+        return "systems"
+    if Path(name).is_dir():
+        return "models"
+    every = {each: kind for kind in reversed(KINDS) for each in names(kind)}
+    near = library.get_close_matches(name, [*every, *library.aliases()], n=1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    raise ConfigError(
+        [Problem(message=f"nothing is called '{name}'; {hint}`sim list KIND` shows what there is")]
+    )
+
+
+def _kind_of_file(path: Path) -> str:
+    if path.suffix == ".json":
+        return "models"
+    data = library.read_document(path).data
+    keys = set(data) if isinstance(data, dict) else set()
+    for kind, mark in (
+        ("scenarios", "traffic"), ("devices", "processors"), ("systems", "device"),
+        ("traffic", "trace"), ("models", "vocabulary"), ("devices", "extends"),
+    ):  # fmt: skip
+        if mark in keys:
+            return kind
+    return "models"
+
+
+def resolved(kind: str, name: str) -> Mapping[str, Any]:
+    """What `name` resolves to: its YAML with every base applied, numbers with value and source."""
+    if kind == "techniques":
+        technique = TECHNIQUES[name]
+        return {
+            "name": name,
+            "title": technique.title,
+            "citation": technique.citation,
+            "quality": technique.quality,
+            "parameters": {each.name: each.description for each in technique.parameters},
+        }
+    numbers: Mapping[str, Sourced] = {}
+    if kind == "systems":
+        found, document = system_document(name)
+        numbers = system_of(found, document).sources
+    else:
+        found, document = document_of(kind, name)
+        if kind == "devices":
+            numbers = device_of(found, document).sources
+    result = {"name": found} | {key: item for key, item in document.data.items() if key != "name"}
+    for path, number in numbers.items():
+        _put(result, path.split("."), _as_mapping(number))
+    return result
+
+
+def _put(into: dict[str, Any], path: list[str], value: Any) -> None:
+    """Write `value` at `path`, replacing what stands in the way: a device's name by its numbers."""
+    head, rest = path[0], path[1:]
+    if not rest:
+        into[head] = value
+        return
+    inner = into.get(head)
+    into[head] = dict(inner) if isinstance(inner, dict) else {}
+    _put(into[head], rest, value)
+
+
+def _as_mapping(number: Sourced) -> dict[str, Any]:
+    return {
+        "value": number.value,
+        "unit": number.unit,
+        "text": number.text,
+        "source": number.source,
+    }

@@ -1,0 +1,126 @@
+"""Changes: `--set path=value` on a scenario and on everything its references name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, get_origin
+
+from pydantic import BaseModel
+
+from sim.config import catalogue, library
+from sim.config.device_form import DeviceForm, SystemForm
+from sim.config.document import Document, Key, Place, parse_document, value_at
+from sim.config.fields import Reading, unknown_key
+from sim.config.model_form import ModelForm
+from sim.config.scenario_form import ScenarioForm
+from sim.config.validate import form_at, keys_at
+from sim.errors import ConfigError, Problem
+from sim.units import USER
+
+_FORMS: Final[tuple[tuple[Key, type[BaseModel]], ...]] = (
+    (("system", "device"), DeviceForm),
+    (("system",), SystemForm),
+    (("model",), ModelForm),
+    ((), ScenarioForm),
+)
+"""The form that rules below a path, the longest path first."""
+
+
+def changed(document: Document, sets: Sequence[str]) -> Document:
+    """`document` with each "path=value" of `sets` applied; ConfigError names every wrong one."""
+    problems: list[Problem] = []
+    for text in sets:
+        try:
+            document = _set(document, text)
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return document
+
+
+def _set(document: Document, text: str) -> Document:
+    place = Place(file=f"--set {text}")
+    name, equals, value = text.partition("=")
+    parts = [part for part in name.strip().split(".") if part]
+    if not equals or not parts:
+        message = "path=value is due, e.g. scheduler.max_batch=64"
+        raise ConfigError([Problem(file=place.file, message=message)])
+    path: Key = tuple(int(part) if part.isdecimal() else part for part in parts)
+    new = parse_document(value, place.file).data
+    document = _expanded(document, path)
+    _check(document, path, place)
+    if isinstance(new, str | int | float) and _ruled(path)[0] is Reading:
+        new = f"{new} [{USER.key}]" if "[" not in str(new) else new
+    return document.with_value(path, new, place)
+
+
+def _expanded(document: Document, path: Key) -> Document:
+    """`document` with the references on the way to `path` replaced by what they name."""
+    if path[:1] == ("system",) and len(path) > 1:
+        given = document.data.get("system")
+        if isinstance(given, str):
+            base = catalogue.folder_of(document, ("system",))
+            name, own = catalogue.system_document(given, base)
+            document = _inline(document, ("system",), own, name)
+        device = value_at(document.data, ("system",)).get("device")
+        if path[1] == "device" and len(path) > 2 and isinstance(device, str):
+            base = catalogue.folder_of(document, ("system", "device"))
+            name, own = catalogue.document_of("devices", device, base)
+            document = _inline(document, ("system", "device"), own, name)
+    if path[:1] == ("model",) and len(path) > 1 and isinstance(document.data.get("model"), str):
+        given = document.data["model"]
+        base = catalogue.folder_of(document, ("model",))
+        if given.endswith(".json") or library.path_from(given, base).is_dir():
+            message = f"'{given}' is a config.json: write a model YAML to change it by --set"
+            raise ConfigError([document.problem(("model",), message)])
+        name, own = catalogue.document_of("models", given, base)
+        document = _inline(document, ("model",), own, name)
+    return document
+
+
+def _inline(document: Document, path: Key, own: Document, name: str) -> Document:
+    places = dict(own.places) or {(): Place(file=own.file)}
+    return document.with_value(path, {"name": name, **own.data}, places)
+
+
+def _ruled(path: Key) -> tuple[Any, list[str] | None]:
+    """What stands at `path` by the forms, and the keys known beside it (None: any name)."""
+    for prefix, form in _FORMS:
+        if len(path) > len(prefix) and path[: len(prefix)] == prefix:
+            rest = path[len(prefix) :]
+            return form_at(form, rest), keys_at(form, rest[:-1])
+    return None, None
+
+
+def _check(document: Document, path: Key, place: Place) -> None:
+    """ConfigError at the first part of `path` that neither is there nor may be."""
+    for length in range(1, len(path) + 1):
+        part = path[:length]
+        try:
+            here = value_at(document.data, part[:-1])
+        except (KeyError, IndexError, TypeError):
+            here = None
+        if isinstance(here, dict) and part[-1] in here:
+            continue
+        if isinstance(here, list) and isinstance(part[-1], int) and part[-1] < len(here):
+            continue
+        found, known = _ruled(part)
+        if known is not None and part[-1] in known:
+            continue
+        free = isinstance(here, dict) and known is None and found is not None
+        if free and length == len(path) and get_origin(found) is None and not here:
+            continue  # the first entry of a free mapping, like placement
+        if known is None and isinstance(here, dict):
+            known = [str(key) for key in here]
+        if _open_mapping(part) and length == len(path):
+            continue
+        message = unknown_key(str(part[-1]), known or ())
+        raise ConfigError(
+            [Problem(file=place.file, path=".".join(map(str, part)), message=message)]
+        )
+
+
+def _open_mapping(part: Key) -> bool:
+    """Whether any key may be added here: placements, and techniques' parameters."""
+    return part[0] in ("placement", "techniques")

@@ -1,0 +1,325 @@
+"""Forms of devices, memories and systems, and the values they become."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, Field
+
+from sim.config.fields import (
+    Area,
+    Bandwidth,
+    ByteEnergy,
+    ComputeRate,
+    Count,
+    Factor,
+    Flag,
+    FlopEnergy,
+    Form,
+    LinkRate,
+    Money,
+    OneOf,
+    Power,
+    Reading,
+    ShareOfPeak,
+    Size,
+    SizeOrZero,
+    Text,
+    Tile,
+    Time,
+    wrong,
+)
+from sim.hardware import Device, Efficiency, Link, Memory, Processor, System
+from sim.operators import OPERATOR_CLASSES
+from sim.units import SOURCE_KINDS, Source, Sourced
+
+Operator = Annotated[str, OneOf(names=OPERATOR_CLASSES)]
+SourceKey = Text | None
+
+
+class SourceForm(Form):
+    """Where numbers come from, for files that bring sources of their own."""
+
+    kind: Annotated[str, OneOf(names=SOURCE_KINDS)]
+    title: Text
+    note: str = ""
+
+
+class PeakForm(Form):
+    """Dense peaks by arithmetic."""
+
+    source: SourceKey = None
+    fp32: ComputeRate | None = None
+    fp16: ComputeRate | None = None
+    fp8: ComputeRate | None = None
+    int8: ComputeRate | None = None
+    fp4: ComputeRate | None = None
+
+
+class FlopEnergyForm(Form):
+    """Energy of one operation by arithmetic."""
+
+    source: SourceKey = None
+    fp32: FlopEnergy | None = None
+    fp16: FlopEnergy | None = None
+    fp8: FlopEnergy | None = None
+    int8: FlopEnergy | None = None
+    fp4: FlopEnergy | None = None
+
+
+class EfficiencyForm(Form):
+    """Shares of the peaks that good code reaches; see docs/guides/add-a-device.md."""
+
+    source: SourceKey = None
+    compute: ShareOfPeak | None = None
+    attention: ShareOfPeak | None = None
+    memory: ShareOfPeak | None = None
+    ramp: SizeOrZero | None = None
+    tile_m: Tile | None = None
+    tile_n: Tile | None = None
+    slots: Tile | None = None
+
+
+class MemoryNamesForm(Form):
+    """Which memory holds what."""
+
+    weights: Text
+    kv: Text
+    activations: Text
+
+
+def _one_memory(value: Any) -> Any:
+    """One name stands for all three uses."""
+    if isinstance(value, str):
+        return {"weights": value, "kv": value, "activations": value}
+    return value
+
+
+class ProcessorForm(Form):
+    """One kind of compute unit and the memories it works on."""
+
+    kind: Literal["gpu", "cpu", "npu", "tpu", "pim", "lpu"]
+    source: SourceKey = None
+    memory: Annotated[MemoryNamesForm, BeforeValidator(_one_memory)]
+    peak: PeakForm
+    vector: ComputeRate | None = None
+    operators: tuple[Operator, ...] = ()
+    efficiency: EfficiencyForm = EfficiencyForm()
+    launch: Time | None = None
+    energy: FlopEnergyForm = FlopEnergyForm()
+    bandwidth_scale: Factor | None = None
+    memory_energy: ByteEnergy | None = None
+
+
+class DeviceMemoryForm(Form):
+    """One memory of a device; its technology fills in the energy per bit."""
+
+    technology: Text | None = None
+    source: SourceKey = None
+    capacity: Size | None = None
+    bandwidth: Bandwidth | None = None
+    energy: ByteEnergy | None = None
+
+
+class LinkForm(Form):
+    """What joins devices: one direction's bandwidth, one hop's latency."""
+
+    name: Text
+    source: SourceKey = None
+    bandwidth: LinkRate
+    latency: Time
+    efficiency: ShareOfPeak | None = None
+    energy: ByteEnergy | None = None
+    collective: Literal["auto", "ring", "tree", "direct"] = "auto"
+
+
+class PowerForm(Form):
+    """Rated power and the power of being on."""
+
+    source: SourceKey = None
+    tdp: Power | None = None
+    static: Power | None = None
+
+
+class DieForm(Form):
+    """Silicon of one device."""
+
+    source: SourceKey = None
+    area: Area | None = None
+    process: Text | None = None
+
+
+class DeviceForm(Form):
+    """A device: one package with its processors, memories and link."""
+
+    title: Text
+    name: Text | None = None
+    aliases: tuple[Text, ...] = ()
+    source: SourceKey = None
+    sources: dict[str, SourceForm] = Field(default_factory=dict)
+    built: Flag = True
+    refuses: Text | None = None
+    processors: dict[str, ProcessorForm]
+    memories: dict[str, DeviceMemoryForm]
+    link: LinkForm | None = None
+    power: PowerForm = PowerForm()
+    host_step: Time | None = None
+    die: DieForm = DieForm()
+    price: Money | None = None
+
+
+class MemoryForm(Form):
+    """A memory technology."""
+
+    title: Text
+    source: SourceKey = None
+    sources: dict[str, SourceForm] = Field(default_factory=dict)
+    energy: ByteEnergy
+
+
+def _named_device(value: Any) -> Any:
+    if not isinstance(value, str | dict):
+        raise wrong("the name of a device is due (`sim list devices`), a path, or a device inline")
+    return value
+
+
+class SystemForm(Form):
+    """Equal devices in nodes; `device` is a name, a path, or a device written inline."""
+
+    title: Text | None = None
+    name: Text | None = None
+    source: SourceKey = None
+    sources: dict[str, SourceForm] = Field(default_factory=dict)
+    device: Annotated[str | DeviceForm, BeforeValidator(_named_device)]
+    count: Count = 1
+    devices_per_node: Count | None = None
+    network: LinkForm | None = None
+    coprocessing: Literal["none", "pe", "pe+et"] = "none"
+
+
+def readings(form: BaseModel, source: str | None = None, path: str = "") -> dict[str, Sourced]:
+    """Every number of `form` by dotted path; its source is its own, else the nearest around it.
+
+    A number without any source has source "".
+    """
+    return dict(_readings(form, source, path))
+
+
+def _readings(value: Any, source: str | None, path: str) -> Iterator[tuple[str, Sourced]]:
+    if isinstance(value, Reading):
+        key = value.key or source or ""
+        yield path, Sourced(value=value.value, text=value.text, unit=value.unit, source=key)
+        return
+    items: Any = ()
+    if isinstance(value, BaseModel):
+        source = getattr(value, "source", None) or source
+        items = ((name, getattr(value, name)) for name in type(value).model_fields)
+    elif isinstance(value, Mapping):
+        items = value.items()
+    for name, item in items:
+        yield from _readings(item, source, f"{path}.{name}" if path else str(name))
+
+
+def sources_of(forms: Mapping[str, SourceForm]) -> dict[str, Source]:
+    """A file's own sources."""
+    return {
+        key: Source(key=key, kind=form.kind, title=form.title, note=form.note)
+        for key, form in forms.items()
+    }
+
+
+def value(reading: Reading | None, default: Any = None) -> Any:
+    """The number of a reading, or `default`."""
+    return default if reading is None else reading.value
+
+
+def to_device(form: DeviceForm, name: str, energies: Mapping[str, float]) -> Device:
+    """The device; `energies` has the energy per byte of each memory whose technology says it."""
+    return Device(
+        name=name,
+        title=form.title,
+        processors=tuple(_processor(key, each) for key, each in form.processors.items()),
+        memories=tuple(
+            Memory(
+                name=key,
+                capacity_B=value(each.capacity),
+                bandwidth_B_per_s=value(each.bandwidth),
+                energy_J_per_B=value(each.energy, energies.get(key)),
+                technology=each.technology,
+            )
+            for key, each in form.memories.items()
+        ),
+        link=to_link(form.link),
+        tdp_W=value(form.power.tdp),
+        static_W=value(form.power.static),
+        host_step_s=value(form.host_step, 0.0),
+        die_area_mm2=value(form.die.area),
+        process=form.die.process,
+        price_USD=value(form.price),
+        built=form.built,
+        refuses=form.refuses,
+    )
+
+
+def to_link(form: LinkForm | None) -> Link | None:
+    """The link, if there is one."""
+    if form is None:
+        return None
+    return Link(
+        name=form.name,
+        bandwidth_B_per_s=form.bandwidth.value,
+        latency_s=form.latency.value,
+        efficiency=value(form.efficiency, 1.0),
+        energy_J_per_B=value(form.energy),
+        collective=form.collective,
+    )
+
+
+def _by_arithmetic(form: BaseModel) -> dict[str, float]:
+    return {
+        name: reading.value
+        for name in type(form).model_fields
+        if isinstance(reading := getattr(form, name), Reading)
+    }
+
+
+def _processor(name: str, form: ProcessorForm) -> Processor:
+    shares = form.efficiency
+    default = Efficiency()
+    return Processor(
+        name=name,
+        kind=form.kind,
+        peak_flop_per_s=_by_arithmetic(form.peak),
+        vector_flop_per_s=value(form.vector),
+        weights_memory=form.memory.weights,
+        kv_memory=form.memory.kv,
+        activations_memory=form.memory.activations,
+        operators=form.operators,
+        efficiency=Efficiency(
+            compute=value(shares.compute, default.compute),
+            attention=value(shares.attention, default.attention),
+            memory=value(shares.memory, default.memory),
+            ramp_B=value(shares.ramp, default.ramp_B),
+            tile_m=int(value(shares.tile_m, default.tile_m)),
+            tile_n=int(value(shares.tile_n, default.tile_n)),
+            slots=int(value(shares.slots, default.slots)),
+        ),
+        launch_s=value(form.launch, 0.0),
+        energy_J_per_flop=_by_arithmetic(form.energy),
+        bandwidth_scale=value(form.bandwidth_scale, 1.0),
+        memory_energy_J_per_B=value(form.memory_energy),
+    )
+
+
+def to_system(form: SystemForm, name: str, device: Device) -> System:
+    """The system of these devices; nodes hold 8, or 1 where a device has no link."""
+    node = form.devices_per_node or (8 if device.link is not None else 1)
+    return System(
+        name=name,
+        device=device,
+        count=form.count,
+        devices_per_node=node,
+        network=to_link(form.network),
+        coprocessing=form.coprocessing,
+    )

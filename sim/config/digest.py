@@ -1,0 +1,40 @@
+"""Digest: a name for the content of a scenario, whatever file or order it was written in."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from sim.scenario import Scenario
+
+_NOT_CONTENT: Final = frozenset({"sources", "bibliography", "digest", "source", "title", "dropped"})
+
+
+def digest(scenario: Scenario) -> str:
+    """blake2b of the values of `scenario`, as canonical JSON; titles and sources left out."""
+    text = json.dumps(_plain(scenario), sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            "": type(value).__name__,
+            **{
+                each.name: _plain(getattr(value, each.name))
+                for each in dataclasses.fields(value)
+                if each.name not in _NOT_CONTENT
+            },
+        }
+    if isinstance(value, np.ndarray):
+        return hashlib.blake2b(value.tobytes(), digest_size=16).hexdigest()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,206 @@
+"""Forms of traffic and scenarios."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from sim.config.device_form import Operator, SourceForm
+from sim.config.fields import (
+    Count,
+    Form,
+    Index,
+    OneOf,
+    Positive,
+    Rate,
+    Share,
+    Text,
+    Time,
+    wrong,
+)
+from sim.dtypes import BITS
+
+DType = Annotated[str, OneOf(names=tuple(BITS))]
+
+
+class MomentsForm(Form):
+    """Mean and standard deviation in tokens."""
+
+    mean: Positive
+    std: Annotated[float, BeforeValidator(lambda value: _not_negative(value))]
+
+
+def _not_negative(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
+        raise wrong(f"{value!r}: a number from 0 on is due")
+    return float(value)
+
+
+class LengthForm(Form):
+    """Tokens of a prompt or an answer: `512`, or one distribution."""
+
+    constant: Count | None = None
+    gaussian: MomentsForm | None = None
+    lognormal: MomentsForm | None = None
+    empirical: Text | None = None
+    """A file with observed lengths."""
+
+    @model_validator(mode="after")
+    def _one(self) -> LengthForm:
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise wrong(
+                "one length is due: a number of tokens, {gaussian: {mean, std}}, "
+                "{lognormal: {mean, std}} or {empirical: PATH}"
+            )
+        return self
+
+
+def _length(value: Any) -> Any:
+    if isinstance(value, dict):
+        return value
+    return {"constant": value}
+
+
+Length = Annotated[LengthForm, BeforeValidator(_length)]
+
+
+class PoissonForm(Form):
+    """Open loop with exponential gaps; lengths default to those of the embedded sample."""
+
+    rate: Rate
+    requests: Count
+    input: Length | None = None
+    output: Length | None = None
+
+
+class ClosedForm(Form):
+    """Clients that send their next request when the last one ends."""
+
+    concurrency: Count
+    requests: Count
+    input: Length | None = None
+    output: Length | None = None
+    start: Literal["steady", "cold"] = "steady"
+
+
+class TrafficForm(Form):
+    """Exactly one of `trace` (with window, rate_scale, limit), `poisson`, `closed`."""
+
+    trace: Text | None = None
+    window: tuple[Time, Time] | None = None
+    rate_scale: Positive | None = None
+    limit: Count | None = None
+    poisson: PoissonForm | None = None
+    closed: ClosedForm | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> TrafficForm:
+        kinds = ("trace", "poisson", "closed")
+        given = [name for name in kinds if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise wrong(
+                f"exactly one of trace, poisson, closed is due, here are {', '.join(given) or 'none'}"
+            )
+        if self.trace is None and any((self.window, self.rate_scale, self.limit)):
+            raise wrong("window, rate_scale and limit go with a trace only")
+        return self
+
+
+class DTypeForm(Form):
+    """Number formats; what is left out is the model's own (weights, experts) or fp16."""
+
+    weights: DType | None = None
+    kv: DType | None = None
+    activations: DType | None = None
+    experts: DType | None = None
+
+
+class ParallelForm(Form):
+    """Degrees of parallelism; what is left out is chosen."""
+
+    tp: Count | None = None
+    pp: Count = 1
+    ep: Count = 1
+    dp: Count | None = None
+
+
+class SchedulerForm(Form):
+    """How the engine forms iterations and spends KV memory."""
+
+    kind: Literal["chunked-prefill", "continuous", "prefill-first"] = "continuous"
+    max_batch: Count = 128
+    token_budget: Count = 512
+    max_prefill_tokens: Count = 8192
+    memory_utilization: Share = 0.9
+    kv_block: Count = 16
+    kv_reserve: Literal["paged", "full"] = "paged"
+    watermark: Share = 0.01
+
+
+class RouterForm(Form):
+    """How tokens choose their experts."""
+
+    kind: Literal["uniform", "zipf", "correlated", "coverage"]
+    skew: Annotated[float, BeforeValidator(_not_negative)] = 0.0
+    correlation: Share = 0.0
+    coverage: tuple[tuple[Positive, Share], ...] = ()
+    """(tokens, share of experts touched) points."""
+    draw: Literal["expected", "sampled"] = "expected"
+
+    @model_validator(mode="after")
+    def _points(self) -> RouterForm:
+        if (self.kind == "coverage") != bool(self.coverage):
+            raise wrong("kind coverage and `coverage: [[tokens, share], ...]` go together")
+        rising = list(zip(self.coverage, self.coverage[1:], strict=False))
+        if any(right[0] <= left[0] or right[1] < left[1] for left, right in rising):
+            raise wrong("coverage points must rise in tokens and not fall in share")
+        return self
+
+
+class SloForm(Form):
+    """Bounds a good request keeps."""
+
+    ttft: Time | None = None
+    tbt: Time | None = None
+
+
+def _reference(value: Any) -> Any:
+    if not isinstance(value, str | dict):
+        raise wrong("a name, a path, or the thing itself written inline is due")
+    return value
+
+
+Reference = Annotated[Any, BeforeValidator(_reference)]
+
+
+class ScenarioForm(Form):
+    """Model + system + traffic + mapping + scheduler + techniques."""
+
+    title: Text | None = None
+    name: Text | None = None
+    model: Reference
+    system: Reference
+    dtype: DTypeForm = DTypeForm()
+    parallel: ParallelForm = ParallelForm()
+    traffic: TrafficForm
+    scheduler: SchedulerForm = SchedulerForm()
+    router: RouterForm | None = None
+    placement: dict[Operator, Text] = Field(default_factory=dict)
+    techniques: tuple[dict[str, Any], ...] = ()
+    slo: SloForm = SloForm()
+    seed: Index = 0
+
+
+class TrafficFileForm(Form):
+    """A trace of the library: where its rows are, and how it was made."""
+
+    title: Text
+    trace: Text
+    source: Text | None = None
+    sources: dict[str, SourceForm] = Field(default_factory=dict)
+    requests: Count | None = None
+    seed: Index | None = None
+    statistics: dict[str, Any] = Field(default_factory=dict)
+    recorded: dict[str, Any] = Field(default_factory=dict)

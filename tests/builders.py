@@ -1,0 +1,190 @@
+"""Small devices, models and programs for tests, as Python objects."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from sim.dtypes import Precision
+from sim.engines.scheduler import Scheduler
+from sim.engines.serving import serve_trace
+from sim.engines.serving.engine import Outcome
+from sim.hardware import Device, Efficiency, Link, Memory, Processor, System
+from sim.mapping.layout import Parallel
+from sim.mapping.parallelism import plan
+from sim.mapping.program import Program, assemble
+from sim.workload.architecture import (
+    Architecture,
+    Attention,
+    Block,
+    Encoder,
+    Experts,
+    FeedForward,
+    LatentAttention,
+    StateSpace,
+)
+from sim.workload.layers import build_graph
+from sim.workload.routing import Router
+from sim.workload.traffic import Trace
+
+HIDDEN, VOCABULARY = 64, 1000
+
+EFFICIENCY = Efficiency(
+    compute=0.8, attention=0.6, memory=0.9, ramp_B=4096.0, tile_m=16, tile_n=32, slots=4
+)
+GPU = Processor(
+    name="gpu",
+    kind="gpu",
+    peak_flop_per_s={"fp16": 1e12, "fp32": 1e11, "int8": 2e12},
+    weights_memory="hbm",
+    kv_memory="hbm",
+    activations_memory="hbm",
+    efficiency=EFFICIENCY,
+    launch_s=1e-7,
+    energy_J_per_flop={"fp16": 1e-12, "fp32": 3e-12, "int8": 5e-13},
+)
+SMALL_CORE = replace(
+    GPU,
+    name="core",
+    peak_flop_per_s={"fp16": 1e11, "fp32": 1e11},
+    energy_J_per_flop={"fp16": 4e-13, "fp32": 1e-12},
+    launch_s=1e-9,
+)
+PIM = replace(
+    GPU,
+    name="pim",
+    kind="pim",
+    peak_flop_per_s={"fp16": 8e10},
+    energy_J_per_flop={"fp16": 2e-13},
+    operators=("experts", "attention-decode"),
+    bandwidth_scale=4.0,
+    memory_energy_J_per_B=1e-11,
+    efficiency=replace(EFFICIENCY, compute=0.95, memory=0.67, tile_m=1, tile_n=1, slots=160),
+)
+HBM = Memory(name="hbm", capacity_B=2.0**30, bandwidth_B_per_s=1e10, energy_J_per_B=3e-11)
+LINK = Link(
+    name="link", bandwidth_B_per_s=5e9, latency_s=1e-6, efficiency=0.8, energy_J_per_B=1e-11
+)
+NETWORK = replace(LINK, name="network", bandwidth_B_per_s=1e9, latency_s=5e-6)
+
+
+def device(*processors: Processor, **changes: Any) -> Device:
+    base = Device(
+        name="toy",
+        title="Toy device",
+        processors=processors or (GPU,),
+        memories=(HBM,),
+        link=LINK,
+        static_W=2.0,
+        host_step_s=1e-5,
+    )
+    return replace(base, **changes)
+
+
+DEVICES = {
+    "one unit": device(GPU),
+    "two units": device(GPU, SMALL_CORE),
+    "PIM": device(GPU, PIM),
+}
+"""A GPU; the same with a slow unit that launches fast; the same with a unit in its memory."""
+
+
+def system(of: Device, count: int = 1, devices_per_node: int = 4) -> System:
+    return System(
+        name="toys", device=of, count=count, devices_per_node=devices_per_node, network=NETWORK
+    )
+
+
+MHA = Attention(heads=4, kv_heads=4, head_dim=16, bias=True)
+GQA = Attention(heads=4, kv_heads=2, head_dim=16)
+MLP = FeedForward(intermediate=160)
+MOE = Experts(count=8, top_k=2, intermediate=96, shared_intermediate=32, shared_gate=True)
+MAMBA = StateSpace(version=1, inner=128, state=8, dt_rank=4)
+MAMBA2 = StateSpace(version=2, inner=128, state=16, heads=4)
+MLA = LatentAttention(heads=4, q_rank=24, kv_rank=32, nope_dim=16, rope_dim=8, v_dim=16)
+
+
+def model(*layers: Block, name: str = "toy", **changes: Any) -> Architecture:
+    base = Architecture(
+        name=name, title=name, hidden=HIDDEN, vocabulary=VOCABULARY, layers=tuple(layers)
+    )
+    return replace(base, **changes)
+
+
+DENSE = Block(mixer=GQA, ffn=MLP)
+LOCAL = Block(mixer=replace(GQA, window=12), ffn=MLP)
+CHUNKED = Block(mixer=replace(GQA, window=10, local="chunked"), ffn=MLP)
+ENCODER_LAYER = Block(mixer=MHA, ffn=FeedForward(intermediate=160, gated=False), norm_bias=True)
+TEXT_ENCODER = Encoder(hidden=HIDDEN, layers=(ENCODER_LAYER,) * 2)
+IMAGE_ENCODER = Encoder(
+    hidden=48,
+    layers=(replace(ENCODER_LAYER, mixer=replace(MHA, head_dim=12)),) * 2,
+    tokens=20,
+    output_tokens=10,
+    patch_inputs=27,
+    other_parameters=20 * 48,
+    projector_parameters=48 * HIDDEN,
+)
+
+MODELS = {
+    "dense": model(*(DENSE,) * 4),
+    "moe": model(*(Block(mixer=GQA, ffn=MOE),) * 4),
+    "sliding": model(*(LOCAL, DENSE) * 2),
+    "chunked-window": model(*(CHUNKED, DENSE) * 2),
+    "mla": model(*(Block(mixer=MLA, ffn=MOE),) * 4),
+    "ssm": model(*(Block(mixer=MAMBA, norms=1),) * 4),
+    "hybrid": model(Block(mixer=MAMBA2, ffn=MOE), DENSE, Block(mixer=MAMBA2, ffn=MLP), DENSE),
+    "encoder-decoder": model(
+        *(Block(mixer=MHA, cross_attention=MHA, ffn=MLP, norms=3),) * 2, encoder=TEXT_ENCODER
+    ),
+    "speech": model(
+        *(Block(mixer=MHA, cross_attention=MHA, ffn=MLP, norms=3),) * 2, encoder=IMAGE_ENCODER
+    ),
+    "encoder-only": model(encoder=TEXT_ENCODER, head_outputs=3),
+    "vision-language": model(*(DENSE,) * 4, encoder=IMAGE_ENCODER),
+}
+"""One tiny model of each kind of architecture."""
+
+SCHEDULERS = ("chunked-prefill", "continuous", "prefill-first")
+
+
+@cache
+def program(
+    kind: str = "dense",
+    on: str = "one unit",
+    *,
+    count: int = 1,
+    tp: int | None = None,
+    pp: int = 1,
+    ep: int = 1,
+    dp: int = 1,
+    precision: Precision | None = None,
+    router: Router | None = None,
+) -> Program:
+    graph, machines = build_graph(MODELS[kind]), system(DEVICES[on], count)
+    wanted = Parallel(tp=count // (pp * dp) if tp is None else tp, pp=pp, ep=ep, dp=dp)
+    return assemble(
+        graph, machines, plan(graph, machines, wanted), precision or Precision(), router=router
+    )
+
+
+def trace(*requests: tuple[float, int, int]) -> Trace:
+    """A trace of (arrival, input tokens, output tokens)."""
+    arrivals, inputs, outputs = zip(*requests, strict=True)
+    return Trace(
+        name="made",
+        arrival_s=np.array(arrivals, dtype=np.float64),
+        input_tokens=np.array(inputs, dtype=np.int64),
+        output_tokens=np.array(outputs, dtype=np.int64),
+    )
+
+
+def served(
+    of: Program, scheduler: Scheduler, kv_B: float, requests: Trace, log: int = 0
+) -> Outcome:
+    """What the one replica of `of` did with `requests`."""
+    (outcome,) = serve_trace(of, scheduler, kv_B, requests, log_iterations=log).outcomes
+    return outcome
