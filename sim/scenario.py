@@ -32,8 +32,8 @@ class Scenario:
 
     `router` None takes the default for the model's experts (`routing.default_router`).
     `placement` pins operator classes to a processor by name; what it doesn't name runs where it is
-    fastest. `digest` identifies the resolved input; `sources` says where each number comes from, and
-    `bibliography` describes exactly those sources.
+    fastest. `digest` identifies the resolved input; `sources` says where each number comes from,
+    and `bibliography` describes exactly those sources.
     """
 
     name: str

@@ -7,11 +7,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from sim.engines.serving.simulation import Progress
+if TYPE_CHECKING:
+    from sim.engines.serving.simulation import Progress
 
 Decorated = Callable[..., Any]
 

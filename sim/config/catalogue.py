@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 from sim.config import library
 from sim.config.device_form import (
+    USER,
     DeviceForm,
     MemoryForm,
     SystemForm,
@@ -18,14 +20,14 @@ from sim.config.device_form import (
     to_device,
     to_system,
 )
-from sim.config.document import Document
+from sim.config.document import Document, read_document
 from sim.config.model_form import to_architecture
 from sim.config.scenario_form import TrafficFileForm
 from sim.config.validate import validated
 from sim.errors import ConfigError, Problem
 from sim.hardware import Device, System
 from sim.techniques import TECHNIQUES
-from sim.units import USER, Source, Sourced
+from sim.units import Source, Sourced
 from sim.workload.architecture import Architecture
 from sim.workload.hugging_face import architecture_from_json
 from sim.workload.traffic import Trace
@@ -86,8 +88,8 @@ def device_of(name: str, document: Document) -> Device:
         for use in ("weights", "kv", "activations"):
             memory_name = getattr(processor.memory, use)
             if memory_name not in form.memories:
-                message = library.get_close_matches(memory_name, list(form.memories), n=1)
-                hint = f"did you mean '{message[0]}'? " if message else ""
+                near = get_close_matches(memory_name, list(form.memories), n=1)
+                hint = f"did you mean '{near[0]}'? " if near else ""
                 has = ", ".join(form.memories)
                 problems.append(
                     document.problem(
@@ -113,14 +115,14 @@ def _unsourced(
     document: Document, numbers: Mapping[str, Sourced], own: Mapping[str, Source]
 ) -> list[Problem]:
     """A problem for every number without a source, or with one that nobody describes."""
-    known = load_sources() | own
+    known = {**load_sources(), **own}
     problems = []
     for path, number in numbers.items():
         if number.source in known:
             continue
         where = tuple(path.split("."))
         if number.source:
-            near = library.get_close_matches(number.source, list(known), n=1)
+            near = get_close_matches(number.source, list(known), n=1)
             hint = f"; did you mean '{near[0]}'?" if near else "; describe it under `sources:`"
             message = f"unknown source '{number.source}'{hint}"
         else:
@@ -146,7 +148,7 @@ def system_document(given: Given, base: Path | None = None) -> tuple[str, Docume
     known = library.files("devices")
     if device not in known and device not in library.aliases():
         every = [*library.files("systems"), *known, *library.aliases()]
-        near = library.get_close_matches(device, every, n=1, cutoff=0.6)
+        near = get_close_matches(device, every, n=1, cutoff=0.6)
         suggestion = f"{near[0]}-x{count}" if near and library.counted(given) else None
         if near and near[0] in library.files("systems"):
             suggestion = near[0]
@@ -239,7 +241,7 @@ def find_kind(name: str) -> str:
     if Path(name).is_dir():
         return "models"
     every = {each: kind for kind in reversed(KINDS) for each in names(kind)}
-    near = library.get_close_matches(name, [*every, *library.aliases()], n=1)
+    near = get_close_matches(name, [*every, *library.aliases()], n=1)
     hint = f"did you mean '{near[0]}'? " if near else ""
     raise ConfigError(
         [Problem(message=f"nothing is called '{name}'; {hint}`sim list KIND` shows what there is")]
@@ -249,7 +251,7 @@ def find_kind(name: str) -> str:
 def _kind_of_file(path: Path) -> str:
     if path.suffix == ".json":
         return "models"
-    data = library.read_document(path).data
+    data = read_document(path).data
     keys = set(data) if isinstance(data, dict) else set()
     for kind, mark in (
         ("scenarios", "traffic"), ("devices", "processors"), ("systems", "device"),

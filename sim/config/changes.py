@@ -8,14 +8,13 @@ from typing import Any, Final, get_origin
 from pydantic import BaseModel
 
 from sim.config import catalogue, library
-from sim.config.device_form import DeviceForm, SystemForm
+from sim.config.device_form import USER, DeviceForm, SystemForm
 from sim.config.document import Document, Key, Place, parse_document, value_at
 from sim.config.fields import Reading, unknown_key
 from sim.config.model_form import ModelForm
 from sim.config.scenario_form import ScenarioForm
 from sim.config.validate import form_at, keys_at
 from sim.errors import ConfigError, Problem
-from sim.units import USER
 
 _FORMS: Final[tuple[tuple[Key, type[BaseModel]], ...]] = (
     (("system", "device"), DeviceForm),

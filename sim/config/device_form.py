@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
 
@@ -32,8 +32,12 @@ from sim.config.fields import (
 )
 from sim.hardware import Device, Efficiency, Link, Memory, Processor, System
 from sim.operators import OPERATOR_CLASSES
-from sim.units import SOURCE_KINDS, Source, Sourced
+from sim.units import Source, Sourced
 
+SOURCE_KINDS: Final = (
+    "datasheet", "paper", "measurement", "estimate", "calibrated", "derived", "user",
+)  # fmt: skip
+USER: Final = Source(key="user", kind="user", title="Set by hand for this run")
 Operator = Annotated[str, OneOf(names=OPERATOR_CLASSES)]
 SourceKey = Text | None
 

@@ -1,8 +1,8 @@
 """Document: strict YAML as plain data that remembers where every value was written.
 
-YAML 1.2 scalars only: `NO`, `on`, `0123`, `12:30` and dates stay text, `80e9` is a number. Duplicate
-keys, tags, anchors, several documents and deep nesting are errors. Built from parser events, so
-nothing recurses and no object is ever constructed.
+YAML 1.2 scalars only: `NO`, `on`, `0123`, `12:30` and dates stay text, `80e9` is a number.
+Duplicate keys, tags, anchors, several documents and deep nesting are errors. Built from parser
+events, so nothing recurses and no object is ever constructed.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Document:
         )
 
     def with_value(self, path: Key, new: Any, place: Place | Mapping[Key, Place]) -> Document:
-        """This document with `new` at `path`; `place` is where it was written, or of its parts."""
+        """A copy with `new` at `path`; `place` is where it was written, or where its parts were."""
         depth = len(path)
         places = {key: at for key, at in self.places.items() if key[:depth] != path}
         if isinstance(place, Place):

@@ -13,7 +13,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from sim import units
-from sim.units import Dimension, UnitError
+from sim.errors import ConfigError
+from sim.units import Dimension
 
 _SOURCE: Final = re.compile(r"(.*\S)\s*\[([a-zA-Z0-9._-]+)\]\s*", re.DOTALL)
 
@@ -46,7 +47,7 @@ def _split(text: str) -> tuple[str, str | None]:
 
 @dataclass(frozen=True, kw_only=True)
 class Quantity:
-    """Makes a Reading of a number with a unit of `dimension`, perhaps with its source in brackets."""
+    """Makes a Reading of a number with a unit, perhaps with its source in brackets."""
 
     dimension: Dimension
     zero: bool = False
@@ -58,11 +59,9 @@ class Quantity:
             raise wrong(f"a quantity with a unit is due, e.g. '{self.dimension.example}'")
         text, key = _split(value) if isinstance(value, str) else (f"{value}", None)
         try:
-            found = units.parse(text, self.dimension)
-        except UnitError as error:
+            found = units.parse(text, self.dimension, positive=not self.zero)
+        except ConfigError as error:
             raise wrong(str(error)) from None
-        if found == 0.0 and not self.zero:
-            raise wrong(f"'{text}': more than 0 is due")
         return Reading(value=found, text=text, unit=self.dimension.unit, key=key)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
@@ -155,13 +154,13 @@ def unknown_name(name: Any, known: Sequence[str]) -> str:
     return f"{shown(name)} is not known; {hint}known: {', '.join(known)}"
 
 
-ComputeRate = Annotated[Reading, Quantity(dimension=units.COMPUTE_RATE)]
+ComputeRate = Annotated[Reading, Quantity(dimension=units.COMPUTE)]
 Size = Annotated[Reading, Quantity(dimension=units.SIZE)]
 SizeOrZero = Annotated[Reading, Quantity(dimension=units.SIZE, zero=True)]
 Bandwidth = Annotated[Reading, Quantity(dimension=units.BANDWIDTH)]
-LinkRate = Annotated[Reading, Quantity(dimension=units.LINK_RATE)]
+LinkRate = Annotated[Reading, Quantity(dimension=units.LINK_BANDWIDTH)]
 Time = Annotated[Reading, Quantity(dimension=units.TIME, zero=True)]
-Rate = Annotated[Reading, Quantity(dimension=units.RATE)]
+Rate = Annotated[Reading, Quantity(dimension=units.FREQUENCY)]
 Power = Annotated[Reading, Quantity(dimension=units.POWER, zero=True)]
 FlopEnergy = Annotated[Reading, Quantity(dimension=units.ENERGY_PER_FLOP, zero=True)]
 ByteEnergy = Annotated[Reading, Quantity(dimension=units.ENERGY_PER_BYTE, zero=True)]

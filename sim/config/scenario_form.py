@@ -101,7 +101,8 @@ class TrafficForm(Form):
         given = [name for name in kinds if getattr(self, name) is not None]
         if len(given) != 1:
             raise wrong(
-                f"exactly one of trace, poisson, closed is due, here are {', '.join(given) or 'none'}"
+                "exactly one of trace, poisson, closed is due, here are "
+                f"{', '.join(given) or 'none'}"
             )
         if self.trace is None and any((self.window, self.rate_scale, self.limit)):
             raise wrong("window, rate_scale and limit go with a trace only")

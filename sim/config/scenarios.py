@@ -138,7 +138,7 @@ class _Loader:
             seed=form.seed,
         )
         used = {number.source for number in self.numbers.values()}
-        known = catalogue.load_sources() | self.sources
+        known = {**catalogue.load_sources(), **self.sources}
         return replace(
             made,
             digest=digest(made),
@@ -267,9 +267,9 @@ class _Loader:
 
     def _technique(self, index: int, given: Mapping[str, Any]) -> None:
         path = ("techniques", index)
-        kind = given.get("kind")
+        kind = str(given.get("kind"))
         if kind not in TECHNIQUES:
-            message = library.unknown("techniques", str(kind), TECHNIQUES)
+            message = library.unknown("techniques", kind, TECHNIQUES)
             self.problems.append(self.document.problem((*path, "kind"), message))
             return
         try:

@@ -77,7 +77,7 @@ def keys_at(form: Any, path: Sequence[str | int]) -> list[str] | None:
 
 
 def form_at(form: Any, path: Sequence[str | int]) -> Any:
-    """The type that `form` has at `path`, unions and optionals seen through; None if there is none."""
+    """The type that `form` has at `path`, unions and optionals seen through; None if none."""
     found = _inner(form)
     for key in path:
         if isinstance(found, type) and issubclass(found, BaseModel):

@@ -19,8 +19,11 @@ Entry = dict[str, Any]
 
 def entries(kind: str) -> list[Entry]:
     """One mapping for each entry of `kind`, by name."""
-    make = _MAKERS.get(kind, lambda name: {"name": name, "title": title_of(kind, name)})
-    return [make(name) for name in sorted(names(kind))]
+    make = _MAKERS.get(kind)
+    return [
+        make(name) if make else {"name": name, "title": title_of(kind, name)}
+        for name in names(kind)
+    ]
 
 
 def library_table(kind: str, found: Sequence[Entry]) -> Table:

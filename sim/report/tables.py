@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -11,8 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from sim.report.quantity import binary, digits, share, si
-from sim.simulation.reasons import Reason
-from sim.simulation.result import Run
+
+if TYPE_CHECKING:
+    from sim.simulation.reasons import Reason
+    from sim.simulation.result import Run
 
 LATENCIES = (("TTFT", "ttft_s"), ("TBT", "tbt_s"), ("TPOT", "tpot_s"), ("E2E", "e2e_s"))
 COLUMNS = ("mean", "p50", "p90", "p99", "max")

@@ -1,4 +1,4 @@
-"""Is the hardware library in order: does all of it load, is every number sourced and as published?"""
+"""Is the hardware library in order: all of it loads, every number is sourced and as published?"""
 
 from __future__ import annotations
 

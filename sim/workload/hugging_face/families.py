@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from sim.workload.architecture import (
     Architecture,
@@ -140,7 +140,7 @@ def gpt_oss(config: Config, name: str) -> Architecture:
 
 
 def deepseek(config: Config, name: str) -> Architecture:
-    """DeepSeek-V2, V2-Lite, V3 and Kimi-K2: latent attention, dense layers first, shared experts."""
+    """DeepSeek-V2, V2-Lite, V3, Kimi-K2: latent attention, dense layers first, shared experts."""
     mixer = LatentAttention(
         heads=config.whole("heads"),
         q_rank=config.whole("q_lora_rank") if config.has("q_lora_rank") else None,
@@ -349,7 +349,7 @@ def nemotron_h(config: Config, name: str) -> Architecture:
     return decoder(config, name, tuple(kinds[letter] for letter in pattern))
 
 
-FAMILIES: Final[Mapping[str, Callable[[Config, str], Any]]] = {
+FAMILIES: Final[Mapping[str, Callable[[Config, str], Architecture]]] = {
     "llama": llama,
     "mistral": llama,
     "phi3": llama,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -31,7 +31,7 @@ ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
     "window": ("sliding_window",),
     "dtype": ("torch_dtype", "dtype"),
 }  # fmt: skip
-"""Our word for a dimension, and what files call it: Hugging Face, DeepSeek, calculon, llm-analysis."""
+"""Our word for a dimension, and what Hugging Face, DeepSeek, calculon and others call it."""
 
 LARGEST: Final = 1 << 40
 """No dimension of a model is larger; more is a typing mistake."""
@@ -138,6 +138,3 @@ class Config:
 def _shown(value: Any) -> str:
     text = repr(value)
     return text if len(text) < 40 else text[:37] + "..."
-
-
-Maker = Callable[[Config, str], Any]

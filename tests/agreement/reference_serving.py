@@ -1,0 +1,227 @@
+"""A slow, plain reference of the serving loop: one iteration at a time, by the schedulers' rules.
+
+Written from `Scheduler`'s documentation and docs/reference/metrics.md. It decides everything anew
+each iteration, and takes every duration from the plain reference of the laws.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+
+from reference import CAUSAL, CROSS, GENERATED, Machine, machine
+
+from sim.engines.scheduler import Scheduler
+from sim.mapping.program import Program
+from sim.workload.traffic import Trace
+
+
+@dataclass(kw_only=True, eq=False)
+class Sequence:
+    """One request and where it stands."""
+
+    arrival: float
+    prompt: int
+    output: int
+    goal: int
+    done: int = 0
+    generated: int = 0
+    held: float = 0.0
+    admitted: float = math.nan
+    first: float = math.nan
+    last: float = math.nan
+    worst_gap: float = 0.0
+    preempted: int = 0
+    rejected: bool = False
+
+    @property
+    def context(self) -> int:
+        return self.prompt + self.generated
+
+    @property
+    def is_decoding(self) -> bool:
+        return self.done == self.goal
+
+    @property
+    def is_complete(self) -> bool:
+        return self.generated == self.output
+
+
+@dataclass(kw_only=True)
+class Server:
+    """One replica, its queue and its memory."""
+
+    plain: Machine
+    scheduler: Scheduler
+    capacity: float
+    now: float = 0.0
+    queue: deque[Sequence] = field(default_factory=deque)
+    running: list[Sequence] = field(default_factory=list)
+    used: float = 0.0
+    peak: float = 0.0
+    joules: float = 0.0
+    busy: float = 0.0
+    iterations: int = 0
+    prefilled: int = 0
+    preemptions: int = 0
+    gaps: list[float] = field(default_factory=list)
+
+    @property
+    def chunks(self) -> bool:
+        return self.scheduler.kind == "chunked-prefill" and any(
+            stream.kind == CAUSAL for stream in self.plain.streams
+        )
+
+    @property
+    def budget(self) -> int:
+        chunked = self.scheduler.kind == "chunked-prefill"
+        return self.scheduler.token_budget if chunked else self.scheduler.max_prefill_tokens
+
+    def bytes_of(self, prompt: int, context: int) -> float:
+        """Cache of a sequence of `context` tokens, in whole blocks."""
+        total = self.plain.state_B
+        for stream in self.plain.streams:
+            if stream.kind == CAUSAL:
+                tokens = context
+            elif stream.kind == GENERATED:
+                tokens = context - prompt + 1
+            elif stream.kind == CROSS:
+                tokens = stream.tokens or prompt
+            else:
+                continue
+            if stream.window:
+                tokens = min(tokens, stream.window)
+            blocks = -(-tokens // self.scheduler.kv_block)
+            total += blocks * self.scheduler.kv_block * stream.kv_B
+        return total
+
+    def hold(self, sequence: Sequence, size: float) -> None:
+        sequence.held = size
+        self.used = sum(other.held for other in self.running)
+
+    def preempt(self, sequence: Sequence) -> None:
+        self.running.remove(sequence)
+        self.hold(sequence, 0.0)
+        sequence.goal, sequence.done = sequence.context, 0
+        sequence.preempted += 1
+        self.preemptions += 1
+        self.queue.appendleft(sequence)
+
+    def make_room(self) -> None:
+        """Room for one more token of each decoding sequence, the oldest first."""
+        for sequence in list(self.running):
+            if sequence not in self.running or not sequence.is_decoding:
+                continue
+            need = max(self.bytes_of(sequence.prompt, sequence.context), sequence.held)
+            while self.used - sequence.held + need > self.capacity:
+                victim = self.running[-1]
+                self.preempt(victim)
+                if victim is sequence:
+                    break
+            else:
+                self.hold(sequence, need)
+
+    def admit(self, count: int, budget: int) -> Sequence | None:
+        """The next request, if it may start now; ones that can never fit are turned away."""
+        while self.queue and len(self.running) < self.scheduler.max_batch and budget > 0:
+            sequence = self.queue[0]
+            if sequence.arrival > self.now:
+                return None
+            whole = self.bytes_of(sequence.prompt, sequence.prompt + sequence.output)
+            if whole > self.capacity:
+                sequence.rejected = True
+                self.queue.popleft()
+                continue
+            need = whole
+            if self.scheduler.kv_reserve == "paged":
+                need = self.bytes_of(sequence.prompt, sequence.goal)
+            spare = self.scheduler.watermark * self.capacity if self.running else 0.0
+            if self.used + need > self.capacity - spare:
+                return None
+            if not self.chunks and sequence.goal > budget and count > 0:
+                return None
+            self.queue.popleft()
+            self.running.append(sequence)
+            self.hold(sequence, need)
+            if not sequence.preempted:
+                sequence.admitted = self.now
+            return sequence
+        return None
+
+    def choose(self) -> list[tuple[Sequence, int]]:
+        """Prompts of the next iteration and how many of their tokens."""
+        chosen: list[tuple[Sequence, int]] = []
+        budget = self.budget
+        if self.chunks:
+            budget -= sum(sequence.is_decoding for sequence in self.running)
+            for sequence in self.running:
+                if budget > 0 and not sequence.is_decoding:
+                    tokens = min(budget, sequence.goal - sequence.done)
+                    chosen.append((sequence, tokens))
+                    budget -= tokens
+        while (sequence := self.admit(len(chosen), budget)) is not None:
+            tokens = min(budget, sequence.goal) if self.chunks else sequence.goal
+            chosen.append((sequence, tokens))
+            budget -= tokens
+        return chosen
+
+    def emit(self, sequence: Sequence) -> None:
+        if sequence.generated:
+            gap = self.now - sequence.last
+            self.gaps.append(gap)
+            sequence.worst_gap = max(sequence.worst_gap, gap)
+        else:
+            sequence.first = self.now
+        sequence.generated += 1
+        sequence.last = self.now
+
+    def advance(self) -> bool:
+        """One iteration, or a wait for the next arrival; False when all is done."""
+        self.make_room()
+        decoders = [sequence for sequence in self.running if sequence.is_decoding]
+        prompts = self.choose()
+        self.peak = max(self.peak, self.used)
+        if prompts and self.scheduler.kind == "prefill-first":
+            decoders = []
+        if not prompts and not decoders:
+            if not self.queue:
+                return False
+            self.now = max(self.now, self.queue[0].arrival)
+            return True
+        seconds, joules, _ = self.plain.iteration(
+            [(s.prompt, s.done, tokens, s.goal) for s, tokens in prompts],
+            [(s.prompt, s.context) for s in decoders],
+        )
+        self.now += seconds
+        self.busy += seconds
+        self.joules += joules
+        self.iterations += 1
+        for sequence in decoders:
+            self.emit(sequence)
+        for sequence, tokens in prompts:
+            sequence.done += tokens
+            self.prefilled += tokens
+            if sequence.is_decoding:
+                self.emit(sequence)
+        self.running = [s for s in self.running if not s.is_complete]
+        self.used = sum(s.held for s in self.running)
+        return True
+
+
+def serve(
+    program: Program, scheduler: Scheduler, kv_B: float, trace: Trace
+) -> tuple[Server, list[Sequence]]:
+    """The server after the whole trace, and its requests in order of arrival."""
+    requests = [
+        Sequence(arrival=float(arrival), prompt=int(prompt), output=int(output), goal=int(prompt))
+        for arrival, prompt, output in zip(
+            trace.arrival_s, trace.input_tokens, trace.output_tokens, strict=True
+        )
+    ]
+    server = Server(
+        plain=machine(program), scheduler=scheduler, capacity=kv_B, queue=deque(requests)
+    )
+    while server.advance():
+        pass
+    return server, requests
