@@ -162,8 +162,8 @@ DIMENSIONS: Final[tuple[Dimension, ...]] = (
 
 _NUMBER = r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?"
 _QUANTITY = re.compile(rf"\s*({_NUMBER})\s*([^\s0-9.].*?)?\s*\Z")
-_SOURCE = re.compile(r"\A(.*?)\s*\[([^\[\]]*)\]\s*\Z", re.DOTALL)
-PATTERN: Final = rf"^\s*{_NUMBER}\s*[^\s\[\]]+\s*(\[[^\[\]]+\]\s*)?$"
+_UNIT = r"(?![eE][-+]?[0-9])[A-Za-z/%][^\s\[\]]*"
+PATTERN: Final = rf"^\s*{_NUMBER}\s*{_UNIT}\s*(\[[^\[\]]+\]\s*)?$"
 """Regular expression of a quantity with its optional source, for JSON Schema."""
 
 
@@ -204,17 +204,6 @@ def format_quantity(value: float, dimension: Dimension, digits: int | None = Non
     number = value if not chosen else float(Fraction(value) / _scale(chosen))
     shown = f"{number:.{digits}g}" if digits else repr(number)
     return f"{shown.removesuffix('.0')} {chosen}".rstrip()
-
-
-def split_source(text: str) -> tuple[str, str | None]:
-    """A quantity as written and the source key in square brackets behind it, if there is one."""
-    match = _SOURCE.match(text)
-    if match is None:
-        return text.strip(), None
-    key = match[2].strip()
-    if not key:
-        raise ConfigError(f"'{_short(text)}' has an empty source: write '[source-key]' or nothing")
-    return match[1].strip(), key
 
 
 def _factor(unit: str, number: str, text: str, dimension: Dimension) -> Fraction:

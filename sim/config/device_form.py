@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag
 
 from sim.config.fields import (
     Area,
@@ -188,6 +188,18 @@ def _named_device(value: Any) -> Any:
     return value
 
 
+def _how_given(value: Any) -> str:
+    """One branch of the union is tried, so that its problems alone are told."""
+    return "named" if isinstance(value, str) else "inline"
+
+
+NamedDevice = Annotated[
+    Annotated[str, Tag("named")] | Annotated[DeviceForm, Tag("inline")],
+    Discriminator(_how_given),
+    BeforeValidator(_named_device),
+]
+
+
 class SystemForm(Form):
     """Equal devices in nodes; `device` is a name, a path, or a device written inline."""
 
@@ -195,7 +207,7 @@ class SystemForm(Form):
     name: Text | None = None
     source: SourceKey = None
     sources: dict[str, SourceForm] = Field(default_factory=dict)
-    device: Annotated[str | DeviceForm, BeforeValidator(_named_device)]
+    device: NamedDevice
     count: Count = 1
     devices_per_node: Count | None = None
     network: LinkForm | None = None

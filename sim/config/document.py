@@ -157,8 +157,12 @@ def parse_document(text: str, file: str) -> Document:
         if "\t" in text and "cannot start any token" in message:
             message = "is not YAML: indent with spaces, not tabs"
         builder.add(mark, message)
-    except yaml.YAMLError as error:
-        builder.add(None, f"is not YAML: {str(error).splitlines()[0]}")
+    except (yaml.YAMLError, UnicodeError) as error:
+        reason = getattr(error, "reason", None) or str(error)
+        position = getattr(error, "position", None)
+        line = text.count("\n", 0, position) + 1 if isinstance(position, int) else None
+        problem = Problem(file=file, line=line, message=f"is not YAML: {reason}")
+        builder.problems.append(problem)
     if builder.problems:
         raise ConfigError(builder.problems)
     return Document(file=file, data=builder.root, places=builder.places)

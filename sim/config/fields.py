@@ -143,7 +143,7 @@ def shown(value: Any) -> str:
 def unknown_key(key: str, known: Sequence[str]) -> str:
     """What to say of a key that isn't known."""
     near = get_close_matches(key, known, n=1)
-    hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
+    hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known) or 'none here'}"
     return f"unknown key '{key}'; {hint}"
 
 

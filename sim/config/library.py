@@ -66,7 +66,8 @@ def unknown(kind: str, name: str, known: Iterable[str], near: str | None = None)
     single = {"traffic": "trace"}.get(kind, kind.removesuffix("s"))
     close = [near] if near else get_close_matches(name, list(known), n=1, cutoff=0.5)
     hint = f"did you mean '{close[0]}'? " if close else ""
-    return f"unknown {single} '{name}'; {hint}`sim list {kind}` shows all, a path works too"
+    path = "" if kind == "techniques" else ", a path works too"
+    return f"unknown {single} '{name}'; {hint}`sim list {kind}` shows all{path}"
 
 
 def found_document(kind: str, name: str, base: Path) -> tuple[str, Document]:

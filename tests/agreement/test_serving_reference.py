@@ -5,14 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import reference_serving
-from builders import SCHEDULERS, program, served, trace
+from builders import DENSE, DEVICES, SCHEDULERS, model, program, served, system, trace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sim.dtypes import Precision
 from sim.engines.scheduler import Scheduler
 from sim.engines.serving.engine import Outcome
 from sim.kernel.records import DONE, REJECTED
-from sim.mapping.program import Program
+from sim.mapping.layout import Parallel
+from sim.mapping.parallelism import plan
+from sim.mapping.program import Program, assemble
+from sim.workload.layers import build_graph
 from sim.workload.traffic import Trace
 
 EXACT = 1e-9
@@ -78,7 +82,7 @@ def traces(draw: st.DrawFn) -> Trace:
 
 
 @pytest.mark.parametrize("kind", SCHEDULERS)
-@settings(max_examples=25)
+@settings(max_examples=60)
 @given(
     requests=traces(),
     name=st.sampled_from(sorted(PROGRAMS)),
@@ -125,9 +129,9 @@ def test_preemption_and_rejection_happen_and_agree(kind: str) -> None:
 
 def test_a_request_of_exactly_the_memory_is_served() -> None:
     """Rounding in the accounts of earlier requests must not keep it out for ever."""
-    of = program("dense", count=4, tp=2, pp=2)
-    size = sequence_bytes(of, 48) * 1.1  # bytes that are no round number
-    odd = Scheduler(kv_block=16, watermark=0.0)
-    rows = [(1e-5 * i, 5 + 3 * i, 7 + i) for i in range(6)] + [(5e-4, 40, 8)]
-    got = compare(of, odd, size, trace(*rows))
+    machines = system(DEVICES["one unit"], 3)
+    graph = build_graph(model(*(DENSE,) * 5))  # 2 + 2 + 1 layers: 0.4 of the cache on a device
+    of = assemble(graph, machines, plan(graph, machines, Parallel(tp=1, pp=3)), Precision(kv="int4"))
+    rows = [(1e-6 * i, 3 + 5 * i, 4 + (7 * i) % 5) for i in range(9)] + [(5e-4, 57, 7)]
+    got = compare(of, Scheduler(kv_block=1, watermark=0.0), sequence_bytes(of, 64), trace(*rows))
     assert (got.requests["status"] == DONE).all()
