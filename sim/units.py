@@ -115,7 +115,7 @@ def _dimension(
     )
 
 
-TIME: Final = _dimension("time", "a time", "s", "2 us", "ps ns us ms s h year")
+TIME: Final = _dimension("time", "a time", "s", "5 ms", "ps ns us ms s h year")
 SIZE: Final = _dimension("size", "a size", "B", "80 GiB", "B kB MB GB TB PB EB")
 BANDWIDTH: Final = _dimension(
     "bandwidth", "a rate", "B/s", "3.35 TB/s", "B/s kB/s MB/s GB/s TB/s PB/s EB/s"

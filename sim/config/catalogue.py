@@ -70,7 +70,7 @@ def load_device(given: Given) -> Device:
 def device_of(name: str, document: Document) -> Device:
     """The device that `document` describes, every number with its source."""
     form = validated(DeviceForm, document)
-    numbers = readings(form.model_copy(update={"sources": {}}), form.source)
+    numbers = readings(form, document)
     energies: dict[str, float] = {}
     problems: list[Problem] = []
     for key, memory in form.memories.items():
@@ -108,7 +108,7 @@ def _technology(name: str) -> Sourced:
     """Energy per byte of a memory technology."""
     _, document = library.found_document("memories", name, Path())
     form = validated(MemoryForm, document)
-    return readings(form, form.source)["energy"]
+    return readings(form, document)["energy"]
 
 
 def _unsourced(
@@ -174,7 +174,7 @@ def system_of(name: str, document: Document) -> System:
         device_document = library.with_bases("devices", document.under(("device",)))
         device_name = str(device_document.data.get("name") or "inline")
     device = device_of(device_name, device_document)
-    numbers = readings(form.model_copy(update={"sources": {}}), form.source)
+    numbers = readings(form, document)
     problems = _unsourced(document, numbers, sources_of(form.sources))
     if problems:
         raise ConfigError(problems)
@@ -190,14 +190,20 @@ def folder_of(document: Document, path: tuple[str, ...]) -> Path:
 
 def load_model(given: Given, base: Path | None = None) -> Architecture:
     """The architecture of a name, a model YAML, a config.json (or its folder) or a mapping."""
-    if not isinstance(given, Mapping):
-        path = library.path_from(str(given), base or Path())
-        if path.is_dir() and (path / "config.json").exists():
-            return architecture_from_json(path / "config.json")
-        if str(given).endswith(".json"):
-            return architecture_from_json(path)
+    config = None if isinstance(given, Mapping) else config_json(str(given), base or Path())
+    if config is not None:
+        return architecture_from_json(config)
     name, document = document_of("models", given, base)
     return model_of(name, document)
+
+
+def config_json(given: str, base: Path) -> Path | None:
+    """The Hugging Face config.json that `given` means, itself or the folder it is in, if any."""
+    path = library.path_from(given, base)
+    if given.endswith(".json"):
+        return path
+    inside = path / "config.json"
+    return inside if path.is_dir() and inside.exists() else None
 
 
 def model_of(name: str, document: Document) -> Architecture:
@@ -281,6 +287,8 @@ def resolved(kind: str, name: str) -> Mapping[str, Any]:
         found, document = document_of(kind, name)
         if kind == "devices":
             numbers = device_of(found, document).sources
+    if not isinstance(document.data, dict):
+        raise ConfigError([document.problem((), "a mapping (key: value) is due")])
     result = {"name": found} | {key: item for key, item in document.data.items() if key != "name"}
     for path, number in numbers.items():
         _put(result, path.split("."), _as_mapping(number))

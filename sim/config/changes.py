@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final, get_origin
 
 from pydantic import BaseModel
@@ -39,7 +40,7 @@ def changed(document: Document, sets: Sequence[str]) -> Document:
 
 
 def _set(document: Document, text: str) -> Document:
-    place = Place(file=f"--set {text}")
+    place = Place(file=f"--set {text}", source=USER.key)
     name, equals, value = text.partition("=")
     parts = [part for part in name.strip().split(".") if part]
     if not equals or not parts:
@@ -51,7 +52,14 @@ def _set(document: Document, text: str) -> Document:
     _check(document, path, place)
     if isinstance(new, str | int | float) and _ruled(path)[0] is Reading:
         new = f"{new} [{USER.key}]" if "[" not in str(new) else new
-    return document.with_value(path, new, place)
+    document = document.with_value(path, new, place)
+    if path in (("system", "device"), ("system", "count")):  # no longer what its name says
+        system = document.data["system"]
+        device, count = system.get("device"), system.get("count", 1)
+        device = device.get("name") if isinstance(device, dict) else device
+        name = f"{Path(str(device)).stem if library.is_path(str(device)) else device}-x{count}"
+        document = document.with_value(("system", "name"), name, place)
+    return document
 
 
 def _expanded(document: Document, path: Key) -> Document:
@@ -70,11 +78,14 @@ def _expanded(document: Document, path: Key) -> Document:
     if path[:1] == ("model",) and len(path) > 1 and isinstance(document.data.get("model"), str):
         given = document.data["model"]
         base = catalogue.folder_of(document, ("model",))
-        if given.endswith(".json") or library.path_from(given, base).is_dir():
+        if catalogue.config_json(given, base) is not None:
             message = f"'{given}' is a config.json: write a model YAML to change it by --set"
             raise ConfigError([document.problem(("model",), message)])
         name, own = catalogue.document_of("models", given, base)
         document = _inline(document, ("model",), own, name)
+    if path[:1] == ("traffic",) and len(path) > 1 and isinstance(document.data.get("traffic"), str):
+        given = document.data["traffic"]
+        document = document.with_value(("traffic",), {"trace": given}, document.place(path[:1]))
     return document
 
 
@@ -112,7 +123,7 @@ def _check(document: Document, path: Key, place: Place) -> None:
             continue  # the first entry of a free mapping, like placement
         if known is None and isinstance(here, dict):
             known = [str(key) for key in here]
-        if _open_mapping(part) and length == len(path):
+        if _open_mapping(part) and length == len(path) and not isinstance(here, list):
             continue
         message = unknown_key(str(part[-1]), known or ())
         raise ConfigError(

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag
 
+from sim.config.document import Document
 from sim.config.fields import (
     Area,
     Bandwidth,
@@ -214,18 +215,27 @@ class SystemForm(Form):
     coprocessing: Literal["none", "pe", "pe+et"] = "none"
 
 
-def readings(form: BaseModel, source: str | None = None, path: str = "") -> dict[str, Sourced]:
+def readings(form: BaseModel, document: Document) -> dict[str, Sourced]:
     """Every number of `form` by dotted path; its source is its own, else the nearest around it.
 
-    A number without any source has source "".
+    What a base says keeps the sources of the base. A number without any source has source "".
     """
-    return dict(_readings(form, source, path))
+    numbers: dict[str, Sourced] = {}
+    for path, reading, around in _readings(form, None, ()):
+        place = document.places.get(path)
+        key = reading.key or (around if place is None else place.source) or ""
+        numbers[".".join(path)] = Sourced(
+            value=reading.value, text=reading.text, unit=reading.unit, source=key
+        )
+    return numbers
 
 
-def _readings(value: Any, source: str | None, path: str) -> Iterator[tuple[str, Sourced]]:
+def _readings(
+    value: Any, source: str | None, path: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], Reading, str | None]]:
+    """Path, number and the nearest `source` around it."""
     if isinstance(value, Reading):
-        key = value.key or source or ""
-        yield path, Sourced(value=value.value, text=value.text, unit=value.unit, source=key)
+        yield path, value, source
         return
     items: Any = ()
     if isinstance(value, BaseModel):
@@ -234,7 +244,7 @@ def _readings(value: Any, source: str | None, path: str) -> Iterator[tuple[str, 
     elif isinstance(value, Mapping):
         items = value.items()
     for name, item in items:
-        yield from _readings(item, source, f"{path}.{name}" if path else str(name))
+        yield from _readings(item, source, (*path, str(name)))
 
 
 def sources_of(forms: Mapping[str, SourceForm]) -> dict[str, Source]:

@@ -10,13 +10,22 @@ from typing import Any, Final
 
 import numpy as np
 
+from sim.hardware import Device, System
 from sim.scenario import Scenario
+from sim.workload.architecture import Architecture
+from sim.workload.traffic import Trace
 
 _NOT_CONTENT: Final = frozenset({"sources", "bibliography", "digest", "source", "title", "dropped"})
 
+_NAMED_BY_FILE: Final = (Scenario, System, Device, Architecture, Trace)
+"""What takes its name from its file; names of processors and memories are content."""
+
 
 def digest(scenario: Scenario) -> str:
-    """blake2b of the values of `scenario`, as canonical JSON; titles and sources left out."""
+    """blake2b of the values of `scenario`, as canonical JSON.
+
+    Titles, sources and names that come from files are left out.
+    """
     text = json.dumps(_plain(scenario), sort_keys=True, separators=(",", ":"))
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
@@ -29,6 +38,7 @@ def _plain(value: Any) -> Any:
                 each.name: _plain(getattr(value, each.name))
                 for each in dataclasses.fields(value)
                 if each.name not in _NOT_CONTENT
+                and not (each.name == "name" and isinstance(value, _NAMED_BY_FILE))
             },
         }
     if isinstance(value, np.ndarray):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
@@ -33,11 +33,12 @@ _SPECIAL: Final = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a value was written."""
+    """Where a value was written; `source` is the nearest `source:` around it in that file."""
 
     file: str
     line: int | None = None
     column: int | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +166,20 @@ def parse_document(text: str, file: str) -> Document:
         builder.problems.append(problem)
     if builder.problems:
         raise ConfigError(builder.problems)
+    _credit(builder.root, (), None, builder.places)
     return Document(file=file, data=builder.root, places=builder.places)
+
+
+def _credit(data: Any, path: Key, source: str | None, places: dict[Key, Place]) -> None:
+    """Note at every place which source the file itself gives for it, before anything extends it."""
+    if isinstance(data, dict) and isinstance(data.get("source"), str):
+        source = data["source"]
+    if source is not None and path in places:
+        places[path] = replace(places[path], source=source)
+    children: Any = data.items() if isinstance(data, dict) else ()
+    children = enumerate(data) if isinstance(data, list) else children
+    for key, child in children:
+        _credit(child, (*path, key), source, places)
 
 
 def scalar(text: str) -> Any:

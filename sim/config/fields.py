@@ -57,7 +57,7 @@ class Quantity:
         """`value` in base units; an error says what to write."""
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise wrong(f"a quantity with a unit is due, e.g. '{self.dimension.example}'")
-        text, key = _split(value) if isinstance(value, str) else (f"{value}", None)
+        text, key = _split(value) if isinstance(value, str) else (f"{value:.15g}", None)
         try:
             found = units.parse(text, self.dimension, positive=not self.zero)
         except ConfigError as error:
@@ -225,7 +225,7 @@ Share = Annotated[float, BeforeValidator(share)]
 
 
 def _positive(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e300:
         raise wrong(f"{value!r}: a number above 0 is due")
     return float(value)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -57,7 +58,9 @@ def is_path(name: str) -> bool:
 
 def path_from(name: str, base: Path) -> Path:
     """The path `name`, from the folder `base` unless absolute."""
-    path = Path(name).expanduser()
+    path = Path(name)
+    with suppress(RuntimeError):  # "~nobody" is then a plain name, and no such file
+        path = path.expanduser()
     return path if path.is_absolute() else base / path
 
 

@@ -154,6 +154,8 @@ class RouterForm(Form):
     def _points(self) -> RouterForm:
         if (self.kind == "coverage") != bool(self.coverage):
             raise wrong("kind coverage and `coverage: [[tokens, share], ...]` go together")
+        if self.kind == "coverage" and self.draw == "sampled":
+            raise wrong("a coverage table says what is expected: leave `draw` out")
         rising = list(zip(self.coverage, self.coverage[1:], strict=False))
         if any(right[0] <= left[0] or right[1] < left[1] for left, right in rising):
             raise wrong("coverage points must rise in tokens and not fall in share")
@@ -173,6 +175,11 @@ def _reference(value: Any) -> Any:
     return value
 
 
+def _trace(value: Any) -> Any:
+    """A name alone is that of a trace."""
+    return {"trace": value} if isinstance(value, str) else value
+
+
 Reference = Annotated[Any, BeforeValidator(_reference)]
 
 
@@ -185,7 +192,9 @@ class ScenarioForm(Form):
     system: Reference
     dtype: DTypeForm = DTypeForm()
     parallel: ParallelForm = ParallelForm()
-    traffic: TrafficForm
+    traffic: Annotated[
+        TrafficForm, BeforeValidator(_trace, json_schema_input_type=str | TrafficForm)
+    ]
     scheduler: SchedulerForm = SchedulerForm()
     router: RouterForm | None = None
     placement: dict[Operator, Text] = Field(default_factory=dict)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sim.config import catalogue, library
 from sim.config.changes import changed
+from sim.config.device_form import USER
 from sim.config.digest import digest
-from sim.config.document import Document
+from sim.config.document import Document, Key, Place
+from sim.config.fields import unknown_key
 from sim.config.scenario_form import (
     ClosedForm,
     DTypeForm,
@@ -62,21 +64,38 @@ def load_scenario(
     """
     if isinstance(given, Scenario):
         return _changed_scenario(given, sets, replacements)
+    if isinstance(given, Mapping):
+        replacements = {key: each for key, each in given.items() if _ready(each)} | replacements
+        given = {key: each for key, each in given.items() if not _ready(each)}
     name, document = catalogue.document_of("scenarios", given)
-    objects = {
-        key: value
-        for key, value in replacements.items()
-        if isinstance(value, Architecture | System | Trace | Closed | Poisson)
-    }
+    if not isinstance(document.data, dict):
+        raise ConfigError([document.problem((), "a mapping (key: value) is due")])
+    objects = {key: value for key, value in replacements.items() if _ready(value)}
     for key, value in replacements.items():
-        plain = "(object)" if key in objects and key != "traffic" else value
-        if key in objects and key == "traffic":
-            plain = {"trace": SAMPLE}
+        plain = "(object)" if key in objects else value
         if isinstance(value, Path):
             plain = str(value)
-        document = document.with_value((key,), plain, {})
+        # a place of its own: relative paths start from the current folder
+        document = document.with_value((key,), plain, Place(file=f"argument {key}"))
+    _check_reach(sets, objects)
     document = changed(document, sets)
     return _Loader(document=document, objects=objects).scenario(name)
+
+
+def _ready(value: Any) -> bool:
+    """Whether `value` is a part of a scenario made in Python."""
+    return isinstance(value, Architecture | System | Trace | Closed | Poisson)
+
+
+def _check_reach(sets: Sequence[str], objects: Mapping[str, Any]) -> None:
+    """ConfigError for changes below an object, which has no YAML to change."""
+    problems = [
+        Problem(file=f"--set {text}", message=f"{head} is a Python object: change it by `replace`")
+        for text in sets
+        if (head := text.partition("=")[0].split(".")[0].strip()) in objects
+    ]
+    if problems:
+        raise ConfigError(problems)
 
 
 def _changed_scenario(
@@ -87,13 +106,30 @@ def _changed_scenario(
     loaders: dict[str, Callable[[Any], Any]] = {
         "model": catalogue.load_model,
         "system": catalogue.load_system,
+        "traffic": catalogue.load_trace,
     }
+    known = [each.name for each in fields(Scenario)]
+    unknown = [Problem(message=unknown_key(key, known)) for key in replacements if key not in known]
+    if unknown:
+        raise ConfigError(unknown)
     ready = {
         key: loaders[key](value) if key in loaders and isinstance(value, str | Path) else value
         for key, value in replacements.items()
     }
     made = replace(scenario, **ready)
-    return replace(made, digest=digest(made))
+    numbers = {
+        path: each for path, each in made.sources.items() if path.split(".")[0] not in replacements
+    }
+    if "system" in replacements:
+        numbers |= {f"system.{path}": each for path, each in made.system.sources.items()}
+    known_sources = {**catalogue.load_sources(), **scenario.bibliography}
+    used = {number.source for number in numbers.values()} & set(known_sources)
+    return replace(
+        made,
+        digest=digest(made),
+        sources=numbers,
+        bibliography={key: known_sources[key] for key in sorted(used)},
+    )
 
 
 @dataclass(kw_only=True)
@@ -195,26 +231,53 @@ class _Loader:
 
     def _model(self) -> Architecture:
         if "model" in self.objects:
-            found: Architecture = self.objects["model"]
-            return found
+            model: Architecture = self.objects["model"]
+            self._note_model(model, None)
+            return model
         given = self.document.data["model"]
-        if isinstance(given, str):
-            model = catalogue.load_model(given, catalogue.folder_of(self.document, ("model",)))
-        else:
+        base = catalogue.folder_of(self.document, ("model",))
+        document: Document | None = None
+        if isinstance(given, dict):
             document = library.with_bases("models", self.document.under(("model",)))
             model = catalogue.model_of(str(document.data.get("name") or "inline"), document)
-        if model.source is not None:
-            key = model.source
-            if key not in catalogue.load_sources():
-                self.sources[key] = Source(key=key, kind="datasheet", title=key)
-            self.numbers["model"] = Sourced(value=None, text=model.title, unit="", source=key)
+        elif catalogue.config_json(given, base) is not None:
+            model = catalogue.load_model(given, base)
+        else:
+            name, document = catalogue.document_of("models", given, base)
+            model = catalogue.model_of(name, document)
+        self._note_model(model, document)
         return model
+
+    def _note_model(self, model: Architecture, document: Document | None) -> None:
+        """Remember where each number of the model comes from."""
+        key = model.source or USER.key
+        if document is not None:
+            for name, form in (document.data.get("sources") or {}).items():
+                self.sources[name] = Source(key=name, kind=form["kind"], title=form["title"])
+        if key not in catalogue.load_sources() and key not in self.sources:
+            self.sources[key] = Source(key=key, kind="datasheet", title=key)
+        data = _dimensions(model) if document is None else document.data
+        for path, number in _leaves(data, ()):
+            place = None if document is None else document.places.get(path)
+            source = place.source if place is not None and place.source == USER.key else key
+            self._note(("model", *path), number, source)
+
+    def _note(self, path: Key, number: float, source: str) -> None:
+        self.numbers[".".join(map(str, path))] = Sourced(
+            value=float(number), text=f"{number}", unit="", source=source
+        )
 
     def _traffic(self, form: TrafficForm) -> Traffic:
         if "traffic" in self.objects:
             ready: Traffic = self.objects["traffic"]
             return ready
+        for path, number in _leaves(self.document.data["traffic"], ("traffic",)):
+            self._note(path, number, USER.key)
         if form.poisson is not None:
+            rate = form.poisson.rate
+            self.numbers["traffic.poisson.rate"] = Sourced(
+                value=rate.value, text=rate.text, unit=rate.unit, source=USER.key
+            )
             return Poisson(
                 rate_per_s=form.poisson.rate.value,
                 requests=form.poisson.requests,
@@ -279,6 +342,26 @@ class _Loader:
                 self.document.problem((*path, each.path or ""), each.message)
                 for each in error.problems
             ]
+
+
+def _leaves(data: Any, path: Key) -> Iterator[tuple[Key, float]]:
+    """Paths and values of the plain numbers in `data`."""
+    if isinstance(data, int | float) and not isinstance(data, bool):
+        yield path, data
+    items: Any = data.items() if isinstance(data, Mapping) else ()
+    items = enumerate(data) if isinstance(data, list | tuple) else items
+    for key, item in items:
+        yield from _leaves(item, (*path, key))
+
+
+def _dimensions(model: Architecture) -> dict[str, Any]:
+    """What a model made in Python or read from a config.json states, a layer of each kind once."""
+    stated = {each.name: getattr(model, each.name) for each in fields(model)}
+    kinds = [asdict(block) for block in dict.fromkeys(model.layers)]
+    encoder = model.encoder
+    if encoder is not None:
+        stated["encoder"] = asdict(replace(encoder, layers=tuple(dict.fromkeys(encoder.layers))))
+    return stated | {"layers": len(model.layers), "blocks": kinds}
 
 
 def _precision(form: DTypeForm, model: Architecture) -> Precision:

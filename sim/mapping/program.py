@@ -55,8 +55,9 @@ def assemble(
     *,
     router: Router | None = None,
     placement: Mapping[str, str] | None = None,
+    seed: int = 0,
 ) -> Program:
-    """The program of `graph` on one replica of `layout` in `system`.
+    """The program of `graph` on one replica of `layout` in `system`; `seed` draws sampled experts.
 
     Raises Infeasible where the device cannot run, ConfigError for a placement that names no
     processor of the device or no operator class.
@@ -95,7 +96,7 @@ def assemble(
         units=units,
         links=link_records(system.device.link, system.network),
         machine=machine,
-        coverage=coverage_table(router, experts, top_k, layout.ep),
+        coverage=coverage_table(router, experts, top_k, layout.ep, seed=seed),
         state_B=kv_B
         * stage_share
         * sum(op.state * op.layers for op in sharded.ops if op.phase == Phase.DECODE),

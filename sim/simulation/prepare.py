@@ -47,6 +47,7 @@ def prepare(scenario: Scenario) -> Prepared:
         scenario.precision,
         router=scenario.router,
         placement=scenario.placement,
+        seed=scenario.seed,
     )
     requests = _requests(scenario)
     extra = _image_tokens(scenario.model)

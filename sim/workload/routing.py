@@ -86,17 +86,16 @@ def touched_share(router: Router, tokens: Floats, experts: int, top_k: int) -> F
     fresh = tokens
     if router.kind == "correlated":  # a token repeats its predecessor's experts now and then
         fresh = np.where(tokens > 0, 1.0 + (tokens - 1.0) * (1.0 - router.correlation), 0.0)
-    with np.errstate(divide="ignore"):
-        untouched = np.exp(fresh[:, None] * np.log1p(-picked)[None, :])
-    untouched[tokens == 0] = 1.0
     if router.kind == "coverage":
         points = np.array([(0.0, 0.0), *router.coverage])
         share = np.interp(tokens, points[:, 0], points[:, 1])
         return np.repeat(share[:, None], experts, axis=1)
-    return 1.0 - np.nan_to_num(untouched)
+    return np.asarray(1.0 - (1.0 - picked)[None, :] ** fresh[:, None])
 
 
-def coverage_table(router: Router, experts: int, top_k: int, ranks: int = 1) -> Floats:
+def coverage_table(
+    router: Router, experts: int, top_k: int, ranks: int = 1, *, seed: int = 0
+) -> Floats:
     """Experts touched and their spread over ranks at token counts; shape [rows, 4].
 
     Columns: tokens, experts touched, and on the busiest of `ranks` ranks experts touched and
@@ -104,6 +103,8 @@ def coverage_table(router: Router, experts: int, top_k: int, ranks: int = 1) -> 
 
     Experts are dealt to ranks round-robin by popularity. The busiest rank is the mean plus the
     expected maximum of `ranks` normal deviates times the standard deviation, within its bounds.
+    A router that draws "sampled" has rows up to `EXACT_TOKENS` tokens drawn with `seed`, one batch
+    each; beyond them chance evens out, and a measured coverage is an expectation by itself.
     Models without experts get zeros and ones, which no operator reads.
     """
     tokens = table_tokens()
@@ -113,43 +114,63 @@ def coverage_table(router: Router, experts: int, top_k: int, ranks: int = 1) -> 
     if experts == 0:
         return table
     used = touched_share(router, tokens, experts, top_k)
-    table[:, 1] = used.sum(axis=1)
-    if ranks == 1:
-        table[:, 2] = table[:, 1]
-        return table
-    local = experts // ranks
+    table[:, 1] = table[:, 2] = used.sum(axis=1)
+    if ranks > 1:
+        table[:, 2] = _worst_touched(used, ranks)
+        table[:, 3] = _worst_load(router, tokens, experts, top_k, ranks)
+    if router.draw == "sampled" and router.kind != "coverage":
+        _draw_rows(table, router, experts, top_k, ranks, seed)
+    table[0, 2:] = (0.0, 1.0)
+    return table
+
+
+def _worst_touched(used: Floats, ranks: int) -> Floats:
+    """Experts touched on the busiest rank, by the probability that each expert is used."""
+    experts = used.shape[1]
     rank = np.arange(experts) % ranks
     per_rank = np.stack([used[:, rank == r].sum(axis=1) for r in range(ranks)], axis=1)
     spread = np.sqrt((used * (1.0 - used)).sum(axis=1) / ranks)
-    deviate = expected_maximum(ranks)
-    worst = np.minimum(per_rank.max(axis=1) + deviate * spread, local)
-    table[:, 2] = np.minimum(worst, table[:, 1])
+    worst = per_rank.max(axis=1) + expected_maximum(ranks) * spread
+    return np.asarray(np.minimum(np.minimum(worst, experts // ranks), used.sum(axis=1)))
+
+
+def _worst_load(router: Router, tokens: Floats, experts: int, top_k: int, ranks: int) -> Floats:
+    """Token-expert pairs on the busiest rank over those of the mean rank."""
     picked = popularity(router, experts, top_k)
-    load = np.array([picked[rank == r].sum() for r in range(ranks)])
+    load = np.array([picked[rank::ranks].sum() for rank in range(ranks)])
     mean = top_k / ranks
     # a token's pairs on one rank: k draws without replacement out of E
     variance = mean * (1.0 - 1.0 / ranks) * (experts - top_k) / max(experts - 1, 1)
     groups = tokens * (1.0 - router.correlation) if router.kind == "correlated" else tokens
-    with np.errstate(divide="ignore", invalid="ignore"):
-        noise = deviate * np.sqrt(variance / np.maximum(groups, 1.0))
-        busiest = (load.max() + noise) / mean
-    table[:, 3] = np.clip(busiest, 1.0, min(top_k, local) / mean)
-    table[0, 2:] = (0.0, 1.0)
-    return table
+    noise = expected_maximum(ranks) * np.sqrt(variance / np.maximum(groups, 1.0))
+    return np.clip((load.max() + noise) / mean, 1.0, min(top_k, experts // ranks) / mean)
 
 
 def expected_maximum(count: int) -> float:
     """Expected largest of `count` independent standard normal deviates."""
     x = np.linspace(-9.0, 9.0, 4001)
     below = np.array([0.5 * math.erfc(-value / math.sqrt(2.0)) for value in x])
-    return float(np.trapezoid(np.where(x > 0, 1.0, 0.0) - below**count, x))
+    return float(np.trapezoid(np.heaviside(x, 0.5) - below**count, x))
 
 
 def sample_counts(
     router: Router, tokens: int, experts: int, top_k: int, rng: np.random.Generator
 ) -> npt.NDArray[np.int64]:
     """Tokens sent to each expert by `tokens` tokens drawn one by one, shape [experts]."""
-    weights = np.arange(1, experts + 1, dtype=np.float64) ** -router.skew
+    chosen = draw_experts(router, tokens, experts, top_k, rng)
+    return np.bincount(chosen.ravel(), minlength=experts)
+
+
+def draw_experts(
+    router: Router, tokens: int, experts: int, top_k: int, rng: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """Experts that each of `tokens` tokens in a row chooses, shape [tokens, top_k].
+
+    The first `top_k` of exponential clocks at rates of the popularity are draws without
+    replacement (Efraimidis and Spirakis, Inf. Process. Lett. 97(5), 2006).
+    """
+    skew = 0.0 if router.kind == "uniform" else router.skew
+    weights = np.arange(1, experts + 1, dtype=np.float64) ** -skew
     clocks = rng.exponential(size=(tokens, experts)) / weights
     chosen = np.argpartition(clocks, top_k - 1, axis=1)[:, :top_k]
     if router.kind == "correlated":
@@ -157,4 +178,20 @@ def sample_counts(
         for token in range(1, tokens):
             if repeats[token]:
                 chosen[token] = chosen[token - 1]
-    return np.bincount(chosen.ravel(), minlength=experts)
+    return chosen.astype(np.int64)
+
+
+def _draw_rows(
+    table: Floats, router: Router, experts: int, top_k: int, ranks: int, seed: int
+) -> None:
+    """Draw the rows of `table` up to `EXACT_TOKENS` tokens, each on its own stretch of tokens."""
+    rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(5)[4])
+    pool = draw_experts(router, 4 * EXACT_TOKENS, experts, top_k, rng)
+    first = rng.integers(0, len(pool) - EXACT_TOKENS, EXACT_TOKENS + 1)
+    for tokens in range(1, EXACT_TOKENS + 1):
+        batch = pool[first[tokens] : first[tokens] + tokens]
+        counts = np.bincount(batch.ravel(), minlength=experts)
+        on_rank = counts.reshape(-1, ranks)  # dealt round-robin
+        table[tokens, 1] = np.count_nonzero(counts)
+        table[tokens, 2] = np.count_nonzero(on_rank, axis=0).max()
+        table[tokens, 3] = on_rank.sum(axis=0).max() / (tokens * top_k / ranks)

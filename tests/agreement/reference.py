@@ -201,9 +201,7 @@ def on_unit(
         start = unit.ramp_B / unit.activations_B_per_s
         memory = (streamed + start) / unit.memory_efficiency
     memory_J = (
-        weights * unit.weights_J_per_B
-        + cache * unit.kv_J_per_B
-        + moved * unit.activations_J_per_B
+        weights * unit.weights_J_per_B + cache * unit.kv_J_per_B + moved * unit.activations_J_per_B
     )
     return compute, memory, flops * unit.J_per_flop[op.arithmetic], memory_J
 

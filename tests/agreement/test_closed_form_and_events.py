@@ -48,9 +48,7 @@ def test_single_request(architecture: str, kind: str, layout: str) -> None:
 @pytest.mark.parametrize("architecture", ["dense", "sliding", "chunked-window", "mla", "hybrid"])
 def test_single_request_in_chunks(architecture: str) -> None:
     of = program(architecture)
-    got = served(
-        of, Scheduler(kind="chunked-prefill", token_budget=16), KV_B, trace((0.0, 45, 2))
-    )
+    got = served(of, Scheduler(kind="chunked-prefill", token_budget=16), KV_B, trace((0.0, 45, 2)))
     chunks = [(0, 16), (16, 16), (32, 13)]
     steps = [roofline.step(of, Batch(prompts=((45, begin, n),))) for begin, n in chunks]
     first = sum(step.seconds for step in steps)
