@@ -56,9 +56,18 @@ def load_sources() -> Mapping[str, Source]:
 def document_of(kind: str, given: Given, base: Path | None = None) -> tuple[str, Document]:
     """Name and document of a name, a path (relative to `base`) or a mapping."""
     if isinstance(given, Mapping):
-        document = library.with_bases(kind, Document(file="(inline)", data=dict(given)))
+        document = library.with_bases(kind, Document(file="(inline)", data=_plain(given)))
         return str(document.data.get("name") or "inline"), document
     return library.found_document(kind, str(given), base or Path())
+
+
+def _plain(given: Any) -> Any:
+    """What is written in Python as YAML would give it."""
+    if isinstance(given, Mapping):
+        return {str(key): _plain(each) for key, each in given.items()}
+    if isinstance(given, list | tuple):
+        return [_plain(each) for each in given]
+    return str(given) if isinstance(given, Path) else given
 
 
 def load_device(given: Given) -> Device:
@@ -184,8 +193,9 @@ def system_of(name: str, document: Document) -> System:
 
 def folder_of(document: Document, path: tuple[str, ...]) -> Path:
     """Folder that relative paths written at `path` start from: the file's, else the current."""
-    written = Path(document.place(path).file)
-    return written.parent if written.is_file() else Path()
+    place = document.place(path)
+    in_file = place.line is not None and library.exists(Path(place.file))
+    return Path(place.file).parent if in_file else Path()
 
 
 def load_model(given: Given, base: Path | None = None) -> Architecture:
@@ -203,7 +213,7 @@ def config_json(given: str, base: Path) -> Path | None:
     if given.endswith(".json"):
         return path
     inside = path / "config.json"
-    return inside if path.is_dir() and inside.exists() else None
+    return inside if library.exists(inside) else None
 
 
 def model_of(name: str, document: Document) -> Architecture:
@@ -244,7 +254,7 @@ def find_kind(name: str) -> str:
             return kind
     if library.counted(name):
         return "systems"
-    if Path(name).is_dir():
+    if config_json(name, Path()) is not None:
         return "models"
     every = {each: kind for kind in reversed(KINDS) for each in names(kind)}
     near = get_close_matches(name, [*every, *library.aliases()], n=1)

@@ -70,7 +70,8 @@ def _expanded(document: Document, path: Key) -> Document:
             base = catalogue.folder_of(document, ("system",))
             name, own = catalogue.system_document(given, base)
             document = _inline(document, ("system",), own, name)
-        device = value_at(document.data, ("system",)).get("device")
+        system = document.data.get("system")
+        device = system.get("device") if isinstance(system, dict) else None
         if path[1] == "device" and len(path) > 2 and isinstance(device, str):
             base = catalogue.folder_of(document, ("system", "device"))
             name, own = catalogue.document_of("devices", device, base)

@@ -106,7 +106,9 @@ class ProcessorForm(Form):
 
     kind: Literal["gpu", "cpu", "npu", "tpu", "pim", "lpu"]
     source: SourceKey = None
-    memory: Annotated[MemoryNamesForm, BeforeValidator(_one_memory)]
+    memory: Annotated[
+        MemoryNamesForm, BeforeValidator(_one_memory, json_schema_input_type=str | MemoryNamesForm)
+    ]
     peak: PeakForm
     vector: ComputeRate | None = None
     operators: tuple[Operator, ...] = ()

@@ -57,10 +57,10 @@ class Quantity:
         """`value` in base units; an error says what to write."""
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise wrong(f"a quantity with a unit is due, e.g. '{self.dimension.example}'")
-        text, key = _split(value) if isinstance(value, str) else (f"{value:.15g}", None)
         try:
+            text, key = _split(value) if isinstance(value, str) else (f"{value:.15g}", None)
             found = units.parse(text, self.dimension, positive=not self.zero)
-        except ConfigError as error:
+        except (ConfigError, OverflowError) as error:
             raise wrong(str(error)) from None
         return Reading(value=found, text=text, unit=self.dimension.unit, key=key)
 

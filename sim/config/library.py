@@ -64,6 +64,14 @@ def path_from(name: str, base: Path) -> Path:
     return path if path.is_absolute() else base / path
 
 
+def exists(path: Path) -> bool:
+    """Whether there is a file at `path`; names that no file can have are no error."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def unknown(kind: str, name: str, known: Iterable[str], near: str | None = None) -> str:
     """What to say of a name the library doesn't have."""
     single = {"traffic": "trace"}.get(kind, kind.removesuffix("s"))

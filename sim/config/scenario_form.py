@@ -63,7 +63,7 @@ def _length(value: Any) -> Any:
     return {"constant": value}
 
 
-Length = Annotated[LengthForm, BeforeValidator(_length)]
+Length = Annotated[LengthForm, BeforeValidator(_length, json_schema_input_type=int | LengthForm)]
 
 
 class PoissonForm(Form):

@@ -40,6 +40,9 @@ def _optional(schema: Any) -> Any:
     """`schema` with nothing required, and null allowed everywhere."""
     if isinstance(schema, dict):
         changed = {key: _optional(item) for key, item in schema.items() if key != "required"}
+        named = changed.get("additionalProperties")
+        if isinstance(named, dict):
+            changed["additionalProperties"] = {"anyOf": [named, {"type": "null"}]}
         if "properties" in changed:
             changed["properties"] = {
                 key: {"anyOf": [item, {"type": "null"}]}

@@ -143,7 +143,8 @@ def _worst_load(router: Router, tokens: Floats, experts: int, top_k: int, ranks:
     variance = mean * (1.0 - 1.0 / ranks) * (experts - top_k) / max(experts - 1, 1)
     groups = tokens * (1.0 - router.correlation) if router.kind == "correlated" else tokens
     noise = expected_maximum(ranks) * np.sqrt(variance / np.maximum(groups, 1.0))
-    return np.clip((load.max() + noise) / mean, 1.0, min(top_k, experts // ranks) / mean)
+    busiest = np.clip((load.max() + noise) / mean, 1.0, min(top_k, experts // ranks) / mean)
+    return np.asarray(busiest)
 
 
 def expected_maximum(count: int) -> float:
@@ -172,7 +173,7 @@ def draw_experts(
     skew = 0.0 if router.kind == "uniform" else router.skew
     weights = np.arange(1, experts + 1, dtype=np.float64) ** -skew
     clocks = rng.exponential(size=(tokens, experts)) / weights
-    chosen = np.argpartition(clocks, top_k - 1, axis=1)[:, :top_k]
+    chosen: npt.NDArray[np.int64] = np.argpartition(clocks, top_k - 1, axis=1)[:, :top_k]
     if router.kind == "correlated":
         repeats = rng.random(tokens) < router.correlation
         for token in range(1, tokens):

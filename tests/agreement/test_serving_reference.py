@@ -129,11 +129,10 @@ def test_preemption_and_rejection_happen_and_agree(kind: str) -> None:
 
 def test_a_request_of_exactly_the_memory_is_served() -> None:
     """Rounding in the accounts of earlier requests must not keep it out for ever."""
-    machines = system(DEVICES["one unit"], 3)
-    graph = build_graph(model(*(DENSE,) * 5))  # 2 + 2 + 1 layers: 0.4 of the cache on a device
-    of = assemble(
-        graph, machines, plan(graph, machines, Parallel(tp=1, pp=3)), Precision(kv="int4")
-    )
-    rows = [(1e-6 * i, 3 + 5 * i, 4 + (7 * i) % 5) for i in range(9)] + [(5e-4, 57, 7)]
+    machines = system(DEVICES["one unit"], 9)
+    graph = build_graph(model(*(DENSE,) * 14))  # two of 14 layers: a size that is no round number
+    of = assemble(graph, machines, plan(graph, machines, Parallel(tp=1, pp=9)), Precision())
+    assert of.streams["kv_B"][0] % 1.0 != 0.0
+    rows = [(1e-6 * i, 3 + 5 * i % 17, 4 + 7 * i % 9) for i in range(30)] + [(0.5, 57, 7)]
     got = compare(of, Scheduler(kv_block=1, watermark=0.0), sequence_bytes(of, 64), trace(*rows))
     assert (got.requests["status"] == DONE).all()

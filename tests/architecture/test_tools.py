@@ -23,11 +23,11 @@ def tool(*command: str) -> str:
 
 
 def test_code_is_formatted() -> None:
-    tool("ruff", "format", "--check", ".")
+    tool("ruff", "format", "--check", "sim", "tests", "benchmarks")
 
 
 def test_lint_is_clean() -> None:
-    tool("ruff", "check", ".")
+    tool("ruff", "check", "sim", "tests", "benchmarks")
 
 
 def test_types_are_strict() -> None:

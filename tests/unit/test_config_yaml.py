@@ -126,7 +126,7 @@ def test_surrogates_of_an_argument_are_a_clear_error() -> None:
 def test_binary_files_are_a_clear_error(tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "binary.yaml"
     path.write_bytes(content)
-    with pytest.raises(ConfigError, match="binary.yaml") as caught:
+    with pytest.raises(ConfigError, match=r"binary\.yaml") as caught:
         read_document(path)
     assert said in str(caught.value)
 

@@ -97,8 +97,10 @@ def test_sampled_router_scatters_about_the_expected_one() -> None:
     router = Router(kind="zipf", skew=0.8, draw="sampled")
     drawn = coverage_table(router, 64, 4, 8, seed=1)
     part = slice(1, EXACT_TOKENS + 1)
-    for column in (1, 2, 3):
-        assert drawn[part, column].mean() == pytest.approx(expected[part, column].mean(), rel=0.03)
+    # the expected load adds the largest deviation to the largest mean, which is a little much
+    for column, tolerance in ((1, 0.01), (2, 0.03), (3, 0.05)):
+        mean = expected[part, column].mean()
+        assert drawn[part, column].mean() == pytest.approx(mean, rel=tolerance)
         assert drawn[part, column].tolist() != expected[part, column].tolist()
     assert (drawn[EXACT_TOKENS + 1 :] == expected[EXACT_TOKENS + 1 :]).all()
     assert (drawn == coverage_table(router, 64, 4, 8, seed=1)).all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -151,7 +152,9 @@ def test_format_keeps_the_number_readable(value: float, dimension: Dimension) ->
     highest = parse(f"1 {dimension.ladder[-1]}", dimension)
     lowest = parse(f"1 {dimension.ladder[0]}", dimension)
     if lowest <= value < highest:
-        assert 1.0 <= number < 10_000 * 8
+        sizes = [parse(f"1 {unit}", dimension) for unit in dimension.ladder]
+        widest = max(high / low for low, high in pairwise(sizes))
+        assert 1.0 <= number < widest * (1 + 1e-12)
 
 
 @given(values, st.sampled_from(["B", "bit", "flop", "FLOPS", "J", "W"]), st.data())
