@@ -106,10 +106,35 @@ def device_of(name: str, document: Document) -> Device:
                         f"no memory '{memory_name}'; {hint}the device has {has}",
                     )
                 )
+    problems += _unstated(document, form)
     problems += _unsourced(document, numbers, sources_of(form.sources))
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
     return replace(to_device(form, form.name or name, energies), sources=numbers)
+
+
+def _unstated(document: Document, form: DeviceForm) -> list[Problem]:
+    """A problem for every share and overhead left out: 1 and 0 are what no device reaches."""
+    if form.refuses:
+        return []
+    share = "is missing: the share that good code reaches is due, e.g. '0.8 [KEY]'"
+    time = "is missing: the time it costs is due, e.g. '2 us [KEY]'"
+    wanted: list[tuple[tuple[str, ...], object, str]] = [
+        (("host_step",), form.host_step, time),
+    ]
+    for key, processor in form.processors.items():
+        path = ("processors", key)
+        runs = processor.operators or ("attention-prefill",)
+        shares = ["compute", "memory"]
+        shares += ["attention"] if any(name.startswith("attention") for name in runs) else []
+        wanted += [
+            ((*path, "efficiency", name), getattr(processor.efficiency, name), share)
+            for name in shares
+        ]
+        wanted.append(((*path, "launch"), processor.launch, time))
+    if form.link is not None:
+        wanted.append((("link", "efficiency"), form.link.efficiency, share))
+    return [document.problem(path, message) for path, value, message in wanted if value is None]
 
 
 @cache

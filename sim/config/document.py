@@ -155,6 +155,8 @@ def parse_document(text: str, file: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         message = f"is not YAML: {error.problem or error.context}"
+        if "nesting depth" in message:  # the parser's own limit, where it has one
+            message = f"nested more than {MAX_DEPTH} deep"
         if "\t" in text and "cannot start any token" in message:
             message = "is not YAML: indent with spaces, not tabs"
         builder.add(mark, message)

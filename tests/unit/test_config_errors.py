@@ -19,12 +19,13 @@ processors:
     kind: gpu
     memory: hbm
     peak: {fp16: 989 TFLOPS}
-    efficiency: {compute: 0.8, memory: 0.9}
+    efficiency: {compute: 0.8, attention: 0.6, memory: 0.9}
     launch: 2 us
 memories:
   hbm: {technology: hbm3, capacity: 80 GiB, bandwidth: 3.35 TB/s}
-link: {name: nvlink, bandwidth: 3600 Gbit/s, latency: 2 us, energy: 1.3 pJ/bit}
+link: {name: nvlink, bandwidth: 3600 Gbit/s, latency: 2 us, efficiency: 0.8, energy: 1.3 pJ/bit}
 power: {tdp: 700 W}
+host_step: 300 us
 """
 SCENARIO = """title: A scenario of the test
 model: llama-3.1-8b
@@ -135,7 +136,7 @@ def test_all_mistakes_of_a_file_are_told_at_once(device: Path) -> None:
         .replace("3.35 TB/s", "3.35 TB")
         .replace("power:", "powr:")
         .replace("kind: gpu", "kind: gpuu")
-        .replace("2 us, energy", "2 ns2, energy")
+        .replace("2 us, efficiency", "2 ns2, efficiency")
         .replace("title: A device of the test\n", "")
     )
     found = device_problems(device, text)
@@ -257,3 +258,21 @@ def test_unknown_names(load: object, name: str, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load(name)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("part", "path"),
+    [
+        ("compute: 0.8, ", "processors.gpu.efficiency.compute"),
+        ("attention: 0.6, ", "processors.gpu.efficiency.attention"),
+        (", memory: 0.9", "processors.gpu.efficiency.memory"),
+        ("    launch: 2 us\n", "processors.gpu.launch"),
+        ("efficiency: 0.8, ", "link.efficiency"),
+        ("host_step: 300 us\n", "host_step"),
+    ],
+)
+def test_nothing_is_taken_to_be_ideal_in_silence(device: Path, part: str, path: str) -> None:
+    assert part in DEVICE
+    (problem,) = device_problems(device, DEVICE.replace(part, "", 1))
+    assert problem.path == path
+    assert "is missing" in problem.message

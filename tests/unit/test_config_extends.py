@@ -23,10 +23,12 @@ processors:
     kind: gpu
     memory: hbm
     peak: {fp32: 10 TFLOPS, fp16: 100 TFLOPS}
+    efficiency: {compute: 0.8, attention: 0.6, memory: 0.9}
     launch: 2 us
 memories:
   hbm: {capacity: 80 GiB, bandwidth: 2 TB/s}
 host_step: 100 us
+price: 9000 USD
 """
     + SOURCES
 )
@@ -36,7 +38,7 @@ source: own-table
 processors:
   gpu:
     peak: {fp16: 200 TFLOPS}
-host_step: null
+price: null
 """
 
 
@@ -89,8 +91,8 @@ def test_device_takes_from_its_base_what_it_does_not_say(folder: Path) -> None:
     device = load_device(folder / "own.yaml")
     assert device.title == "Own"
     assert device.processors[0].peak_flop_per_s == {"fp32": 1e13, "fp16": 2e14}
-    assert device.host_step_s == 0.0
-    assert "host_step" not in device.sources
+    assert device.price_USD is None
+    assert "price" not in device.sources
 
 
 def test_numbers_of_the_base_keep_the_sources_of_the_base(folder: Path) -> None:
@@ -111,7 +113,7 @@ def test_error_in_an_inherited_leaf_names_the_base_and_its_line(folder: Path) ->
     (folder / "base.yaml").write_text(BASE.replace("2 TB/s", "2 TB"))
     (problem,) = failing(folder / "own.yaml").problems
     assert Path(str(problem.file)).name == "base.yaml"
-    assert problem.line == 10
+    assert problem.line == 11
     assert problem.path == "memories.hbm.bandwidth"
     assert "write '2 TB/s'" in problem.message
 
