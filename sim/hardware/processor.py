@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 class Efficiency:
     """What share of the peaks well-written code reaches, and what small work costs.
 
+    The defaults are the ideal that nothing reaches; they serve as a lower bound of time.
+
     `compute` and `attention` multiply the matrix peak (dense products; prefill attention),
     `memory` multiplies the bandwidth of a long stream. `ramp_B` is the traffic that would have
     flowed while a stream starts: an operator of b bytes takes (b + ramp_B) / (memory * bandwidth).
@@ -42,7 +44,7 @@ class Processor:
     kv_memory: str
     activations_memory: str
     operators: tuple[str, ...] = ()
-    efficiency: Efficiency = field(default_factory=Efficiency)
+    efficiency: Efficiency
     launch_s: float = 0.0
     energy_J_per_flop: Mapping[str, float] = field(default_factory=dict)
     bandwidth_scale: float = 1.0
