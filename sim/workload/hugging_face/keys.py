@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any, Final
 
 from sim.errors import ConfigError, Problem
@@ -33,8 +34,14 @@ ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
 }  # fmt: skip
 """Our word for a dimension, and what Hugging Face, DeepSeek, calculon and others call it."""
 
-LARGEST: Final = 1 << 40
-"""No dimension of a model is larger; more is a typing mistake."""
+LARGEST: Final = 1 << 24
+"""No width, count or vocabulary of a model is larger; more is a typing mistake."""
+
+LONGEST_CONTEXT: Final = 1 << 40
+"""Some files write "no limit" as a huge context."""
+
+MOST_LAYERS: Final = 10_000
+"""Layers are built one by one, so a typing mistake must not become a loop's length."""
 
 
 @dataclass(kw_only=True)
@@ -50,64 +57,92 @@ class Config:
     def find(self, name: str) -> tuple[str, Any]:
         """The key a file uses for `name`, and its value; None where it has none."""
         names = ALIASES.get(name, (name,))
-        for key in names:
-            if self.data.get(key) is not None:
-                return key, self.data[key]
-        for key in names:
-            if self.defaults.get(key) is not None:
-                return key, self.defaults[key]
+        for source in (self.data, self.defaults):
+            for key in names:
+                if source.get(key) is not None:
+                    return key, source[key]
         return names[0], None
 
     def has(self, name: str) -> bool:
         """Whether there is a value for `name`."""
         return self.find(name)[1] is not None
 
-    def wrong(self, key: str, message: str) -> None:
-        """Remember a problem at `key`."""
+    def wrong(self, name: str, message: str) -> None:
+        """Remember a problem with `name`, at the key the file uses for it."""
+        key, _ = self.find(name)
         self.problems.append(Problem(path=f"{self.path}{key}", message=message))
 
-    def whole(self, name: str, default: int | None = None, *, least: int = 1) -> int:
-        """The whole number called `name`, from `least`; required without a default."""
+    def whole(
+        self, name: str, default: int | None = None, *, least: int = 1, most: int = LARGEST
+    ) -> int:
+        """The whole number called `name`, from `least` to `most`; required without a default."""
         key, value = self.find(name)
         if value is None:
             if default is None:
-                self.wrong(key, "is missing: a whole number is due")
+                self.wrong(name, f"is missing: a whole number is due{self._near(key)}")
                 return 1
             return default
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not math.isfinite(value) or value != int(value):
-            self.wrong(key, f"{_shown(value)}: a whole number is due")
+            self.wrong(name, f"{_shown(value)}: a whole number is due")
             return 1
-        if not least <= value <= LARGEST:
-            self.wrong(key, f"{_shown(value)}: a whole number from {least} is due")
+        if not least <= value <= most:
+            self.wrong(name, f"{_shown(value)}: a whole number from {least} to {most} is due")
             return 1
         return int(value)
 
+    def _near(self, key: str) -> str:
+        """A hint at what may be `key` misspelt."""
+        near = get_close_matches(key, [each for each in self.data if isinstance(each, str)], n=1)
+        return f" (is '{near[0]}' misspelt?)" if near else ""
+
+    def layers(self, name: str = "layers", default: int | None = None) -> int:
+        """The number of layers called `name`."""
+        return self.whole(name, default, most=MOST_LAYERS)
+
+    def context(self) -> int | None:
+        """Longest context the model is made for, None where the file has none."""
+        return self.whole("context", most=LONGEST_CONTEXT) if self.has("context") else None
+
+    def automatic(self, name: str, value: int) -> int:
+        """The whole number called `name`; `value` where it is "auto" or missing."""
+        return value if self.find(name)[1] == "auto" else self.whole(name, value)
+
+    def wholes(self, name: str) -> list[int] | None:
+        """The list of whole numbers from 0 called `name`, or None."""
+        found = self.items(name)
+        if found is None:
+            return None
+        good = [each for each in found if isinstance(each, int) and not isinstance(each, bool)]
+        if len(good) < len(found) or any(each < 0 for each in good):
+            self.wrong(name, f"{_shown(found)}: a list of whole numbers from 0 is due")
+        return good
+
     def flag(self, name: str, default: bool) -> bool:
         """The truth value called `name`."""
-        key, value = self.find(name)
+        _, value = self.find(name)
         if value is None:
             return default
         if not isinstance(value, bool):
-            self.wrong(key, f"{_shown(value)}: true or false is due")
+            self.wrong(name, f"{_shown(value)}: true or false is due")
             return default
         return value
 
     def text(self, name: str, default: str = "") -> str:
         """The text called `name`."""
-        key, value = self.find(name)
+        _, value = self.find(name)
         if value is None:
             return default
         if not isinstance(value, str):
-            self.wrong(key, f"{_shown(value)}: text is due")
+            self.wrong(name, f"{_shown(value)}: text is due")
             return default
         return value
 
     def items(self, name: str) -> list[Any] | None:
         """The list called `name`, or None."""
-        key, value = self.find(name)
+        _, value = self.find(name)
         if value is not None and not isinstance(value, list):
-            self.wrong(key, f"{_shown(value)}: a list is due")
+            self.wrong(name, f"{_shown(value)}: a list is due")
             return None
         return value
 
@@ -124,10 +159,17 @@ class Config:
             problems=self.problems,
         )
 
-    def divides(self, parts: int, whole: int, key: str, what: str) -> None:
-        """Remember a problem where `parts` does not divide `whole`."""
-        if whole % parts:
-            self.wrong(key, f"{parts} {what} do not divide {whole}")
+    def divides(self, name: str, whole: str, what: str) -> None:
+        """Remember a problem where `name`, a number of `what`, does not divide `whole`.
+
+        Nothing is said where one of the two is wrong itself.
+        """
+        wrong = {each.path for each in self.problems}
+        if any(f"{self.path}{self.find(each)[0]}" in wrong for each in (name, whole)):
+            return
+        parts, total = self.find(name)[1], self.find(whole)[1]
+        if parts is not None and total is not None and total % parts:
+            self.wrong(name, f"{_shown(parts)} {what} do not divide {_shown(total)}")
 
     def stop_if_wrong(self) -> None:
         """ConfigError with everything found so far."""
