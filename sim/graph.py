@@ -87,6 +87,8 @@ class Op:
     phase: Phase = Phase.ALL
     flops_per_token: float = 0.0
     flops_per_pair: float = 0.0
+    flops_per_cached: float = 0.0
+    """Work on every cached token, the new ones among them (expanding MLA's latents)."""
     weights: float = 0.0
     owned: bool = True
     inputs: float = 0.0
@@ -130,6 +132,11 @@ class Graph:
         return tuple(dict.fromkeys(op.stream for op in self.ops))
 
     @property
+    def decodes(self) -> bool:
+        """Whether the model generates token after token; an encoder answers once."""
+        return any(op.stream.kind in ("causal", "generated") for op in self.ops)
+
+    @property
     def parameters(self) -> float:
         """Number of weights of the model."""
         return sum(op.weights * op.layers for op in self.ops if op.owned)
@@ -167,12 +174,16 @@ class Graph:
             if op.phase == Phase.DECODE and op.stream.kind == "cross"
         )
 
-    def state_bytes_per_sequence(self, dtype: str, encoder_tokens: int = 0) -> float:
+    def state_bytes_per_sequence(
+        self, dtype: str, encoder_tokens: int = 0, *, activations: str | None = None
+    ) -> float:
         """Bytes a sequence keeps whatever its length: recurrent state and cross-attention.
 
-        `encoder_tokens` is the input length of an encoder-decoder whose encoder has no fixed one.
+        Recurrent state is kept in the format of `activations` (else `dtype`), for it is computed
+        anew each token; cross-attention in that of the KV cache. `encoder_tokens` is the input
+        length of an encoder-decoder whose encoder has no fixed one.
         """
-        recurrent = bytes_per_element(dtype) * sum(
+        recurrent = bytes_per_element(activations or dtype) * sum(
             op.state * op.layers for op in self.ops if op.phase == Phase.DECODE
         )
         tokens = max((op.stream.tokens for op in self.ops if op.stream.kind == "cross"), default=0)
@@ -234,6 +245,7 @@ def lower(
         record["capability"] = OPERATOR_CLASSES.index(op.operator_class)
         record["flops_per_token"] = op.flops_per_token
         record["flops_per_pair"] = op.flops_per_pair
+        record["flops_per_cached"] = op.flops_per_cached
         weight_B = op.weights * bytes_per_element(dtype)
         if op.kind == Kind.GATHER:
             record["weight_B_per_token"] = op.inputs * bytes_per_element(dtype)
@@ -243,7 +255,7 @@ def lower(
         record["activation_B_per_token"] = traffic * activation_B
         record["kv_B_per_cached"] = op.kv_read * kv_B
         record["kv_B_per_token"] = op.kv_write * kv_B
-        record["state_B_per_sequence"] = 2.0 * op.state * kv_B  # read and written back
+        record["state_B_per_sequence"] = 2.0 * op.state * activation_B  # read and written back
         record["width"] = op.width + op.kv_width
         record["experts"], record["top_k"] = op.experts, op.top_k
         record["ranks"] = expert_ranks

@@ -21,7 +21,7 @@ from sim.config.device_form import (
     to_system,
 )
 from sim.config.document import Document, read_document
-from sim.config.model_form import to_architecture
+from sim.config.models import to_architecture
 from sim.config.scenario_form import TrafficFileForm
 from sim.config.validate import validated
 from sim.errors import ConfigError, Problem

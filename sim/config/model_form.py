@@ -2,42 +2,55 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from sim.config.device_form import SourceForm
-from sim.config.document import Document
-from sim.config.fields import Count, Flag, Form, Index, Text, unknown_name, wrong
+from sim.config.fields import Count, Flag, Form, Index, Text, wrong
 from sim.config.scenario_form import DType
-from sim.config.validate import validated
-from sim.errors import ConfigError, Problem
-from sim.workload.architecture import (
-    Architecture,
-    Attention,
-    Block,
-    Encoder,
-    Experts,
-    FeedForward,
-    LatentAttention,
-    StateSpace,
-)
+
+MOST_LAYERS: Final = 1_000
+"""Layers are built one by one, so a typing mistake must not become a loop's length."""
 
 
-class AttentionForm(Form):
-    """Multi-, grouped- or multi-query attention; head_dim defaults to hidden / heads."""
+def _buildable(value: int) -> int:
+    if value > MOST_LAYERS:
+        raise wrong(f"{value}: a whole number to {MOST_LAYERS} is due")
+    return value
+
+
+Layers = Annotated[Count, AfterValidator(_buildable)]
+LayersOrNone = Annotated[Index, AfterValidator(_buildable)]
+
+
+class Part(Form):
+    """A part of a model; the text under a field is its description in the JSON Schema."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class AttentionForm(Part):
+    """Multi-, grouped- or multi-query attention."""
 
     heads: Count
+    """Query heads."""
     kv_heads: Count | None = None
+    """Key-value heads; as many as query heads if left out."""
     head_dim: Count | None = None
+    """Width of a head; hidden / heads if left out."""
     window: Count | None = None
+    """Tokens a token attends to; all of those before it if left out."""
     local: Literal["sliding", "chunked"] = "sliding"
+    """Whether the window slides or restarts at its multiples (Llama 4)."""
     bias: Flag = False
+    """Biases on queries, keys and values."""
     output_bias: Flag = False
+    """Bias on the output projection."""
     qk_norm: Flag = False
+    """Norms with weights on the queries and keys of each head (Qwen3)."""
     sinks: Flag = False
+    """One learned sink logit per head (gpt-oss)."""
 
     @model_validator(mode="after")
     def _whole_groups(self) -> AttentionForm:
@@ -46,51 +59,89 @@ class AttentionForm(Form):
         return self
 
 
-class LatentAttentionForm(Form):
-    """Multi-head latent attention (MLA, DeepSeek-V2)."""
+class LatentAttentionForm(Part):
+    """Multi-head latent attention (MLA, DeepSeek-V2, arXiv 2405.04434, section 2.1)."""
 
     heads: Count
+    """Query heads."""
     q_rank: Count | None = None
+    """Rank of the compressed query; queries are projected directly if left out."""
     kv_rank: Count
+    """Rank of the latent that stands for keys and values."""
     nope_dim: Count
+    """Part of a head's query and key without position."""
     rope_dim: Count
+    """Part of a head's query, and of the one shared key, with position."""
     v_dim: Count
+    """Width of a head's value."""
 
 
-class StateSpaceForm(Form):
-    """Mamba mixer, version 1 or 2."""
+class StateSpaceForm(Part):
+    """Mamba mixer: version 1 (arXiv 2312.00752) or 2 (arXiv 2405.21060)."""
 
     version: Literal[1, 2]
     inner: Count
+    """Channels of the scan (d_inner)."""
     state: Count
+    """State values per channel."""
     conv: Count = 4
+    """Width of the convolution over tokens."""
     dt_rank: Index = 0
+    """Rank of the step size; version 1 only."""
     heads: Index = 0
+    """Heads; version 2 only."""
     groups: Count = 1
+    """Groups of heads that share B and C; version 2 only."""
     inner_norms: Flag = False
+    """Norms on step size, B and C (Jamba)."""
     conv_bias: Flag = True
+    """Bias on the convolution."""
     proj_bias: Flag = False
+    """Biases on the projections in and out."""
+
+    @model_validator(mode="after")
+    def _of_its_version(self) -> StateSpaceForm:
+        if self.version == 1 and not self.dt_rank:
+            raise wrong("version 1 needs dt_rank")
+        if self.version == 2 and not self.heads:
+            raise wrong("version 2 needs heads")
+        for name, whole in (("heads", self.inner), ("groups", self.heads)):
+            parts = getattr(self, name)
+            if self.version == 2 and whole % parts:
+                raise wrong(f"{parts} {name} do not divide {whole}")
+        return self
 
 
-class FeedForwardForm(Form):
-    """Dense feed-forward network; gated has three matrices, else two."""
+class FeedForwardForm(Part):
+    """Dense feed-forward network."""
 
     intermediate: Count
+    """Width between the matrices."""
     gated: Flag = True
+    """Three matrices (SwiGLU, GeGLU) rather than two."""
     bias: Flag = False
+    """Biases on all matrices."""
 
 
-class ExpertsForm(Form):
-    """Mixture of experts; `shared_intermediate` is of all shared experts together."""
+class ExpertsForm(Part):
+    """Mixture of experts."""
 
     count: Count
+    """Routed experts."""
     top_k: Count
+    """Routed experts each token is sent to."""
     intermediate: Count
+    """Width between the matrices of one routed expert."""
     gated: Flag = True
+    """Three matrices rather than two."""
     shared_intermediate: Index = 0
+    """Width of all shared experts together; 0 where there are none."""
     shared_gate: Flag = False
+    """A gate on the shared experts (Qwen2-MoE)."""
     bias: Flag = False
+    """Biases on the matrices of routed experts."""
     router_bias: Flag = False
+    """Bias on the router."""
 
     @model_validator(mode="after")
     def _enough(self) -> ExpertsForm:
@@ -99,7 +150,7 @@ class ExpertsForm(Form):
         return self
 
 
-class BlockForm(Form):
+class BlockForm(Part):
     """One kind of layer: at most one mixer and one feed-forward part."""
 
     attention: AttentionForm | None = None
@@ -111,6 +162,7 @@ class BlockForm(Form):
     norms: Index | None = None
     """Norms in the layer; one for each part if left out."""
     norm_bias: Flag = False
+    """LayerNorm with bias (two vectors) rather than RMSNorm (one)."""
 
     @model_validator(mode="after")
     def _one_each(self) -> BlockForm:
@@ -122,18 +174,25 @@ class BlockForm(Form):
 
 
 class EncoderForm(BlockForm):
-    """A bidirectional tower of equal layers."""
+    """A bidirectional tower of equal layers: text, image patches or audio frames."""
 
     hidden: Count
-    layers: Count
+    """Width of the tower."""
+    layers: Layers
+    """Layers of the tower."""
     tokens: Count | None = None
+    """Fixed length of its sequence (patches, frames); the prompt's if left out."""
     output_tokens: Index = 0
+    """How many of them enter the decoder as prompt tokens."""
     patch_inputs: Index = 0
+    """Input values one token is projected from; 0 for text."""
     other_parameters: Index = 0
+    """Parameters outside the layers: positions, class token, biases and norms."""
     projector_parameters: Index = 0
+    """Parameters of the projector into the decoder, applied to each output token."""
 
 
-class PartialBlockForm(Form):
+class PartialBlockForm(Part):
     """What a named block changes of the keys the model states for all layers; null removes."""
 
     attention: dict[str, Any] | None = None
@@ -155,152 +214,45 @@ class ModelForm(BlockForm):
 
     name: Text | None = None
     title: Text
+    """Name for people."""
     source: Text | None = None
+    """Where the dimensions come from: a key of `sources`, its own or the library's."""
     sources: dict[str, SourceForm] = Field(default_factory=dict)
+    """Sources the library does not have, by key."""
     hidden: Count
-    layers: Index
+    """Width of the residual stream."""
+    layers: LayersOrNone
+    """Layers of the decoder; 0 for a model that only encodes."""
     vocabulary: Index
+    """Rows of the embedding table; 0 where it isn't counted."""
     blocks: dict[str, PartialBlockForm] = Field(default_factory=dict)
+    """Kinds of layer by name, for models whose layers differ."""
     pattern: tuple[Text, ...] | Text | None = None
+    """Names of `blocks` in order; repeats."""
     encoder: EncoderForm | None = None
     tied_embeddings: Flag = False
+    """The head is the embedding table."""
     position_parameters: Index = 0
+    """Parameters of learned positions and the like."""
     final_norm_bias: Flag = False
+    """The last norm is a LayerNorm with bias."""
     extra_norms: Index = 0
+    """Norms outside the layers besides the last one."""
     head_outputs: Index | None = None
+    """Outputs of the head where it isn't the vocabulary; 0 for none."""
     head_bias: Flag = False
+    """Bias on the head."""
     weights_dtype: DType = "bf16"
+    """Format the weights are published in."""
     experts_dtype: DType | None = None
+    """Format of routed experts where it differs (mxfp4 in gpt-oss)."""
     max_context: Count | None = None
+    """Longest context, in tokens."""
 
-
-_PARTS = tuple(BlockForm.model_fields)
-
-
-def to_architecture(document: Document) -> Architecture:
-    """The architecture that `document` describes; ConfigError with all that is wrong."""
-    form = validated(ModelForm, document)
-    kinds = {name: _named_block(document, name) for name in form.blocks}
-    order = _order(form, document)
-    blocks = {name: _block(kind, form.hidden) for name, kind in kinds.items()}
-    layers = tuple(blocks[name] for name in order)
-    if not order:
-        layers = (_block(form, form.hidden),) * form.layers
-    return Architecture(
-        name=form.name or "inline",
-        title=form.title,
-        hidden=form.hidden,
-        vocabulary=form.vocabulary,
-        layers=layers,
-        tied_embeddings=form.tied_embeddings,
-        encoder=None if form.encoder is None else _encoder(form.encoder),
-        position_parameters=form.position_parameters,
-        final_norm_bias=form.final_norm_bias,
-        extra_norms=form.extra_norms,
-        head_outputs=form.head_outputs,
-        head_bias=form.head_bias,
-        weights_dtype=form.weights_dtype,
-        quantised_experts_dtype=form.experts_dtype,
-        max_context=form.max_context,
-        source=form.source,
-    )
-
-
-def _named_block(document: Document, name: str) -> BlockForm:
-    """Block `name`: what the model states for all layers, with the block's changes on top."""
-    data = document.data
-    merged = {key: data[key] for key in _PARTS if data.get(key) is not None}
-    for key, change in data["blocks"][name].items():
-        if change is None:
-            merged.pop(key, None)
-        elif isinstance(change, dict) and isinstance(merged.get(key), dict):
-            both = {**merged[key], **change}
-            merged[key] = {part: item for part, item in both.items() if item is not None}
-        else:
-            merged[key] = change
-    places = {("blocks", name)[2:] + key[2:]: at for key, at in document.places.items()
-              if key[:2] == ("blocks", name)}  # fmt: skip
-    return validated(
-        BlockForm,
-        Document(
-            file=document.file,
-            data=merged,
-            places=places,
-            prefix=(*document.prefix, "blocks", name),
-        ),
-    )
-
-
-def _order(form: ModelForm, document: Document) -> list[str]:
-    """The block of each layer by name; empty for a uniform model."""
-    if form.pattern is None:
-        if form.blocks:
-            raise ConfigError([document.problem(("blocks",), "say their order with `pattern`")])
-        return []
-    cycle = list(_cycle(form.pattern))
-    known = list(form.blocks)
-    problems: list[Problem] = [
-        document.problem(("pattern",), unknown_name(name, known))
-        for name in dict.fromkeys(cycle)
-        if name not in form.blocks
-    ]
-    if problems:
-        raise ConfigError(problems)
-    return [cycle[index % len(cycle)] for index in range(form.layers)]
-
-
-def _cycle(pattern: tuple[str, ...] | str) -> Iterator[str]:
-    if isinstance(pattern, str):
-        yield from pattern
-        return
-    for item in pattern:
-        match = re.fullmatch(r"(.+?)\s+x\s*([1-9][0-9]{0,4})", item)
-        name, times = (match[1], int(match[2])) if match else (item, 1)
-        yield from (name for _ in range(times))
-
-
-def _block(form: BlockForm, hidden: int) -> Block:
-    mixer: Attention | LatentAttention | StateSpace | None = None
-    if form.attention is not None:
-        mixer = _attention(form.attention, hidden)
-    elif form.latent_attention is not None:
-        mixer = LatentAttention(**form.latent_attention.model_dump())
-    elif form.state_space is not None:
-        mixer = StateSpace(**form.state_space.model_dump())
-    ffn: FeedForward | Experts | None = None
-    if form.ffn is not None:
-        ffn = FeedForward(**form.ffn.model_dump())
-    elif form.experts is not None:
-        ffn = Experts(**form.experts.model_dump())
-    cross = None if form.cross_attention is None else _attention(form.cross_attention, hidden)
-    parts = sum(part is not None for part in (mixer, ffn, cross))
-    return Block(
-        mixer=mixer,
-        ffn=ffn,
-        cross_attention=cross,
-        norms=parts if form.norms is None else form.norms,
-        norm_bias=form.norm_bias,
-    )
-
-
-def _attention(form: AttentionForm, hidden: int) -> Attention:
-    given: Mapping[str, Any] = form.model_dump()
-    return Attention(
-        **{
-            **given,
-            "kv_heads": form.kv_heads or form.heads,
-            "head_dim": form.head_dim or hidden // form.heads,
-        }
-    )
-
-
-def _encoder(form: EncoderForm) -> Encoder:
-    return Encoder(
-        hidden=form.hidden,
-        layers=(_block(form, form.hidden),) * form.layers,
-        tokens=form.tokens,
-        output_tokens=form.output_tokens,
-        patch_inputs=form.patch_inputs,
-        other_parameters=form.other_parameters,
-        projector_parameters=form.projector_parameters,
-    )
+    @model_validator(mode="after")
+    def _whole_model(self) -> ModelForm:
+        if not self.layers and self.encoder is None:
+            raise wrong("layers: 0 is for models with an encoder")
+        if self.pattern == ():
+            raise wrong("pattern is empty: names of blocks are due")
+        return self

@@ -13,7 +13,8 @@ class Link:
     """A device's connection to its peers: bandwidth of one direction and latency of one hop.
 
     `efficiency` is the share of bandwidth a long message reaches. `collective` picks the
-    algorithm; `auto` takes the fastest for each message.
+    algorithm: `direct` needs devices that all see each other (a switch or a full mesh); `auto`
+    takes the faster of ring and tree for each message.
     """
 
     name: str

@@ -23,6 +23,7 @@ from sim.kernel.records import (
     CACHED,
     COLLECTIVE,
     COMPUTE_BOUND,
+    DIRECT,
     EXPERTS,
     LINK_BOUND,
     MATMUL,
@@ -117,7 +118,11 @@ def demand(op: Any, features: Any, experts: Any) -> Any:
     also say how much more the busiest rank has: weights it reads over the mean rank's, and work.
     """
     tokens = features[op.phase, TOKENS]
-    flops = op.flops_per_token * tokens + op.flops_per_pair * features[op.phase, PAIRS]
+    flops = (
+        op.flops_per_token * tokens
+        + op.flops_per_pair * features[op.phase, PAIRS]
+        + op.flops_per_cached * features[op.phase, CACHED]
+    )
     weight_B = op.weight_B + op.weight_B_per_token * tokens
     kv_B = (
         op.kv_B_per_cached * features[op.phase, CACHED]
@@ -205,13 +210,18 @@ def place(op: Any, features: Any, experts: Any, units: Any) -> Any:
 
 @njit(inline="always")
 def communicate(op: Any, features: Any, links: Any) -> Any:
-    """Seconds and joules of one collective of `op`, by its link's algorithm or the fastest."""
+    """Seconds and joules of one collective of `op`, by its link's algorithm.
+
+    A link that names none takes the faster of ring and tree: they need no switch.
+    """
     link = links[op.link]
     message_B = op.message_B_per_token * features[op.phase, TOKENS]
     B_per_s = link.B_per_s * link.efficiency
     best_s, sent_B = np.inf, 0.0
     for algorithm in range(ALGORITHMS):
         if link.algorithm >= 0 and link.algorithm != algorithm:
+            continue
+        if link.algorithm < 0 and algorithm == DIRECT:
             continue
         steps, factor = op.steps[algorithm], op.factor[algorithm]
         seconds = collective_time(message_B, steps, factor, B_per_s, link.latency_s)

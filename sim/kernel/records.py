@@ -14,6 +14,7 @@ ARITHMETICS: Final = 6
 VECTOR: Final = 5
 ALGORITHMS: Final = 3
 """Collective algorithms a row knows: ring, tree, direct."""
+DIRECT: Final = 2
 
 # Kinds and phases, as in sim.graph (asserted equal in a test).
 MATMUL, EXPERTS, ATTENTION, SCAN, ELEMENTWISE, GATHER, COLLECTIVE = range(7)
@@ -39,6 +40,7 @@ OP: Final = np.dtype(
         ("launches", "f8"),
         ("flops_per_token", "f8"),
         ("flops_per_pair", "f8"),
+        ("flops_per_cached", "f8"),
         ("weight_B", "f8"),  # per pass; of all local experts for expert operators
         ("weight_B_per_token", "f8"),  # gathered rows
         ("activation_B_per_token", "f8"),

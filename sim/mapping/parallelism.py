@@ -121,6 +121,7 @@ def _slice(op: Op, layout: Layout) -> Op:
         op,
         flops_per_token=op.flops_per_token * share,
         flops_per_pair=op.flops_per_pair / tp,
+        flops_per_cached=op.flops_per_cached * share,
         weights=op.weights * share,
         inputs=op.inputs / (tp if row or _splits_inputs(op) else ep),
         outputs=op.outputs / ep if whole else op.outputs * share,

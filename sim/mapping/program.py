@@ -62,6 +62,11 @@ def assemble(
     Raises Infeasible where the device cannot run, ConfigError for a placement that names no
     processor of the device or no operator class.
     """
+    if system.coprocessing != "none":
+        raise Infeasible(
+            f"{system.name}: co-processing '{system.coprocessing}' is not modelled yet; "
+            "write coprocessing: none"
+        )
     units = processor_records(system.device)
     sharded = shard(graph, layout, system)
     table = lower(
@@ -97,7 +102,7 @@ def assemble(
         links=link_records(system.device.link, system.network),
         machine=machine,
         coverage=coverage_table(router, experts, top_k, layout.ep, seed=seed),
-        state_B=kv_B
+        state_B=bytes_per_element(precision.activations)
         * stage_share
         * sum(op.state * op.layers for op in sharded.ops if op.phase == Phase.DECODE),
     )

@@ -99,8 +99,9 @@ def _sum(explanation: Explanation) -> str:
     machine = explanation.prepared.program.machine[0]
     passed = sum(row["time_s"] for row in explanation.rows)
     parts = f"operators {si(passed, 's')}"
-    if machine["imbalance"] > 1.0:
-        parts += f" x {machine['imbalance']:.3f} for the longest pipeline stage"
+    pace = (explanation.seconds - float(machine["host_step_s"])) / passed
+    if pace > 1.0 + 1e-9:
+        parts += f" x {pace:.3f} for the longest pipeline stage"
     budget = explanation.prepared.budget
     return (
         f"Iteration: {parts} + host {si(float(machine['host_step_s']), 's')} = "

@@ -33,7 +33,9 @@ def describe_model(model: Architecture, precision: Precision) -> dict[str, Any]:
         "active_parameters_per_token": graph.active_parameters_per_token,
         "weight_bytes": graph.weight_bytes(precision.weights, precision.experts),
         "kv_bytes_per_token": graph.kv_bytes_per_token(precision.kv),
-        "state_bytes_per_sequence": graph.state_bytes_per_sequence(precision.kv),
+        "state_bytes_per_sequence": graph.state_bytes_per_sequence(
+            precision.kv, activations=precision.activations
+        ),
         "cross_kv_bytes_per_input_token": graph.cross_kv_bytes_per_input_token(precision.kv),
         "layers": graph.layers,
         "hidden": graph.hidden,

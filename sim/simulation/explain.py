@@ -180,7 +180,7 @@ def _row(
     flops, moved = float(asked[0]), float(asked[1:].sum())
     intensity = flops / moved if moved > 0.0 else math.nan
     ridges = {
-        name: _ridge(program.units[number], int(record["arithmetic"]))
+        name: _ridge(program.units[number], int(record["arithmetic"]), asked)
         for number, name in enumerate(names)
         if not math.isnan(costs[number, 0])
     }
@@ -189,7 +189,6 @@ def _row(
         for number, name in enumerate(names)
         if not math.isnan(costs[number, 0])
     }
-    group = float(program.machine[0]["group"]) * done.microbatches
     features = done.features[int(record["stream"]), int(record["phase"])]
     link = chosen < 0
     return {
@@ -215,13 +214,18 @@ def _row(
         "memory_s": None if link else float(costs[chosen, 1]) * op.layers,
         "launch_s": float(done.rows[index, 1]),
         "time_s": float(done.rows[index, 0]),
-        "energy_J": finite(float(done.rows[index, 2:].sum()) * group),
+        "energy_J": finite(float(done.rows[index, 2:].sum())),
     }
 
 
-def _ridge(unit: np.void, arithmetic: int) -> float:
-    """Op/B above which the unit's peak, not its memory, is the limit."""
-    return float(unit["flop_per_s"][arithmetic] / unit["weights_B_per_s"])
+def _ridge(unit: np.void, arithmetic: int, asked: Floats) -> float:
+    """Op/B above which the unit's peak, not its memory, is the limit.
+
+    Where weights, KV and activations lie in memories of their own, of the bytes `asked` for.
+    """
+    speeds = (unit[f"{kind}_B_per_s"] for kind in ("weights", "kv", "activations"))
+    seconds = sum(size / speed for size, speed in zip(asked[1:], speeds, strict=True))
+    return float(unit["flop_per_s"][arithmetic] * seconds / asked[1:].sum())
 
 
 def _arithmetic_name(arithmetic: int) -> str:

@@ -66,44 +66,32 @@ def latencies(requests: Records) -> dict[str, Floats]:
 
 
 def serving_metrics(served: Served, requests: Records, slo: Slo) -> dict[str, Any]:
-    """The `metrics` of a result without energy; closed loops count from the end of warm-up."""
-    done = requests["status"] == DONE
-    measured = done & (requests["last_s"] >= served.measured_from_s)
-    counted = requests[measured]
+    """The `metrics` of a result without energy, of what ended inside the measured window."""
+    window = served.window
+    ended = requests["last_s"]
+    inside = (requests["status"] == DONE) & (ended > window.from_s) & (ended <= window.until_s)
+    counted = requests[inside]
     times = latencies(counted)
     gaps, counts = _gaps(served)
-    duration = measured_seconds(served, requests)
-    generated = sum(each.generated_tokens for each in served.outcomes) - served.warm_tokens
-    prefilled = sum(each.prefill_tokens for each in served.outcomes) - served.warm_prefill_tokens
+    duration = window.until_s - window.from_s
     return {
         "ttft_s": spread(times["ttft_s"]),
         "tbt_s": spread(gaps, counts),
         "tpot_s": spread(times["tpot_s"]),
         "e2e_s": spread(times["e2e_s"]),
-        "throughput_tok_per_s": _rate(generated, duration),
-        "prefill_tok_per_s": _rate(prefilled, duration),
-        "request_rate_per_s": _rate(int(measured.sum()), duration),
+        "throughput_tok_per_s": _rate(window.generated_tokens, duration),
+        "prefill_tok_per_s": _rate(window.prefill_tokens, duration),
+        "request_rate_per_s": _rate(len(counted), duration),
         "goodput_req_per_s": _rate(_good(counted, times, slo), duration),
     }
 
 
-def measured_seconds(served: Served, requests: Records) -> float:
-    """From the first arrival (or the end of warm-up) to the last completion."""
-    done = requests["status"] == DONE
-    if not done.any():
-        return 0.0
-    start = max(float(requests["arrival_s"].min()), served.measured_from_s)
-    return float(requests["last_s"][done].max()) - start
-
-
 def _gaps(served: Served) -> tuple[Floats, npt.NDArray[np.int64]]:
-    warm = served.warm_gaps or (0,) * len(served.outcomes)
-    pooled = np.concatenate(
-        [
-            np.zeros((0, 2)),
-            *(outcome.gaps[skip:] for outcome, skip in zip(served.outcomes, warm, strict=True)),
-        ]
-    )
+    parts = [
+        outcome.gaps[skip:]
+        for outcome, skip in zip(served.outcomes, served.window.first_gaps, strict=True)
+    ]
+    pooled = np.concatenate([np.zeros((0, 2)), *parts])
     return pooled[:, 0], pooled[:, 1].astype(np.int64)
 
 
@@ -119,7 +107,7 @@ def _good(requests: Records, times: Mapping[str, Floats], slo: Slo) -> int | Non
     return int(good.sum())
 
 
-def _rate(count: int | None, seconds: float) -> float | None:
+def _rate(count: float | None, seconds: float) -> float | None:
     return None if count is None or seconds <= 0.0 else count / seconds
 
 

@@ -52,11 +52,14 @@ def prepare(scenario: Scenario) -> Prepared:
     requests = _requests(scenario)
     extra = _image_tokens(scenario.model)
     scheduler = scenario.scheduler
-    longest = int(requests.input_tokens.max()) + extra
+    prompts = requests.input_tokens
+    if scheduler.kv_reserve == "paged":  # a preempted request computes its answer again too
+        prompts = prompts + requests.output_tokens
+    longest = int(prompts.max()) + extra
     memory = budget(
         program,
         utilization=scheduler.memory_utilization,
-        tokens=_most_tokens(scheduler, longest),
+        tokens=_most_tokens(scheduler, longest, causal=_causal(graph)),
         sequences=min(scheduler.max_batch, len(requests.input_tokens)),
     )
     return Prepared(
@@ -67,6 +70,11 @@ def prepare(scenario: Scenario) -> Prepared:
         requests=requests,
         extra_prompt=extra,
     )
+
+
+def _causal(graph: Graph) -> bool:
+    """Whether prompts can be cut in chunks: a stream sees them token by token."""
+    return any(stream.kind == "causal" for stream in graph.streams)
 
 
 def _requests(scenario: Scenario) -> Trace:
@@ -86,8 +94,12 @@ def _image_tokens(model: Architecture) -> int:
     return model.encoder.output_tokens if model.layers and model.encoder else 0
 
 
-def _most_tokens(scheduler: Scheduler, longest: int) -> int:
+def _most_tokens(scheduler: Scheduler, longest: int, *, causal: bool) -> int:
     """Tokens of the largest iteration: what activations must have room for."""
-    if scheduler.kind == "chunked-prefill":
-        return max(scheduler.token_budget, scheduler.max_batch)
-    return max(min(longest, scheduler.max_prefill_tokens), scheduler.max_batch)
+    chunked = scheduler.kind == "chunked-prefill"
+    limit = scheduler.token_budget if chunked else scheduler.max_prefill_tokens
+    if chunked and causal:
+        return max(limit, scheduler.max_batch)
+    # prompts go together up to the limit, and one longer than it goes alone
+    prompts = max(longest, min(limit, longest * scheduler.max_batch))
+    return prompts + (0 if scheduler.kind == "prefill-first" else scheduler.max_batch)

@@ -17,7 +17,6 @@ from sim.kernel.records import DONE, REJECTED
 from sim.simulation.metrics import (
     finite,
     latencies,
-    measured_seconds,
     request_counts,
     serving_metrics,
 )
@@ -72,12 +71,9 @@ class Run:
         """Latency, throughput, energy and cost; None where a value cannot be given."""
         requests = self._records
         values = serving_metrics(self.served, requests, self.scenario.slo)
-        duration = measured_seconds(self.served, requests)
-        static_J = self._static_W * duration
-        operators_J = float(self._joules.sum()) - self.served.warm_operator_joules
-        energy = operators_J + static_J
-        generated = sum(each.generated_tokens for each in self.served.outcomes)
-        generated -= self.served.warm_tokens
+        window = self.served.window
+        duration, generated = window.until_s - window.from_s, window.generated_tokens
+        energy = window.operator_joules + self._static_W * duration
         return {
             **values,
             "energy_J": finite(energy),

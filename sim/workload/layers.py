@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Literal
 
 from sim.graph import CAUSAL, Graph, Kind, Op, Phase, Stream
 from sim.workload.architecture import (
@@ -77,8 +78,11 @@ def _encoder(model: Architecture, encoder: Encoder) -> Iterator[Op]:
         yield _matmul(
             "encoder.patch", "fc", encoder.patch_inputs, hidden, stream, Phase.PREFILL, "none"
         )
-    elif not model.layers:  # encoder-only text model: the vocabulary table is the encoder's
-        yield replace(_embedding(model, stream), phase=Phase.PREFILL)
+    else:  # text; a decoder shares its vocabulary table
+        table = _embedding(model, stream)
+        owned = not model.layers
+        name = "embedding" if owned else "encoder.embedding"
+        yield replace(table, name=name, phase=Phase.PREFILL, owned=owned)
     if encoder.other_parameters:
         yield Op(
             name="encoder.other",
@@ -87,6 +91,7 @@ def _encoder(model: Architecture, encoder: Encoder) -> Iterator[Op]:
             stream=stream,
             phase=Phase.PREFILL,
             weights=encoder.other_parameters,
+            inputs=hidden,
             outputs=hidden,
         )
     for block, indices in _distinct(encoder.layers):
@@ -106,8 +111,8 @@ def _encoder(model: Architecture, encoder: Encoder) -> Iterator[Op]:
             phase=Phase.PREFILL,
             flops_per_token=2.0 * weights * share,
             weights=weights,
-            inputs=hidden,
-            outputs=model.hidden,
+            inputs=hidden * share,
+            outputs=model.hidden * share,
             depth=hidden,
             width=model.hidden,
         )
@@ -259,10 +264,19 @@ def _cross_attention(spec: Attention, hidden: int, stream: Stream, memory: Strea
     )
     source = Stream(kind="fixed", tokens=memory.tokens) if memory.tokens else Stream(kind="encoder")
     yield replace(
-        _matmul("cross_kv", "fc", hidden, 0, source, Phase.PREFILL, "heads", kv_width=2 * keys),
+        _matmul(
+            "cross_kv",
+            "fc",
+            hidden,
+            0,
+            source,
+            Phase.PREFILL,
+            "heads",
+            kv_width=2 * keys,
+            bias=spec.bias,
+        ),
         heads=spec.heads,
         kv_heads=spec.kv_heads,
-        weights=hidden * 2 * keys + (keys if spec.bias else 0),
         kv_write=2.0 * keys,
     )
     for op in _attention_core(spec, memory, "cross_attention"):
@@ -295,10 +309,22 @@ def _latent_attention(spec: LatentAttention, hidden: int, stream: Stream) -> Ite
             heads=spec.heads,
         )
     expanded = spec.heads * (spec.nope_dim + spec.v_dim)
-    yield _matmul("mla_up", "fc", spec.kv_rank, expanded, stream, Phase.PREFILL, "column")
+    up = _matmul("mla_up", "fc", spec.kv_rank, expanded, stream, Phase.PREFILL, "column")
+    # a chunk of a prompt expands the latents of all chunks before it once more
+    yield replace(
+        up,
+        flops_per_token=0.0,
+        flops_per_cached=up.flops_per_token,
+        inputs=0.0,
+        outputs=0.0,
+        kv_read=spec.kv_rank + expanded,
+    )
     absorbed = _matmul("mla_absorb", "fc", spec.kv_rank, expanded, stream, Phase.DECODE, "column")
     yield replace(
-        absorbed, owned=False, inputs=queries, outputs=spec.heads * (latent + spec.kv_rank)
+        absorbed,
+        owned=False,
+        inputs=queries + spec.heads * spec.kv_rank,
+        outputs=spec.heads * (latent + spec.v_dim),
     )
     pair = 2.0 * spec.heads * (query_dim + spec.v_dim) + SOFTMAX_FLOPS * spec.heads
     values = spec.heads * spec.v_dim
@@ -337,8 +363,9 @@ def _state_space(spec: StateSpace, hidden: int, stream: Stream) -> Iterator[Op]:
     groups = 2 * spec.groups * spec.state
     if spec.version == 1:
         width, convolved, scan_weights = 2 * spec.inner, spec.inner, spec.inner * (spec.state + 1)
+        scanned = width + spec.inner + 2 * spec.state  # step sizes, B and C come on their own
     else:
-        width = 2 * spec.inner + groups + spec.heads
+        width = scanned = 2 * spec.inner + groups + spec.heads
         convolved, scan_weights = spec.inner + groups, 3 * spec.heads + spec.inner
     bias = spec.proj_bias
     yield _matmul("ssm_in", "fc", hidden, width, stream, Phase.ALL, "column", bias=bias)
@@ -361,7 +388,7 @@ def _state_space(spec: StateSpace, hidden: int, stream: Stream) -> Iterator[Op]:
             flops_per_token=7.0 * spec.inner * spec.state + 2.0 * convolved * spec.conv,
             weights=scan_weights + convolved * (spec.conv + (1 if spec.conv_bias else 0)),
             owned=phase == Phase.PREFILL,
-            inputs=width,
+            inputs=scanned,
             outputs=spec.inner,
             state=spec.inner * spec.state + convolved * (spec.conv - 1),
             shard="column",
@@ -417,34 +444,51 @@ def _experts(spec: Experts, hidden: int, stream: Stream) -> Iterator[Op]:
         )
         if spec.shared_gate:
             yield _matmul("shared_gate", "fc", hidden, 1, stream, Phase.ALL, "none")
-    for name, depth, width, shard in (
-        ("experts_up", hidden, ways * spec.intermediate, "column"),
-        ("experts_down", spec.intermediate, hidden, "row"),
-    ):
-        yield Op(
-            name=name,
-            kind=Kind.EXPERTS,
-            operator_class="experts",
-            stream=stream,
-            flops_per_token=2.0 * spec.top_k * depth * width,
-            weights=spec.count * (depth * width + (width if spec.bias else 0)),
-            inputs=spec.top_k * depth,
-            outputs=spec.top_k * width,
-            depth=depth,
-            width=width,
-            experts=spec.count,
-            top_k=spec.top_k,
-            shard=shard,  # type: ignore[arg-type]
-        )
-    yield Op(  # activation between the products, gathering before and weighted sum after them
+    yield _expert_matmul("experts_up", spec, hidden, ways * spec.intermediate, stream, "column")
+    yield Op(
+        name="experts_activation",
+        kind=Kind.VECTOR,
+        operator_class="norm",
+        stream=stream,
+        flops_per_token=spec.top_k * (4.0 + ways) * spec.intermediate,
+        inputs=spec.top_k * ways * spec.intermediate,
+        outputs=spec.top_k * spec.intermediate,
+        shard="column",
+    )
+    yield _expert_matmul("experts_down", spec, spec.intermediate, hidden, stream, "row")
+    yield Op(  # the sum weighted by the router; every device has partial sums of full width
         name="experts_combine",
         kind=Kind.VECTOR,
         operator_class="norm",
         stream=stream,
-        flops_per_token=spec.top_k * ((4.0 + ways) * spec.intermediate + 2.0 * hidden),
-        inputs=spec.top_k * (ways * spec.intermediate + hidden),
-        outputs=spec.top_k * (spec.intermediate + hidden) + hidden,
-        shard="column",
-        launches=2,
+        flops_per_token=2.0 * spec.top_k * hidden,
+        inputs=spec.top_k * hidden,
+        outputs=hidden,
         reduced=hidden,
+    )
+
+
+def _expert_matmul(
+    name: str,
+    spec: Experts,
+    depth: int,
+    width: int,
+    stream: Stream,
+    shard: Literal["column", "row"],
+) -> Op:
+    """One product of all experts; gathering their tokens is part of it."""
+    return Op(
+        name=name,
+        kind=Kind.EXPERTS,
+        operator_class="experts",
+        stream=stream,
+        flops_per_token=2.0 * spec.top_k * depth * width,
+        weights=spec.count * (depth * width + (width if spec.bias else 0)),
+        inputs=spec.top_k * depth,
+        outputs=spec.top_k * width,
+        depth=depth,
+        width=width,
+        experts=spec.count,
+        top_k=spec.top_k,
+        shard=shard,
     )

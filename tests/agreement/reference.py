@@ -171,6 +171,7 @@ def on_unit(
 ) -> tuple[float, float, float, float]:
     """Seconds of compute and of memory, joules of both, of one layer."""
     flops = op.flops_per_token * seen.tokens + op.flops_per_pair * seen.pairs
+    flops += op.flops_per_cached * seen.cached
     weights = op.weight_B + op.weight_B_per_token * seen.tokens
     cache = (
         op.kv_B_per_cached * seen.cached
@@ -207,9 +208,9 @@ def on_unit(
 
 
 def on_link(op: SimpleNamespace, seen: Seen, link: SimpleNamespace) -> tuple[float, float]:
-    """Seconds and joules of one collective by the link's algorithm, or the fastest."""
+    """Seconds and joules of one collective by the link's algorithm, or ring or tree."""
     message = op.message_B_per_token * seen.tokens
-    algorithms = range(3) if link.algorithm < 0 else [link.algorithm]
+    algorithms = range(2) if link.algorithm < 0 else [link.algorithm]
     options = []
     for algorithm in algorithms:
         sent = op.factor[algorithm] * message

@@ -87,7 +87,7 @@ def test_unit_of_flops_does_not_matter(
 ) -> None:
     of = program(kind, on, **layout)  # type: ignore[arg-type]
     other = changed(
-        with_table(of, flops_per_token=k, flops_per_pair=k),
+        with_table(of, flops_per_token=k, flops_per_pair=k, flops_per_cached=k),
         units={"flop_per_s": k, "J_per_flop": 1.0 / k},
     )
     assert step(other, batch).seconds == pytest.approx(step(of, batch).seconds, rel=1e-12)

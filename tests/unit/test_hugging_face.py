@@ -44,10 +44,10 @@ def problems(config: dict[str, Any]) -> dict[str, str]:
     ("key", "value", "words"),
     [
         ("hidden_size", None, "is missing"),
-        ("hidden_size", 0, "from 1 is due"),
-        ("num_hidden_layers", -3, "from 1 is due"),
-        ("num_hidden_layers", 10**9, "layers"),
-        ("intermediate_size", 1e30, "from 1 is due"),
+        ("hidden_size", 0, "whole number from 1 to"),
+        ("num_hidden_layers", -3, "whole number from 1 to"),
+        ("num_hidden_layers", 10**9, "from 1 to 10000"),
+        ("intermediate_size", 1e30, "whole number from 1 to"),
         ("intermediate_size", 512.5, "whole number"),
         ("intermediate_size", math.nan, "whole number"),
         ("intermediate_size", math.inf, "whole number"),
@@ -211,7 +211,8 @@ def given_or_refused(config: dict[str, Any]) -> Architecture | None:
 
 junk = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8),
-    st.lists(st.integers(), max_size=3), st.dictionaries(st.text(max_size=4), st.integers(), max_size=2),
+    st.lists(st.integers(), max_size=3),
+    st.dictionaries(st.text(max_size=4), st.integers(), max_size=2),
 )  # fmt: skip
 KEYS = sorted({*LLAMA, *MOE, "head_dim", "layer_types", "sliding_window", "torch_dtype",
                "quantization_config", "text_config", "vision_config", "hybrid_override_pattern",

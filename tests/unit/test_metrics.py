@@ -8,12 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.engines.serving.engine import Outcome
-from sim.engines.serving.simulation import Served
+from sim.engines.serving.simulation import Served, Window
 from sim.kernel.records import DONE, REJECTED, REQUEST
 from sim.scenario import Slo
 from sim.simulation.metrics import (
     latencies,
-    measured_seconds,
     request_counts,
     serving_metrics,
     spread,
@@ -31,7 +30,7 @@ def requests(rows: list[tuple[float, float, float, int, float]]) -> np.ndarray:
     return made
 
 
-def served(made: np.ndarray, gaps: list[tuple[float, int]], **measured: object) -> Served:
+def served(made: np.ndarray, gaps: list[tuple[float, int]], window: Window | None = None) -> Served:
     outcome = Outcome(
         requests=made,
         gaps=np.array(gaps, dtype=float).reshape(-1, 2),
@@ -48,7 +47,15 @@ def served(made: np.ndarray, gaps: list[tuple[float, int]], **measured: object) 
         generated_tokens=10,
         log=np.zeros((0, 0)),
     )
-    return Served(outcomes=(outcome,), **measured)  # type: ignore[arg-type]
+    whole = Window(
+        from_s=float(made["arrival_s"].min()),
+        until_s=float(made["last_s"].max()),
+        generated_tokens=10,
+        prefill_tokens=300,
+        operator_joules=0.0,
+        first_gaps=(0,),
+    )
+    return Served(outcomes=(outcome,), window=window or whole)
 
 
 def test_ttft_is_arrival_to_first_token() -> None:
@@ -84,19 +91,19 @@ def test_rates_count_from_first_arrival_to_last_completion() -> None:
 
 def test_closed_loop_counts_after_warm_up() -> None:
     made = requests(THREE)
-    after = served(
-        made,
-        [(9.0, 5), (0.5, 2)],
-        measured_from_s=2.0,
-        warm_tokens=4,
-        warm_prefill_tokens=100,
-        warm_gaps=(1,),
+    window = Window(
+        from_s=1.5,  # the second request ends warm-up, so it isn't counted
+        until_s=9.5,
+        generated_tokens=6,
+        prefill_tokens=200,
+        operator_joules=0.0,
+        first_gaps=(1,),
     )
-    metrics = serving_metrics(after, made, Slo())
-    assert measured_seconds(after, made) == pytest.approx(8.0)
+    metrics = serving_metrics(served(made, [(9.0, 5), (0.5, 2)], window), made, Slo())
     assert metrics["throughput_tok_per_s"] == pytest.approx(6 / 8.0)
     assert metrics["prefill_tok_per_s"] == pytest.approx(200 / 8.0)
-    assert metrics["request_rate_per_s"] == pytest.approx(2 / 8.0)
+    assert metrics["request_rate_per_s"] == pytest.approx(1 / 8.0)  # the third ends after it
+    assert metrics["ttft_s"]["max"] == 1.0
     assert metrics["tbt_s"]["max"] == 0.5
 
 

@@ -151,7 +151,7 @@ def loop(start: str, **changes: int) -> tuple[Outcome, float]:
         seed=3,
     )
     (outcome,) = result.outcomes
-    return outcome, result.measured_from_s
+    return outcome, result.window.from_s
 
 
 def test_cold_start_sends_every_client_at_zero_and_measures_after_a_round() -> None:

@@ -113,6 +113,7 @@ class Engine:
         self.log = np.zeros((log_iterations, records.LOG_COLUMNS + streams * 16))
         self._gap_parts: list[Floats] = []
         self._wake = env.event()
+        self._before = self._mark()
 
     def submit(
         self, arrival_s: Floats, prompts: npt.NDArray[np.int64], outputs: npt.NDArray[np.int64]
@@ -139,8 +140,7 @@ class Engine:
         for tokens in generated[: self.running.size]:
             number = self.waiting[state["head"]]
             request = self.requests[number]
-            if not 1 <= tokens < request["output"]:
-                break
+            assert 1 <= tokens < request["output"]
             need = serving.kv_bytes(
                 self.program.streams,
                 policy,
@@ -158,10 +158,27 @@ class Engine:
             state["head"] += 1
             state["kv_used_B"] += need
 
+    def _mark(self) -> Floats:
+        """The clock, tokens generated and prefilled, and joules of operators so far."""
+        state = self.state[0]
+        counted = state["now_s"], state["generated_tokens"], state["prefill_tokens"]
+        return np.array([*counted, self.joules.sum()])
+
+    def done_by(self, at_s: float) -> Floats:
+        """Tokens generated, tokens prefilled and joules of operators until `at_s`, shape [3].
+
+        An engine runs ahead of the world to its next completion; within that stretch, linear.
+        """
+        before, after = self._before, self._mark()
+        span = after[0] - before[0]
+        share = min(max((at_s - before[0]) / span, 0.0), 1.0) if span > 0.0 else 1.0
+        return np.asarray(before[1:] + share * (after[1:] - before[1:]))
+
     def run(self) -> Generator[simpy.Event, Any, None]:
         """The SimPy process: advance to the next event of the world, then let it happen."""
         state = self.state[0]
         while True:
+            self._before = self._mark()
             reason = self._advance(self.horizon())
             if state["now_s"] > self.env.now:
                 yield self.env.timeout(float(state["now_s"]) - self.env.now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -11,28 +11,37 @@ import simpy
 
 from sim.engines.scheduler import Scheduler
 from sim.engines.serving.engine import Engine, Outcome
+from sim.kernel.records import DONE
 from sim.mapping.program import Program
 from sim.workload.traffic import Closed, Trace
 
+Floats = npt.NDArray[np.float64]
+Tokens = npt.NDArray[np.int64]
 Progress = Callable[[int, int, float], None]
 """Called with requests ended, requests in all and simulated seconds."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Served:
-    """Outcomes of all replicas, and when measuring began (after warm-up in a closed loop).
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """When measuring began and ended, and what all replicas did in between.
 
-    `warm_tokens` were generated, `warm_prefill_tokens` prefilled and `warm_operator_joules` spent
-    by operators before that moment.
+    `first_gaps` are the records of each outcome's `gaps` that belong to the time before.
     """
 
+    from_s: float
+    until_s: float
+    generated_tokens: float
+    prefill_tokens: float
+    operator_joules: float
+    first_gaps: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Served:
+    """Outcomes of all replicas, and the window that metrics count in."""
+
     outcomes: tuple[Outcome, ...]
-    measured_from_s: float = 0.0
-    warm_tokens: int = 0
-    warm_prefill_tokens: int = 0
-    warm_operator_joules: float = 0.0
-    warm_gaps: tuple[int, ...] = ()
-    """Records of each outcome's `gaps` that belong to the warm-up."""
+    window: Window
 
 
 def serve_trace(
@@ -70,7 +79,25 @@ def serve_trace(
         env.process(engine.run())
         engines.append(engine)
     env.run()
-    return Served(outcomes=tuple(engine.outcome() for engine in engines))
+    return _whole_run(tuple(engine.outcome() for engine in engines))
+
+
+def _whole_run(outcomes: tuple[Outcome, ...]) -> Served:
+    """All of an open loop: from the first arrival to the last completion."""
+    arrivals = np.concatenate([outcome.requests["arrival_s"] for outcome in outcomes])
+    ends = np.concatenate(
+        [outcome.requests["last_s"][outcome.requests["status"] == DONE] for outcome in outcomes]
+    )
+    first = float(arrivals.min())
+    window = Window(
+        from_s=first,
+        until_s=float(ends.max(initial=first)),
+        generated_tokens=sum(outcome.generated_tokens for outcome in outcomes),
+        prefill_tokens=sum(outcome.prefill_tokens for outcome in outcomes),
+        operator_joules=sum(outcome.operator_joules for outcome in outcomes),
+        first_gaps=(0,) * len(outcomes),
+    )
+    return Served(outcomes=outcomes, window=window)
 
 
 def serve_closed(
@@ -78,8 +105,8 @@ def serve_closed(
     scheduler: Scheduler,
     kv_B: float,
     loop: Closed,
-    prompts: npt.NDArray[np.int64],
-    outputs: npt.NDArray[np.int64],
+    prompts: Tokens,
+    outputs: Tokens,
     seed: int,
     *,
     extra_prompt: int = 0,
@@ -89,72 +116,97 @@ def serve_closed(
     """Keep `loop.concurrency` requests in the system until `loop.requests` have ended.
 
     Lengths come from `prompts` and `outputs`, in order. "steady" begins with requests at uniformly
-    random progress; "cold" measures from the moment when as many requests have ended as there are
-    clients. Clients are dealt round-robin to replicas and stay with theirs.
+    random progress, which takes at least two output tokens each; "cold" measures from the moment
+    when as many requests have ended as there are clients. Clients are dealt round-robin to
+    replicas and stay with theirs.
     """
-    env = simpy.Environment()
-    done = env.event()
-    issued = 0
-    warm_s, warm_tokens, warm_prefill_tokens, warm_joules = 0.0, 0, 0, 0.0
-    warm_gaps: tuple[int, ...] = ()
-    engines: list[Engine] = []
-
-    def issue(engine: Engine, count: int) -> None:
-        nonlocal issued
-        count = min(count, len(prompts) - issued)
-        chosen = slice(issued, issued + count)
-        engine.submit(np.full(count, env.now), prompts[chosen] + extra_prompt, outputs[chosen])
-        issued += count
-
-    def ended(engine: Engine) -> int:
-        return int(engine.state[0]["completed"] + engine.state[0]["rejected"])
-
-    counted: dict[int, int] = {}
-
-    def on_completion(engine: Engine) -> None:
-        nonlocal warm_s, warm_tokens, warm_prefill_tokens, warm_joules, warm_gaps
-        fresh = ended(engine) - counted.get(id(engine), 0)
-        counted[id(engine)] = ended(engine)
-        total = sum(counted.values())
-        if loop.start == "cold" and warm_s == 0.0 and total >= loop.concurrency:
-            warm_s = env.now
-            warm_tokens = sum(int(e.state[0]["generated_tokens"]) for e in engines)
-            warm_prefill_tokens = sum(int(e.state[0]["prefill_tokens"]) for e in engines)
-            warm_joules = sum(float(e.joules.sum()) for e in engines)
-            warm_gaps = tuple(len(e.gaps_so_far()) for e in engines)
-        if on_progress is not None and total % 64 == 0:
-            on_progress(total, loop.requests, env.now)
-        if total >= loop.requests and not done.triggered:
-            done.succeed()
-        else:
-            issue(engine, fresh)
-
+    steady = loop.start == "steady" and program.graph.decodes
+    if steady:
+        outputs = outputs.copy()
+        np.maximum(outputs[: loop.concurrency], 2, out=outputs[: loop.concurrency])
+    clients = _Clients(
+        env=simpy.Environment(),
+        loop=loop,
+        prompts=prompts + extra_prompt,
+        outputs=outputs,
+        on_progress=on_progress,
+    )
     random = np.random.default_rng(np.random.SeedSequence(seed).spawn(4)[3])
     replicas = program.layout.dp
     for replica in range(replicas):
         engine = Engine(
-            env,
+            clients.env,
             program,
             scheduler,
             kv_B,
-            on_completion=on_completion,
+            on_completion=clients.on_completion,
             log_iterations=log_iterations,
         )
-        clients = len(range(replica, loop.concurrency, replicas))
-        issue(engine, clients)
-        if loop.start == "steady":
+        clients.engines.append(engine)
+        clients.issue(engine, len(range(replica, loop.concurrency, replicas)))
+        if steady:
             lengths = engine.requests["output"]
             progress = 1 + (random.random(len(lengths)) * (lengths - 1)).astype(np.int64)
             engine.preload(np.minimum(progress, lengths - 1))
-        engines.append(engine)
-    for engine in engines:
-        env.process(engine.run())
-    env.run(until=done)
-    return Served(
-        outcomes=tuple(engine.outcome() for engine in engines),
-        measured_from_s=warm_s,
-        warm_tokens=warm_tokens,
-        warm_prefill_tokens=warm_prefill_tokens,
-        warm_operator_joules=warm_joules,
-        warm_gaps=warm_gaps,
-    )
+    return clients.run()
+
+
+@dataclass(kw_only=True, eq=False)
+class _Clients:
+    """Closed-loop clients in front of engines: each sends its next request when one ends."""
+
+    env: simpy.Environment
+    loop: Closed
+    prompts: Tokens
+    outputs: Tokens
+    on_progress: Progress | None
+    engines: list[Engine] = field(default_factory=list)
+    issued: int = 0
+    ended: dict[Engine, int] = field(default_factory=dict)
+    warm: tuple[float, Floats, tuple[int, ...]] | None = None
+    """When warm-up ended, what was done by then, and gaps recorded by then."""
+
+    def run(self) -> Served:
+        """Serve until as many requests have ended as the loop asks for."""
+        self.done = self.env.event()
+        for engine in self.engines:
+            self.env.process(engine.run())
+        self.env.run(until=self.done)
+        from_s, before, gaps = self.warm or (0.0, np.zeros(3), (0,) * len(self.engines))
+        generated, prefilled, joules = self._done_by(self.env.now) - before
+        window = Window(
+            from_s=from_s,
+            until_s=self.env.now,
+            generated_tokens=float(generated),
+            prefill_tokens=float(prefilled),
+            operator_joules=float(joules),
+            first_gaps=gaps,
+        )
+        return Served(outcomes=tuple(engine.outcome() for engine in self.engines), window=window)
+
+    def issue(self, engine: Engine, count: int) -> None:
+        """Hand the next `count` requests to `engine`, as far as there are any."""
+        chosen = slice(self.issued, min(self.issued + count, len(self.prompts)))
+        arrivals = np.full(chosen.stop - chosen.start, self.env.now)
+        engine.submit(arrivals, self.prompts[chosen], self.outputs[chosen])
+        self.issued = chosen.stop
+
+    def on_completion(self, engine: Engine) -> None:
+        """One or more requests of `engine` have ended now."""
+        ended = int(engine.state[0]["completed"] + engine.state[0]["rejected"])
+        fresh = ended - self.ended.get(engine, 0)
+        self.ended[engine] = ended
+        total = sum(self.ended.values())
+        if self.loop.start == "cold" and self.warm is None and total >= self.loop.concurrency:
+            gaps = tuple(len(each.gaps_so_far()) for each in self.engines)
+            self.warm = self.env.now, self._done_by(self.env.now), gaps
+        if self.on_progress is not None and total % 64 == 0:
+            self.on_progress(total, self.loop.requests, self.env.now)
+        if total >= self.loop.requests and not self.done.triggered:
+            self.done.succeed()
+        else:
+            self.issue(engine, fresh)
+
+    def _done_by(self, at_s: float) -> Floats:
+        done = [engine.done_by(at_s) for engine in self.engines]
+        return np.asarray(np.sum(done, axis=0))

@@ -14,7 +14,7 @@ from sim.workload.architecture import (
     FeedForward,
 )
 from sim.workload.hugging_face.keys import Config
-from sim.workload.hugging_face.parts import attention, decoder, dtype
+from sim.workload.hugging_face.parts import FULL, SLIDING, attention, decoder, dtype, windows
 
 LLAVA_TEXT: Final[Mapping[str, Any]] = {
     "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
@@ -23,10 +23,19 @@ LLAVA_TEXT: Final[Mapping[str, Any]] = {
 """Defaults of Hugging Face's LlamaConfig, which LLaVA's files leave out."""
 
 GEMMA3_TEXT: Final[Mapping[str, Any]] = {
-    "head_dim": 256, "vocab_size": 262208, "sliding_window": 4096, "sliding_window_pattern": 6,
-    "max_position_embeddings": 131072,
+    "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "vocab_size": 262208,
+    "sliding_window": 4096, "sliding_window_pattern": 6, "max_position_embeddings": 131072,
 }  # fmt: skip
 """Defaults of Hugging Face's Gemma3TextConfig, which its files leave out."""
+
+VISION: Final[Mapping[str, Any]] = {
+    "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "image_size": 224,
+    "patch_size": 16, "num_channels": 3,
+}  # fmt: skip
+"""Defaults that Hugging Face's ViTConfig and SiglipVisionConfig share."""
+
+CLIP: Final[Mapping[str, Any]] = {**VISION, "patch_size": 32}
+"""Defaults of Hugging Face's CLIPVisionConfig."""
 
 
 def t5(config: Config, name: str) -> Architecture:
@@ -38,7 +47,7 @@ def t5(config: Config, name: str) -> Architecture:
         intermediate=config.whole("intermediate"),
         gated=config.text("feed_forward_proj", "relu").startswith("gated"),
     )
-    layers = config.whole("layers")
+    layers = config.layers()
     tables = 2 * config.whole("relative_attention_num_buckets", 32) * heads
     return Architecture(
         name=name,
@@ -46,13 +55,13 @@ def t5(config: Config, name: str) -> Architecture:
         hidden=hidden,
         vocabulary=config.whole("vocabulary"),
         layers=(Block(mixer=mixer, cross_attention=mixer, ffn=feed, norms=3),)
-        * config.whole("num_decoder_layers", layers),
+        * config.layers("num_decoder_layers", layers),
         encoder=Encoder(hidden=hidden, layers=(Block(mixer=mixer, ffn=feed),) * layers),
         tied_embeddings=config.flag("tie_word_embeddings", True),
         position_parameters=tables,
         extra_norms=1,
-        weights_dtype=dtype(config),
-        max_context=config.whole("context") if config.has("context") else None,
+        weights_dtype=dtype(config, "fp32"),
+        max_context=config.context(),
         source=f"config.json of {name}",
     )
 
@@ -60,22 +69,19 @@ def t5(config: Config, name: str) -> Architecture:
 def whisper(config: Config, name: str) -> Architecture:
     """Whisper: two convolutions to half the audio frames, then encoder and decoder of LayerNorms.
 
-    Reads OpenAI's and MLX's key names and Hugging Face's.
+    Reads OpenAI's and MLX's key names and Hugging Face's. The convolutions (kernel 3) count as one
+    projection of 3 x (mel bins + hidden) values a token.
     """
-    native = "n_audio_state" in config.data
-    hidden = config.whole("n_audio_state" if native else "d_model")
-    heads = config.whole("n_audio_head" if native else "encoder_attention_heads")
-    config.divides(heads, hidden, "n_audio_head" if native else "encoder_attention_heads", "heads")
-    mels = config.whole("n_mels" if native else "num_mel_bins", 80)
-    frames = config.whole("n_audio_ctx" if native else "max_source_positions", 1500)
-    context = config.whole("n_text_ctx" if native else "max_target_positions", 448)
+    hidden, heads = config.whole("audio_hidden"), config.whole("audio_heads")
+    config.divides("audio_heads", "audio_hidden", "heads")
+    mels = config.whole("mel_bins", 80)
+    context = config.whole("text_context", 448)
     mixer = Attention(
         heads=heads, kv_heads=heads, head_dim=max(hidden // heads, 1), bias=True, output_bias=True
     )
     feed = FeedForward(
         intermediate=config.whole("encoder_ffn_dim", 4 * hidden), gated=False, bias=True
     )
-    stem = 3 * mels * hidden + hidden + 3 * hidden * hidden + hidden
     own = Block(mixer=mixer, ffn=feed, norm_bias=True)
     crossed = Block(mixer=mixer, cross_attention=mixer, ffn=feed, norms=3, norm_bias=True)
     return Architecture(
@@ -83,17 +89,18 @@ def whisper(config: Config, name: str) -> Architecture:
         title=name,
         hidden=hidden,
         vocabulary=config.whole("vocabulary"),
-        layers=(crossed,) * config.whole("n_text_layer" if native else "decoder_layers"),
+        layers=(crossed,) * config.layers("text_layers"),
         encoder=Encoder(
             hidden=hidden,
-            layers=(own,) * config.whole("n_audio_layer" if native else "encoder_layers"),
-            tokens=frames,
-            other_parameters=stem + 2 * hidden,
+            layers=(own,) * config.layers("audio_layers"),
+            tokens=config.whole("audio_frames", 1500),
+            patch_inputs=3 * (mels + hidden),
+            other_parameters=4 * hidden,  # biases of both convolutions, final norm
         ),
         tied_embeddings=True,
         position_parameters=context * hidden,
         final_norm_bias=True,
-        weights_dtype=dtype(config) if config.has("dtype") else "fp16",
+        weights_dtype=dtype(config, "fp16"),
         max_context=context,
         source=f"config.json of {name}",
     )
@@ -115,24 +122,23 @@ def bert(config: Config, name: str) -> Architecture:
         hidden=hidden,
         vocabulary=config.whole("vocabulary"),
         layers=(),
-        encoder=Encoder(hidden=hidden, layers=(block,) * config.whole("layers")),
+        encoder=Encoder(hidden=hidden, layers=(block,) * config.layers()),
         position_parameters=embedded,
         head_outputs=hidden,
         head_bias=True,
-        weights_dtype=dtype(config),
+        weights_dtype=dtype(config, "fp32"),
         max_context=context,
         source=f"config.json of {name}",
     )
 
 
-def _tower(config: Config, *, default_patch: int = 16) -> tuple[Encoder, int]:
+def _tower(config: Config) -> tuple[Encoder, int]:
     """A vision transformer and its number of patches, without class token or positions."""
-    hidden = config.whole("hidden", 768)
-    size = config.whole("image_size", 224)
-    patch = config.whole("patch_size", default_patch)
-    heads = config.whole("heads", 12)
-    config.divides(patch, size, f"{config.path and ''}image_size", "pixels of a patch")
-    config.divides(heads, hidden, config.find("heads")[0], "heads")
+    hidden, heads = config.whole("hidden"), config.whole("heads")
+    size, patch = config.whole("image_size"), config.whole("patch_size")
+    if patch > size:
+        config.wrong("patch_size", f"{patch} pixels of an image of {size}")
+    config.divides("heads", "hidden", "heads")
     mixer = Attention(
         heads=heads, kv_heads=heads, head_dim=max(hidden // heads, 1), bias=True, output_bias=True
     )
@@ -140,11 +146,11 @@ def _tower(config: Config, *, default_patch: int = 16) -> tuple[Encoder, int]:
         intermediate=config.whole("intermediate", 4 * hidden), gated=False, bias=True
     )
     block = Block(mixer=mixer, ffn=feed, norm_bias=True)
-    channels = config.whole("num_channels", 3)
+    channels = config.whole("num_channels")
     return (
         Encoder(
             hidden=hidden,
-            layers=(block,) * config.whole("layers", 12),
+            layers=(block,) * config.layers(),
             patch_inputs=channels * patch * patch,
         ),
         (size // patch) ** 2,
@@ -153,8 +159,9 @@ def _tower(config: Config, *, default_patch: int = 16) -> tuple[Encoder, int]:
 
 def vit(config: Config, name: str) -> Architecture:
     """ViT for image classification: a class token, learned positions, one head."""
-    encoder, patches = _tower(config)
+    encoder, patches = _tower(replace(config, defaults=VISION))
     hidden = encoder.hidden
+    labels = config.part("id2label").data
     # class token, positions, bias of the patch projection, final norm
     other = hidden + (patches + 1) * hidden + hidden + 2 * hidden
     return Architecture(
@@ -164,9 +171,9 @@ def vit(config: Config, name: str) -> Architecture:
         vocabulary=0,
         layers=(),
         encoder=replace(encoder, tokens=patches + 1, other_parameters=other),
-        head_outputs=config.whole("num_labels", 1000),
+        head_outputs=config.whole("num_labels", len(labels) or 1000),
         head_bias=True,
-        weights_dtype=dtype(config),
+        weights_dtype=dtype(config, "fp32"),
         source=f"config.json of {name}",
     )
 
@@ -175,8 +182,8 @@ def llava(config: Config, name: str) -> Architecture:
     """LLaVA-1.5: CLIP's tower, a projector of two layers, and a Llama that reads its tokens."""
     text = config.part("text_config", LLAVA_TEXT)
     block = Block(mixer=attention(text), ffn=FeedForward(intermediate=text.whole("intermediate")))
-    model = decoder(text, name, (block,) * text.whole("layers"))
-    encoder, patches = _tower(config.part("vision_config"), default_patch=14)
+    model = decoder(text, name, (block,) * text.layers(), published=config)
+    encoder, patches = _tower(config.part("vision_config", CLIP))
     hidden = encoder.hidden
     # class token, positions, norms before and after the tower (CLIP projects without bias)
     other = hidden + (patches + 1) * hidden + 4 * hidden
@@ -190,31 +197,27 @@ def llava(config: Config, name: str) -> Architecture:
             other_parameters=other,
             projector_parameters=projector,
         ),
-        weights_dtype=dtype(config),
     )
 
 
 def gemma3(config: Config, name: str) -> Architecture:
     """Gemma 3: five windowed layers to one full, norms on queries and keys, SigLIP's tower."""
-    text = config.part("text_config", GEMMA3_TEXT) if "text_config" in config.data else config
-    text.defaults = GEMMA3_TEXT
-    window, pattern = text.whole("window"), text.whole("sliding_window_pattern")
-    dense = FeedForward(intermediate=text.whole("intermediate"))
+    text = config.part("text_config") if "text_config" in config.data else config
+    text = replace(text, defaults=GEMMA3_TEXT)
+    every = text.whole("sliding_window_pattern")
     blocks = tuple(
         Block(
-            mixer=attention(
-                text, window=None if (index + 1) % pattern == 0 else window, qk_norm=True
-            ),
-            ffn=dense,
+            mixer=attention(text, window=window, qk_norm=True),
+            ffn=FeedForward(intermediate=text.whole("intermediate")),
             norms=4,
         )
-        for index in range(min(text.whole("layers"), 10_000))
+        for window in windows(text, lambda index: SLIDING if (index + 1) % every else FULL)
     )
-    model = decoder(text, name, blocks, tied=text.flag("tie_word_embeddings", True))
-    model = replace(model, weights_dtype=dtype(config))
+    tied = text.flag("tie_word_embeddings", True)
+    model = decoder(text, name, blocks, tied=tied, published=config)
     if "vision_config" not in config.data:
         return model
-    encoder, patches = _tower(config.part("vision_config"), default_patch=14)
+    encoder, patches = _tower(config.part("vision_config", VISION))
     hidden = encoder.hidden
     # positions, bias of the patch projection, norm after the tower, norm before the projector
     other = patches * hidden + hidden + 2 * hidden + hidden

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 
 from sim.workload.architecture import (
     Architecture,
@@ -11,11 +12,20 @@ from sim.workload.architecture import (
     Experts,
     FeedForward,
     LatentAttention,
-    StateSpace,
 )
 from sim.workload.hugging_face.encoders import bert, gemma3, llava, t5, vit, whisper
 from sim.workload.hugging_face.keys import Config
-from sim.workload.hugging_face.parts import attention, decoder, expert_dtype, windows
+from sim.workload.hugging_face.parts import (
+    CHUNKED,
+    FULL,
+    SLIDING,
+    attention,
+    decoder,
+    layer_types,
+    top_k_of,
+    windows,
+)
+from sim.workload.hugging_face.state_space import jamba, mamba, nemotron_h
 
 
 def llama(config: Config, name: str) -> Architecture:
@@ -32,6 +42,16 @@ def llama(config: Config, name: str) -> Architecture:
     return decoder(config, name, blocks)
 
 
+QWEN: Final[Mapping[str, Any]] = {
+    "use_sliding_window": False, "sliding_window": 4096, "max_window_layers": 28,
+}  # fmt: skip
+"""Defaults of Hugging Face's Qwen2Config and those after it, which files may leave out."""
+
+
+def _qwen(config: Config) -> Config:
+    return replace(config, defaults=QWEN)
+
+
 def qwen2(config: Config, name: str) -> Architecture:
     """Qwen2 and 2.5: biases on queries, keys and values only."""
     blocks = tuple(
@@ -39,7 +59,7 @@ def qwen2(config: Config, name: str) -> Architecture:
             mixer=attention(config, window=window, bias=True, output_bias=False),
             ffn=FeedForward(intermediate=config.whole("intermediate")),
         )
-        for window in windows(config)
+        for window in windows(_qwen(config))
     )
     return decoder(config, name, blocks)
 
@@ -51,7 +71,7 @@ def qwen3(config: Config, name: str) -> Architecture:
             mixer=attention(config, window=window, qk_norm=True),
             ffn=FeedForward(intermediate=config.whole("intermediate")),
         )
-        for window in windows(config)
+        for window in windows(_qwen(config))
     )
     return decoder(config, name, blocks)
 
@@ -60,50 +80,36 @@ def qwen_moe(config: Config, name: str) -> Architecture:
     """Qwen2-MoE and Qwen3-MoE: experts in every `decoder_sparse_step`-th layer."""
     third = config.text("model_type").startswith("qwen3")
     step = config.whole("decoder_sparse_step", 1)
-    dense = set(config.items("mlp_only_layers") or ())
+    dense = set(config.wholes("mlp_only_layers") or ())
     shared = config.whole("shared_expert_intermediate_size", 0, least=0)
     experts = Experts(
         count=config.whole("experts"),
-        top_k=_top_k(config),
+        top_k=top_k_of(config),
         intermediate=config.whole("expert_intermediate"),
         shared_intermediate=shared,
         shared_gate=shared > 0,
     )
-    mixer = attention(config, qk_norm=third, bias=None if third else True, output_bias=False)
+    bias = None if third else config.flag("qkv_bias", True)
+    output_bias = None if third else False
     blocks = tuple(
         Block(
-            mixer=mixer,
+            mixer=attention(
+                config, window=window, qk_norm=third, bias=bias, output_bias=output_bias
+            ),
             ffn=experts
             if index not in dense and (index + 1) % step == 0
             else FeedForward(intermediate=config.whole("intermediate")),
         )
-        for index in range(_layers(config))
+        for index, window in enumerate(windows(_qwen(config)))
     )
     return decoder(config, name, blocks)
-
-
-def _layers(config: Config) -> int:
-    """Number of layers, at most what a model can have: it is a loop's length."""
-    count = config.whole("layers")
-    if count > 10_000:
-        config.wrong(config.find("layers")[0], f"{count}: no model has so many layers")
-        return 1
-    return count
-
-
-def _top_k(config: Config) -> int:
-    top_k, count = config.whole("top_k"), config.whole("experts")
-    if top_k > count:
-        config.wrong(config.find("top_k")[0], f"{top_k} of only {count} experts")
-        return count
-    return top_k
 
 
 def mixtral(config: Config, name: str) -> Architecture:
     """Mixtral: experts in every layer."""
     experts = Experts(
         count=config.whole("experts"),
-        top_k=_top_k(config),
+        top_k=top_k_of(config),
         intermediate=config.whole("intermediate"),
     )
     blocks = tuple(
@@ -116,27 +122,27 @@ def grok1(config: Config, name: str) -> Architecture:
     """Grok-1: a norm before and after each part."""
     experts = Experts(
         count=config.whole("experts"),
-        top_k=_top_k(config),
+        top_k=top_k_of(config),
         intermediate=config.whole("intermediate"),
     )
     block = Block(mixer=attention(config), ffn=experts, norms=4)
-    return decoder(config, name, (block,) * _layers(config), tied=True)
+    return decoder(config, name, (block,) * config.layers(), tied=True)
 
 
 def gpt_oss(config: Config, name: str) -> Architecture:
     """gpt-oss: alternating windows, sinks, biases everywhere, experts published in MXFP4."""
     experts = Experts(
         count=config.whole("experts"),
-        top_k=_top_k(config),
+        top_k=top_k_of(config),
         intermediate=config.whole("intermediate"),
         bias=True,
         router_bias=True,
     )
     blocks = tuple(
         Block(mixer=attention(config, window=window, bias=True, sinks=True), ffn=experts)
-        for window in windows(config)
+        for window in windows(config, lambda index: FULL if index % 2 else SLIDING)
     )
-    return decoder(config, name, blocks, experts_dtype=expert_dtype(config))
+    return decoder(config, name, blocks)
 
 
 def deepseek(config: Config, name: str) -> Architecture:
@@ -152,7 +158,7 @@ def deepseek(config: Config, name: str) -> Architecture:
     width = config.whole("expert_intermediate")
     experts = Experts(
         count=config.whole("experts"),
-        top_k=_top_k(config),
+        top_k=top_k_of(config),
         intermediate=width,
         shared_intermediate=width * config.whole("shared_experts", 0, least=0),
     )
@@ -161,79 +167,93 @@ def deepseek(config: Config, name: str) -> Architecture:
     every = config.whole("moe_layer_freq", 1)
     blocks = tuple(
         Block(mixer=mixer, ffn=experts if index >= first and index % every == 0 else dense)
-        for index in range(_layers(config))
+        for index in range(config.layers())
     )
     return decoder(config, name, blocks)
 
 
 def llama4(config: Config, name: str) -> Architecture:
-    """Llama 4 (text): three layers of chunked attention to one of full, experts interleaved."""
+    """Llama 4 (text part): three layers of chunked attention to one of full, experts interleaved.
+
+    Queries and keys are normalised without weights, so nothing is counted for it.
+    """
     text = config.part("text_config") if "text_config" in config.data else config
     chunk = text.whole("attention_chunk_size", 8192)
+    every = text.whole("no_rope_layer_interval", 4)
+    kinds = layer_types(text, lambda index: CHUNKED if (index + 1) % every else FULL)
     step = text.whole("interleave_moe_layer_step", 1)
+    routed = text.wholes("moe_layers")
     width = text.whole("intermediate")
     experts = Experts(
         count=text.whole("experts"),
-        top_k=_top_k(text),
+        top_k=top_k_of(text),
         intermediate=width,
         shared_intermediate=width,
     )
     dense = FeedForward(intermediate=text.whole("intermediate_size_mlp", width))
+    chosen = set(range(step - 1, len(kinds), step) if routed is None else routed)
     blocks = tuple(
         Block(
-            mixer=attention(
-                text,
-                window=None if (index + 1) % FULL_EVERY == 0 else chunk,
-                local="chunked",
-            ),
-            ffn=experts if (index + 1) % step == 0 else dense,
+            mixer=attention(text, window=None if kind == FULL else chunk, local="chunked"),
+            ffn=experts if index in chosen else dense,
         )
-        for index in range(_layers(text))
+        for index, kind in enumerate(kinds)
     )
-    return decoder(text, name, blocks)
+    return decoder(text, name, blocks, published=config)
 
 
-FULL_EVERY: Final = 4
-"""Llama 4 leaves every fourth layer without positions and lets it attend to everything."""
+GEMMA: Final[Mapping[str, Any]] = {"head_dim": 256, "sliding_window": 4096}
+"""Defaults of Hugging Face's GemmaConfig and Gemma2Config, which files may leave out."""
+
+
+def gemma(config: Config, name: str) -> Architecture:
+    """Gemma 1: Llama's shape with tied embeddings."""
+    block = Block(
+        mixer=attention(replace(config, defaults=GEMMA)),
+        ffn=FeedForward(intermediate=config.whole("intermediate")),
+    )
+    tied = config.flag("tie_word_embeddings", True)
+    return decoder(config, name, (block,) * config.layers(), tied=tied)
 
 
 def gemma2(config: Config, name: str) -> Architecture:
     """Gemma 2: windows in every other layer, a norm before and after each part, tied embeddings."""
-    window = config.whole("window", 4096)
-    dense = FeedForward(intermediate=config.whole("intermediate"))
-    head_dim = None if config.has("head_dim") else 256
+    full = replace(config, defaults=GEMMA)
     blocks = tuple(
         Block(
-            mixer=attention(
-                config, window=window if index % 2 == 0 else None, default_head_dim=head_dim
-            ),
-            ffn=dense,
+            mixer=attention(full, window=window),
+            ffn=FeedForward(intermediate=config.whole("intermediate")),
             norms=4,
         )
-        for index in range(_layers(config))
+        for window in windows(full, lambda index: FULL if index % 2 else SLIDING)
     )
     return decoder(config, name, blocks, tied=config.flag("tie_word_embeddings", True))
 
 
 def opt(config: Config, name: str) -> Architecture:
     """OPT: learned positions (two more than the context), LayerNorm, biases, tied embeddings."""
-    return _classic(config, name, extra_positions=2)
+    hidden = config.whole("hidden")
+    if config.whole("word_embed_proj_dim", hidden) != hidden:  # OPT-350m
+        config.wrong("word_embed_proj_dim", "projected embeddings are not supported")
+    return _classic(config, name, extra_positions=2, default_dtype="fp16")
 
 
 def gpt2(config: Config, name: str) -> Architecture:
     """GPT-2: learned positions, LayerNorm, biases, tied embeddings."""
-    return _classic(config, name, extra_positions=0)
+    return _classic(config, name, extra_positions=0, default_dtype="fp32")
 
 
 def gpt3(config: Config, name: str) -> Architecture:
     """GPT-3 as calculon describes it: layers only where a file has no vocabulary."""
-    return _classic(config, name, extra_positions=0)
+    return _classic(config, name, extra_positions=0, default_dtype="fp16")
 
 
-def _classic(config: Config, name: str, extra_positions: int) -> Architecture:
+def _classic(
+    config: Config, name: str, *, extra_positions: int, default_dtype: str
+) -> Architecture:
     hidden = config.whole("hidden")
     vocabulary = config.whole("vocabulary", 0, least=0)
-    context = config.whole("context", 0, least=0)
+    context = config.context() or 0
     block = Block(
         mixer=attention(config, bias=True, output_bias=True),
         ffn=FeedForward(
@@ -245,108 +265,13 @@ def _classic(config: Config, name: str, extra_positions: int) -> Architecture:
     return decoder(
         config,
         name,
-        (block,) * _layers(config),
+        (block,) * config.layers(),
         tied=config.flag("tie_word_embeddings", True),
         vocabulary=vocabulary,
         position_parameters=positions,
         final_norm_bias=True,
+        default_dtype=default_dtype,
     )
-
-
-def mamba(config: Config, name: str) -> Architecture:
-    """Mamba: a selective state space in every layer, no attention, tied embeddings."""
-    block = Block(mixer=_mamba1(config, config.whole("state_size", 16)), norms=1)
-    return decoder(
-        config,
-        name,
-        (block,) * _layers(config),
-        tied=config.flag("tie_word_embeddings", True),
-    )
-
-
-def _mamba1(config: Config, state: int) -> StateSpace:
-    hidden = config.whole("hidden")
-    return StateSpace(
-        version=1,
-        inner=config.whole("intermediate", hidden * config.whole("expand", 2)),
-        state=state,
-        conv=config.whole("conv_kernel", 4),
-        dt_rank=config.whole("time_step_rank", -(-hidden // 16)),
-        conv_bias=config.flag("use_conv_bias", True),
-        proj_bias=config.flag("use_bias", False),
-    )
-
-
-def jamba(config: Config, name: str) -> Architecture:
-    """Jamba: attention in one of eight layers, experts in every other, Mamba in the rest."""
-    hidden = config.whole("hidden")
-    mixer = StateSpace(
-        version=1,
-        inner=hidden * config.whole("mamba_expand", 2),
-        state=config.whole("mamba_d_state", 16),
-        conv=config.whole("mamba_d_conv", 4),
-        dt_rank=config.whole("mamba_dt_rank", -(-hidden // 16)),
-        inner_norms=True,
-        conv_bias=config.flag("mamba_conv_bias", True),
-        proj_bias=config.flag("mamba_proj_bias", False),
-    )
-    width = config.whole("intermediate")
-    dense = FeedForward(intermediate=width)
-    experts = Experts(count=config.whole("experts"), top_k=_top_k(config), intermediate=width)
-    attend = (config.whole("attn_layer_period", 8), config.whole("attn_layer_offset", 4, least=0))
-    route = (
-        config.whole("expert_layer_period", 2),
-        config.whole("expert_layer_offset", 1, least=0),
-    )
-    blocks = tuple(
-        Block(
-            mixer=attention(config) if _turn(index, attend) else mixer,
-            ffn=experts if _turn(index, route) else dense,
-        )
-        for index in range(_layers(config))
-    )
-    return decoder(config, name, blocks)
-
-
-def _turn(index: int, period_offset: tuple[int, int]) -> bool:
-    period, offset = period_offset
-    return index % period == offset
-
-
-def nemotron_h(config: Config, name: str) -> Architecture:
-    """Nemotron-H: a pattern of Mamba-2 (M), attention (*) and feed-forward (-) layers."""
-    state_space = StateSpace(
-        version=2,
-        inner=config.whole("mamba_num_heads") * config.whole("mamba_head_dim"),
-        state=config.whole("ssm_state_size"),
-        conv=config.whole("conv_kernel", 4),
-        heads=config.whole("mamba_num_heads"),
-        groups=config.whole("n_groups", 1),
-        conv_bias=config.flag("use_conv_bias", True),
-        proj_bias=config.flag("mamba_proj_bias", False),
-    )
-    kinds = {
-        "M": Block(mixer=state_space, norms=1),
-        "*": Block(mixer=attention(config), norms=1),
-        "-": Block(
-            ffn=FeedForward(
-                intermediate=config.whole("intermediate"),
-                gated=False,
-                bias=config.flag("mlp_bias", False),
-            ),
-            norms=1,
-        ),
-    }
-    pattern = config.text("hybrid_override_pattern")
-    unknown = sorted(set(pattern) - set(kinds))
-    if unknown or not pattern:
-        config.wrong("hybrid_override_pattern", f"letters M, * and - are due, not {unknown}")
-        return decoder(config, name, ())
-    if config.has("layers") and len(pattern) != _layers(config):
-        config.wrong(
-            "hybrid_override_pattern", f"{len(pattern)} letters for {_layers(config)} layers"
-        )
-    return decoder(config, name, tuple(kinds[letter] for letter in pattern))
 
 
 FAMILIES: Final[Mapping[str, Callable[[Config, str], Architecture]]] = {
@@ -365,6 +290,7 @@ FAMILIES: Final[Mapping[str, Callable[[Config, str], Architecture]]] = {
     "deepseek_v3": deepseek,
     "kimi_k2": deepseek,
     "llama4": llama4,
+    "gemma": gemma,
     "gemma2": gemma2,
     "gemma3": gemma3,
     "opt": opt,

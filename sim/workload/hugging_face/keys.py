@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -31,6 +30,13 @@ ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
     "dense_layers": ("first_k_dense_replace", "n_dense_layers"),
     "window": ("sliding_window",),
     "dtype": ("torch_dtype", "dtype"),
+    "audio_hidden": ("d_model", "n_audio_state"),
+    "audio_heads": ("encoder_attention_heads", "n_audio_head"),
+    "audio_layers": ("encoder_layers", "n_audio_layer"),
+    "audio_frames": ("max_source_positions", "n_audio_ctx"),
+    "mel_bins": ("num_mel_bins", "n_mels"),
+    "text_layers": ("decoder_layers", "n_text_layer"),
+    "text_context": ("max_target_positions", "n_text_ctx"),
 }  # fmt: skip
 """Our word for a dimension, and what Hugging Face, DeepSeek, calculon and others call it."""
 
@@ -40,7 +46,7 @@ LARGEST: Final = 1 << 24
 LONGEST_CONTEXT: Final = 1 << 40
 """Some files write "no limit" as a huge context."""
 
-MOST_LAYERS: Final = 10_000
+MOST_LAYERS: Final = 1_000
 """Layers are built one by one, so a typing mistake must not become a loop's length."""
 
 
@@ -82,14 +88,15 @@ class Config:
                 self.wrong(name, f"is missing: a whole number is due{self._near(key)}")
                 return 1
             return default
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not math.isfinite(value) or value != int(value):
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool):
             self.wrong(name, f"{_shown(value)}: a whole number is due")
             return 1
         if not least <= value <= most:
             self.wrong(name, f"{_shown(value)}: a whole number from {least} to {most} is due")
             return 1
-        return int(value)
+        return value
 
     def _near(self, key: str) -> str:
         """A hint at what may be `key` misspelt."""
