@@ -24,7 +24,6 @@ TOKENS, PAIRS, CACHED, SEQUENCES = range(4)
 TOUCHED, WORST_TOUCHED, WORST_LOAD = range(3)
 """Experts touched; on the busiest rank: experts touched and token-expert pairs per pair routed."""
 COMPUTE_BOUND, MEMORY_BOUND, LINK_BOUND, OVERHEAD = range(4)
-ENERGY_COMPUTE, ENERGY_MEMORY, ENERGY_LINK = range(3)
 
 OP: Final = np.dtype(
     [

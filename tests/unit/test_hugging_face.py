@@ -46,7 +46,7 @@ def problems(config: dict[str, Any]) -> dict[str, str]:
         ("hidden_size", None, "is missing"),
         ("hidden_size", 0, "whole number from 1 to"),
         ("num_hidden_layers", -3, "whole number from 1 to"),
-        ("num_hidden_layers", 10**9, "from 1 to 10000"),
+        ("num_hidden_layers", 10**9, "from 1 to 1000 is due"),
         ("intermediate_size", 1e30, "whole number from 1 to"),
         ("intermediate_size", 512.5, "whole number"),
         ("intermediate_size", math.nan, "whole number"),

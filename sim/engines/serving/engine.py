@@ -97,7 +97,8 @@ class Engine:
         self.on_progress = on_progress
         operators, units = len(program.table.records), len(program.units)
         streams = len(program.streams)
-        self.requests = np.zeros(0, records.REQUEST)
+        self._requests = np.zeros(0, records.REQUEST)
+        self._issued = 0
         self.waiting = np.zeros(0, np.int64)
         self.running = np.zeros(scheduler.max_batch, np.int64)
         self.state = np.zeros(1, records.ENGINE)
@@ -115,6 +116,11 @@ class Engine:
         self._wake = env.event()
         self._before = self._mark()
 
+    @property
+    def requests(self) -> Records:
+        """Requests handed over so far, in order of arrival."""
+        return self._requests[: self._issued]
+
     def submit(
         self, arrival_s: Floats, prompts: npt.NDArray[np.int64], outputs: npt.NDArray[np.int64]
     ) -> None:
@@ -123,11 +129,16 @@ class Engine:
         new["arrival_s"], new["input"], new["output"] = arrival_s, prompts, outputs
         new["target"] = prompts
         new["admitted_s"] = new["first_s"] = new["last_s"] = math.nan
-        first = len(self.requests)
-        self.requests = np.concatenate([self.requests, new])
-        numbers = np.arange(first, first + len(new))
-        self.waiting = np.concatenate([self.waiting, numbers])
-        self.state[0]["tail"] += len(new)
+        first, last = self._issued, self._issued + len(new)
+        if last > len(self._requests):  # room for as many again: a closed loop hands over singly
+            room = max(last, 2 * len(self._requests)) - len(self._requests)
+            self._requests = np.concatenate([self._requests, np.zeros(room, records.REQUEST)])
+            self.waiting = np.concatenate([self.waiting, np.zeros(room, np.int64)])
+        tail = int(self.state[0]["tail"])
+        self._requests[first:last] = new
+        self.waiting[tail : tail + len(new)] = np.arange(first, last)
+        self._issued = last
+        self.state[0]["tail"] = tail + len(new)
         if not self._wake.triggered:
             self._wake.succeed()
 
@@ -207,7 +218,7 @@ class Engine:
                 program.links,
                 program.machine[0],
                 self.policy[0],
-                self.requests,
+                self._requests,
                 self.waiting,
                 self.running,
                 self.state[0],
