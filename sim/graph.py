@@ -195,7 +195,11 @@ class Graph:
 
 
 def weight_dtype(op: Op, weights: str, experts: str | None) -> str:
-    """Format of `op`'s weights: routed experts may have one of their own."""
+    """Format of `op`'s weights: routed experts may have one of their own.
+
+    Everything else, embeddings, head, norms, biases and router included, is in `weights`. Files
+    quantised to 4 or 8 bits usually keep those in 16 bits; that is not modelled.
+    """
     return experts if experts and op.experts else weights
 
 

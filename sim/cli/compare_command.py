@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 
 from sim.cli.output import print_json, progress, scenario_options
+from sim.errors import Infeasible
+from sim.simulation.result import Run
 from sim.simulation.run import simulate
 
 
@@ -18,16 +20,31 @@ from sim.simulation.run import simulate
     help="A system to compare (`sim list systems`); may be repeated. Default: the scenario's.",
 )
 def command(scenario: str, sets: tuple[str, ...], as_json: bool, systems: tuple[str, ...]) -> None:
-    """Run SCENARIO on every --system; ratios are to the first."""
-    runs = []
+    """Run SCENARIO on every --system; ratios are to the first that can run it."""
+    runs: list[Run] = []
+    refused: dict[str, Infeasible] = {}
     for system in systems or (None,):
         chosen = {} if system is None else {"system": system}
-        with progress(system or scenario) as update:
-            runs.append(simulate(scenario, sets=sets, on_progress=update, **chosen))
+        try:
+            with progress(system or scenario) as update:
+                runs.append(simulate(scenario, sets=sets, on_progress=update, **chosen))
+        except Infeasible as error:
+            refused[system or scenario] = error
+    if not runs:
+        raise next(iter(refused.values()))
     if as_json:
-        print_json({"runs": [run.to_json() for run in runs]})
+        print_json(
+            {
+                "runs": [run.to_json() for run in runs],
+                "infeasible": [
+                    {"system": name, "reason": error.reason, **error.numbers}
+                    for name, error in refused.items()
+                ],
+            }
+        )
         return
     from sim.report.tables import compare_report, show
     from sim.simulation.reasons import reasons
 
-    show(compare_report(runs, [reasons(run) for run in runs]))
+    reported = {name: error.reason for name, error in refused.items()}
+    show(compare_report(runs, [reasons(run) for run in runs], reported))

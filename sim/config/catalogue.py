@@ -174,6 +174,11 @@ def load_system(given: Given) -> System:
     return system_of(name, document)
 
 
+def one_of(device: Device) -> System:
+    """The system that is one `device`."""
+    return System(name=device.name, device=device, count=1, devices_per_node=1)
+
+
 def system_document(given: Given, base: Path | None = None) -> tuple[str, Document]:
     """Name and document of a system; of a device's name, one that has so many of it."""
     if not isinstance(given, str) or library.is_path(given) or given in library.files("systems"):

@@ -80,6 +80,7 @@ class StateSpaceForm(Part):
     """Mamba mixer: version 1 (arXiv 2312.00752) or 2 (arXiv 2405.21060)."""
 
     version: Literal[1, 2]
+    """1 is Mamba's selective scan, 2 is Mamba-2's with heads."""
     inner: Count
     """Channels of the scan (d_inner)."""
     state: Count

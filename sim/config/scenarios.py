@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from sim.config import catalogue, library
 from sim.config.changes import changed
@@ -24,7 +24,7 @@ from sim.config.scenario_form import (
 from sim.config.validate import validated
 from sim.dtypes import Precision
 from sim.errors import ConfigError, Problem
-from sim.hardware import System
+from sim.hardware import Device, System
 from sim.scenario import Parallel, Scenario, Scheduler, Slo
 from sim.techniques import TECHNIQUES
 from sim.units import Source, Sourced
@@ -60,10 +60,26 @@ def load_scenario(
 
     `sets` are "path=value" strings: they reach keys of the scenario and everything its references
     name (`system.device.memories.hbm.bandwidth=5 TB/s`). `replacements` are keys of the scenario;
-    `model` and `system` may be objects. Raises ConfigError with everything wrong at once.
+    a part may be an object made in Python. Raises ConfigError with everything wrong at once.
     """
+    if isinstance(sets, str):
+        raise ConfigError(f"`sets` is a list of path=value texts: write sets=[{sets!r}]")
     if isinstance(given, Scenario):
         return _changed_scenario(given, sets, replacements)
+    settings = {
+        _SETTINGS.get(key, key): value
+        for key, value in replacements.items()
+        if isinstance(value, Precision | Parallel | Scheduler | Router | Slo)
+    }
+    if settings:
+        rest = {
+            key: value
+            for key, value in replacements.items()
+            if _SETTINGS.get(key, key) not in settings
+        }
+        return _changed_scenario(load_scenario(given, sets=sets, **rest), (), settings)
+    if isinstance(replacements.get("system"), Device):
+        replacements["system"] = catalogue.one_of(replacements["system"])
     if isinstance(given, Mapping):
         replacements = {key: each for key, each in given.items() if _ready(each)} | replacements
         given = {key: each for key, each in given.items() if not _ready(each)}
@@ -80,6 +96,10 @@ def load_scenario(
     _check_reach(sets, objects)
     document = changed(document, sets)
     return _Loader(document=document, objects=objects).scenario(name)
+
+
+_SETTINGS: Final = {"dtype": "precision"}
+"""Keys of the YAML whose value in Python has another name."""
 
 
 def _ready(value: Any) -> bool:

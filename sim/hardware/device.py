@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sim.errors import ConfigError, Problem
 from sim.hardware.link import Link
 from sim.hardware.memory import Memory
 from sim.hardware.processor import Processor
@@ -52,3 +53,15 @@ class System:
     network: Link | None = None
     coprocessing: str = "none"
     sources: Mapping[str, Sourced] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """ConfigError for what is no system."""
+        problems = []
+        device: object = self.device
+        if not isinstance(device, Device):
+            problems.append(Problem(path="device", message="a Device is due: sim.load_device(...)"))
+        for name in ("count", "devices_per_node"):
+            if getattr(self, name) < 1:
+                problems.append(Problem(path=name, message="a whole number from 1 is due"))
+        if problems:
+            raise ConfigError(problems)

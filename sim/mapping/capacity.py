@@ -50,7 +50,8 @@ def budget(program: Program, *, utilization: float, tokens: int, sequences: int)
                 f"{program.graph.name} does not fit {program.system.name}: {what} take "
                 f"{_size(size)} on each of {program.layout.devices} device(s), "
                 f"{_size(free[name])} are left of {name} "
-                f"({_size(device.memory(name).capacity_B or 0.0)} at {utilization:.0%} use)",
+                f"({_size(device.memory(name).capacity_B or 0.0)} at {utilization:.0%} use); "
+                "spread it over more devices (parallel.tp, parallel.pp) or use a smaller format",
                 needed_B=size,
                 free_B=free[name],
                 devices=program.layout.devices,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from sim.config.catalogue import load_device, load_model, load_system, names, title_of
@@ -31,23 +32,23 @@ def library_table(kind: str, found: Sequence[Entry]) -> Table:
     columns = list(found[0]) if found else ["name"]
     made = table(f"{len(found)} {kind}", *columns, left=len(columns))
     for entry in found:
-        made.add_row(*(_text(entry[column]) for column in columns))
+        made.add_row(*(escape(_text(entry[column])) for column in columns))
     return made
 
 
 def details(kind: str, about: Entry) -> Table:
-    """Everything of one entry, a row a value; nested values by their dotted path."""
-    made = table(f"{about.get('title') or about.get('name')} ({kind})", "path", "value", left=2)
-    for path, value in _flat(about):
-        made.add_row(path, _text(value))
+    """Everything of one entry, a row a value, with the source of each number."""
+    made = table(f"{about.get('title') or about.get('name')} ({kind})", "path", "value", "source",
+                 left=3)  # fmt: skip
+    for path, value, source in _flat(about):
+        made.add_row(path, escape(_text(value)), source)
     return made
 
 
-def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Leaves of nested mappings and lists, with their dotted paths."""
-    if isinstance(value, Mapping) and set(value) <= {"value", "text", "source", "unit"}:
-        shown = value.get("text") or value.get("value")
-        yield path, f"{shown} [{value['source']}]" if value.get("source") else shown
+def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any, str]]:
+    """Leaves of nested mappings and lists, with their dotted paths and sources."""
+    if isinstance(value, Mapping) and set(value) == {"value", "text", "source", "unit"}:
+        yield path, value["text"] or value["value"], value["source"]
     elif isinstance(value, Mapping):
         for key, item in value.items():
             yield from _flat(item, f"{path}.{key}" if path else str(key))
@@ -55,7 +56,7 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         for index, item in enumerate(value):
             yield from _flat(item, f"{path}.{index}")
     else:
-        yield path, value
+        yield path, value, ""
 
 
 def _text(value: Any) -> str:
@@ -102,7 +103,7 @@ def _model(name: str) -> Entry:
         "parameters": digits(about["parameters"] / 1e9) + " B",
         "active": digits(about["active_parameters_per_token"] / 1e9) + " B",
         "KV a token at 16 bit": binary(about["kv_bytes_per_token"]),
-        "layers": about["layers"],
+        "decoder layers": len(model.layers),
     }
 
 

@@ -45,6 +45,7 @@ def run_report(run: Run, reasons: Sequence[Reason]) -> RenderableType:
         reason_table(run, reasons),
         _bound_line(run),
         _memory_line(run),
+        *caution_lines(run),
         provenance_line(run.to_json()["provenance"]),
     )
 
@@ -111,6 +112,11 @@ def _memory_line(run: Run) -> Text:
     )
 
 
+def caution_lines(run: Run) -> list[Text]:
+    """What a reader should know, one line each."""
+    return [Text(f"Caution: {each}.", style="yellow") for each in run.cautions]
+
+
 def provenance_line(provenance: Mapping[str, Any]) -> Text:
     """One line on what the numbers rest on."""
     kinds = ", ".join(f"{count} {kind}" for kind, count in provenance["constants"].items())
@@ -121,8 +127,15 @@ def provenance_line(provenance: Mapping[str, Any]) -> Text:
     )
 
 
-def compare_report(runs: Sequence[Run], reasons: Sequence[Sequence[Reason]]) -> RenderableType:
-    """Systems side by side, ratios to the first in brackets, then who ran what on each."""
+def compare_report(
+    runs: Sequence[Run],
+    reasons: Sequence[Sequence[Reason]],
+    refused: Mapping[str, str] | None = None,
+) -> RenderableType:
+    """Systems side by side, ratios to the first in brackets, then who ran what on each.
+
+    `refused` says of systems that cannot run it why not.
+    """
     first = runs[0]
     made = table(
         f"{first.scenario.model.title}, {first.scenario.name}",
@@ -137,7 +150,12 @@ def compare_report(runs: Sequence[Run], reasons: Sequence[Sequence[Reason]]) -> 
     for bound in ("compute", "memory", "link", "overhead"):
         made.add_row(f"{bound}-bound time", *(share(run.bound[bound]) for run in runs))
     tables = [reason_table(run, why) for run, why in zip(runs, reasons, strict=True)]
-    return Group(made, *tables, provenance_line(first.to_json()["provenance"]))
+    notes = [Text(f"{name}: infeasible. {why}") for name, why in (refused or {}).items()]
+    for run in runs:
+        notes += [Text(f"{run.scenario.system.name}:"), *caution_lines(run)] if run.cautions else []
+        line = provenance_line(run.to_json()["provenance"])
+        notes.append(Text(f"{run.scenario.system.name}. ").append_text(line))
+    return Group(made, *tables, *notes)
 
 
 def _compared() -> list[tuple[str, str, str | None, str]]:

@@ -30,7 +30,7 @@ Floats = npt.NDArray[np.float64]
 PhaseName = Literal["decode", "prefill"]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Explanation:
     """One iteration of one replica, operator by operator.
 
@@ -46,6 +46,11 @@ class Explanation:
     seconds: float
     joules: float
     microbatches: float
+
+    def __repr__(self) -> str:
+        """One line: a notebook shows this."""
+        scenario = self.prepared.scenario
+        return f"<Explanation {scenario.name}, {self.phase}: {dict(self.batch)}, {self.seconds} s>"
 
     def to_json(self) -> dict[str, Any]:
         """The explanation as plain values."""
@@ -93,6 +98,8 @@ def explain_prepared(
 ) -> Explanation:
     """As `explain`, of a scenario already prepared."""
     model = prepared.scenario.model
+    if phase not in ("decode", "prefill"):
+        raise ConfigError([Problem(path="phase", message=f"{phase!r}: decode or prefill is due")])
     if phase == "decode" and not model.layers:
         raise ConfigError(f"{model.name} has no decoder: write --phase prefill")
     batch, about = _batch(prepared, phase, sequences, context)
@@ -112,8 +119,9 @@ def _batch(
     prepared: Prepared, phase: PhaseName, sequences: int | None, context: int | None
 ) -> tuple[Batch, dict[str, Any]]:
     for name, value in (("batch", sequences), ("context", context)):
-        if value is not None and value < 1:
-            raise ConfigError([Problem(path=name, message=f"{value}: at least 1 is due")])
+        if value is not None and (not isinstance(value, int) or value < 1):
+            message = f"{value}: a whole number, at least 1, is due"
+            raise ConfigError([Problem(path=name, message=message)])
     requests = prepared.requests
     prompt = max(round(float(requests.input_tokens.mean())), 1) + prepared.extra_prompt
     output = max(round(float(requests.output_tokens.mean())), 1)
@@ -191,6 +199,7 @@ def _row(
     }
     features = done.features[int(record["stream"]), int(record["phase"])]
     link = chosen < 0
+    bound = BOUNDS[int(done.chosen[index, 1])]
     return {
         "operator": op.name,
         "class": breakdown_class(op),
@@ -208,8 +217,8 @@ def _row(
         "ridge_op_per_B": ridges,
         "unit_s": totals,
         "unit": "link" if link else names[chosen],
-        "bound": BOUNDS[int(done.chosen[index, 1])],
-        "why": _why(prepared, op, chosen, intensity, ridges, totals, record),
+        "bound": bound,
+        "why": _why(prepared, op, chosen, intensity, ridges, totals, record, bound),
         "compute_s": None if link else float(costs[chosen, 0]) * op.layers,
         "memory_s": None if link else float(costs[chosen, 1]) * op.layers,
         "launch_s": float(done.rows[index, 1]),
@@ -240,6 +249,7 @@ def _why(
     ridges: Mapping[str, float],
     totals: Mapping[str, float],
     record: np.void,
+    bound: str,
 ) -> str:
     """The reason for the choice, in words."""
     device = prepared.scenario.system.device
@@ -247,8 +257,7 @@ def _why(
         link = prepared.scenario.system.network if op.across_nodes else device.link
         return f"{op.collective} over {op.group} devices on {link.name if link else 'no link'}"
     name = device.processors[chosen].name
-    side = "below" if intensity < ridges[name] else "above"
-    where = f"{intensity:.3g} Op/B is {side} its ridge of {ridges[name]:.3g}"
+    where = f"{intensity:.3g} Op/B at a ridge of {ridges[name]:.3g}: {bound}-bound"
     if int(record["pinned"]) >= 0:
         return f"placement pins {op.operator_class} to {name}"
     if len(device.processors) == 1:

@@ -83,6 +83,11 @@ def _requests(scenario: Scenario) -> Trace:
     if isinstance(traffic, Closed):
         traffic = replace(traffic, requests=traffic.requests + traffic.concurrency)
     requests = requests_of(traffic, scenario.seed)
+    encoder = scenario.model.encoder
+    if encoder is not None and encoder.tokens and not encoder.output_tokens:
+        # an image or a clip is as long as the encoder takes it, whatever lengths the traffic has
+        fixed = np.full_like(requests.input_tokens, encoder.tokens)
+        requests = replace(requests, input_tokens=fixed)
     if scenario.model.layers:
         return requests
     # an encoder-only model answers once, whatever output lengths the traffic has

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,11 +16,11 @@ from sim.simulation.result import Run
 
 @dataclass(frozen=True, kw_only=True)
 class Reason:
-    """One operator class on one unit: shares of the busy time and of operators' energy, and why."""
+    """One operator class on one unit: its shares of busy time and of all energy, and why."""
 
     operator_class: str
     unit: str
-    time_share: float
+    time_share: float | None
     energy_share: float | None
     why: str
 
@@ -33,7 +34,10 @@ def reasons(run: Run) -> Sequence[Reason]:
     why = _words(run)
     busy = run.breakdown["busy_s"]
     table = run.ops
-    energy = float(table["energy_J"].sum()) if len(table) else float("nan")
+    if busy <= 0.0:
+        return []
+    joules = run.breakdown["energy_J"]["by_class"]
+    energy = sum(_or_nan(each) for each in joules.values())
     found = [
         Reason(
             operator_class=str(name),
@@ -44,8 +48,8 @@ def reasons(run: Run) -> Sequence[Reason]:
         )
         for (name, unit), rows in table.groupby(["class", "processor"], sort=True)
     ]
-    found.sort(key=lambda reason: -reason.time_share)
-    host = 1.0 - sum(reason.time_share for reason in found)
+    found.sort(key=lambda reason: -(reason.time_share or 0.0))
+    host = 1.0 - sum(reason.time_share or 0.0 for reason in found)
     found.append(
         Reason(
             operator_class="host",
@@ -56,7 +60,25 @@ def reasons(run: Run) -> Sequence[Reason]:
             + ("; pipeline stages of unequal length" if "pipeline" in _classes(run) else ""),
         )
     )
+    found.append(
+        Reason(
+            operator_class="static",
+            unit="all",
+            time_share=None,
+            energy_share=finite(_or_nan(joules["static"]) / energy),
+            why=f"power of being on, busy {busy / run.served.window.until_s / _replicas(run):.0%} "
+            "of the time",
+        )
+    )
     return found
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _replicas(run: Run) -> int:
+    return run.prepared.program.layout.dp
 
 
 def _classes(run: Run) -> Sequence[str]:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from sim.engines.serving.simulation import Served
 from sim.graph import breakdown_class
 from sim.kernel.records import DONE, REJECTED
+from sim.simulation.cautions import cautions
 from sim.simulation.metrics import (
     finite,
     latencies,
@@ -34,7 +35,7 @@ BOUNDS = ("compute", "memory", "link", "overhead")
 """What an operator waits for, in the kernel's order."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Run:
     """What a scenario came to. `metrics`, `breakdown`, `bound` and `memory` are as in the JSON."""
 
@@ -84,6 +85,11 @@ class Run:
         }
 
     @property
+    def _run_s(self) -> float:
+        """From the first arrival to the end of measuring, warm-up included."""
+        return self.served.window.until_s - float(self._records["arrival_s"].min())
+
+    @property
     def _static_W(self) -> float:
         """Power of the whole system while on, whatever runs; NaN where not known."""
         static = self.scenario.system.device.static_W
@@ -94,7 +100,8 @@ class Run:
         """Busy seconds and joules, by operator class and by processor, of all replicas.
 
         "host" is host time between iterations, "pipeline" what the longest pipeline stage has more
-        than the mean one, "static" the energy of being on over the busy time.
+        than the mean one. "static" is the energy of being on, of all devices of the system over the
+        whole run, so that energies add up (to `energy_J`, where no warm-up is left out of that).
         """
         classes: dict[str, list[float]] = {}
         for index, op in enumerate(self.prepared.program.table.graph.ops):
@@ -107,7 +114,7 @@ class Run:
         time = {name: entry[0] for name, entry in classes.items()} | {"host": host}
         if self.prepared.program.layout.pp > 1:
             time["pipeline"] = stages
-        static = self._static_W / self.prepared.program.layout.dp * busy
+        static = self._static_W * self._run_s
         by_unit = self._seconds.sum(axis=(0, 2)), self._joules.sum(axis=(0, 2))
         names = self._processors
         return {
@@ -200,7 +207,24 @@ class Run:
                             "energy_J": float(self._joules[index, unit].sum()),
                         }
                     )
-        return pd.DataFrame(rows)
+        columns = ["operator", "class", "processor", "layers", "time_s"]
+        columns += [*(f"{bound}_s" for bound in BOUNDS), "energy_J"]
+        return pd.DataFrame(rows, columns=columns)
+
+    def __repr__(self) -> str:
+        """One line: a notebook shows this."""
+        counts = request_counts(self._records)
+        return (
+            f"<Run {self.scenario.name} on {self.scenario.system.name}: "
+            f"{counts['completed']:,} of {counts['arrived']:,} requests completed, "
+            f"TPOT p50 {self.metrics['tpot_s']['p50']} s, "
+            f"{self.metrics['throughput_tok_per_s']} tok/s>"
+        )
+
+    @cached_property
+    def cautions(self) -> tuple[str, ...]:
+        """What a reader should know before believing the numbers."""
+        return tuple(cautions(self))
 
     def to_json(self) -> dict[str, Any]:
         """The result as plain values; equal inputs give equal values, and no wall-clock time."""
@@ -222,5 +246,6 @@ class Run:
                 "dp": layout.dp,
                 "iterations": sum(outcome.iterations for outcome in self.served.outcomes),
             },
+            "cautions": list(self.cautions),
             "provenance": provenance(scenario),
         }

@@ -100,7 +100,8 @@ class Encoder:
 
     `tokens` fixes the sequence length (image patches, audio frames); None takes the prompt's.
     `output_tokens` is how many of them enter the decoder as prompt tokens (0: cross-attention or
-    none). `patch_inputs` is the number of input values one token is projected from.
+    none). `patch_inputs` is the number of input values one token is projected from;
+    several convolutions in a row add up theirs (Whisper).
     """
 
     hidden: int

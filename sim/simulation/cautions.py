@@ -1,0 +1,71 @@
+"""Cautions: what a reader should know before believing the numbers of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sim.kernel.records import DONE
+from sim.workload.traffic import Closed
+
+if TYPE_CHECKING:
+    from sim.simulation.result import Run
+
+OVERLOADED = 2.0
+"""Open loop: the last quarter of requests waits this many times as long as the second quarter."""
+
+
+def cautions(run: Run) -> Iterator[str]:
+    """Sentences about requests, load, power and devices; none where all is well."""
+    scenario = run.scenario
+    requests = run.requests
+    total = len(requests)
+    rejected = int((requests["status"] == "rejected").sum())
+    if rejected:
+        yield f"{rejected:,} of {total:,} requests could never fit the KV memory and were rejected"
+    limit = scenario.model.max_context
+    if limit and scenario.model.layers:
+        served = requests[requests["status"] != "rejected"]
+        beyond = int((served["input_tokens"] + served["output_tokens"] > limit).sum())
+        if beyond:
+            yield (
+                f"{beyond:,} of {total:,} requests are longer than the model's context of "
+                f"{limit:,} tokens: served all the same"
+            )
+    if isinstance(scenario.traffic, Closed):
+        if requests["ttft_s"].notna().sum() == 0 and rejected < total:
+            yield (
+                "no request began and ended while measuring: ask for more requests than there "
+                "are clients"
+            )
+    elif _overloaded(run):
+        yield "requests arrive faster than they are served: the queue, and TTFT, grow to the end"
+    power, tdp = run.metrics["power_W"], scenario.system.device.tdp_W
+    if power is not None and tdp is not None and power > tdp * scenario.system.count:
+        yield (
+            f"mean power {power / scenario.system.count:,.0f} W a device is above its TDP of "
+            f"{tdp:,.0f} W: a real device would slow down"
+        )
+    layout = run.prepared.program.layout
+    used = layout.devices * layout.dp
+    if used < scenario.system.count:
+        yield (
+            f"{scenario.system.count - used} of {scenario.system.count} devices have nothing to do "
+            f"under tp {layout.tp}, pp {layout.pp}, dp {layout.dp}; their static power counts"
+        )
+
+
+def _overloaded(run: Run) -> bool:
+    """Whether requests wait longer and longer: open loop beyond saturation."""
+    records = np.concatenate([outcome.requests for outcome in run.served.outcomes])
+    kept = records[records["status"] == DONE]
+    if len(kept) < 40:
+        return False
+    kept = kept[np.argsort(kept["arrival_s"], kind="stable")]
+    waits = kept["admitted_s"] - kept["arrival_s"]
+    quarter = len(waits) // 4
+    early, late = float(waits[quarter : 2 * quarter].mean()), float(waits[-quarter:].mean())
+    service = float((kept["last_s"] - kept["admitted_s"]).mean())
+    return late > OVERLOADED * early and late > service
