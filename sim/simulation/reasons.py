@@ -60,14 +60,14 @@ def reasons(run: Run) -> Sequence[Reason]:
             + ("; pipeline stages of unequal length" if "pipeline" in _classes(run) else ""),
         )
     )
+    occupied = busy / (run.duration_s * run.prepared.program.layout.dp)
     found.append(
         Reason(
             operator_class="static",
             unit="all",
             time_share=None,
             energy_share=finite(_or_nan(joules["static"]) / energy),
-            why=f"power of being on, busy {busy / run.served.window.until_s / _replicas(run):.0%} "
-            "of the time",
+            why=f"power of being on, busy {100.0 * occupied:.0f} % of the time",
         )
     )
     return found
@@ -75,10 +75,6 @@ def reasons(run: Run) -> Sequence[Reason]:
 
 def _or_nan(value: float | None) -> float:
     return math.nan if value is None else value
-
-
-def _replicas(run: Run) -> int:
-    return run.prepared.program.layout.dp
 
 
 def _classes(run: Run) -> Sequence[str]:

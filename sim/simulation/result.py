@@ -85,7 +85,7 @@ class Run:
         }
 
     @property
-    def _run_s(self) -> float:
+    def duration_s(self) -> float:
         """From the first arrival to the end of measuring, warm-up included."""
         return self.served.window.until_s - float(self._records["arrival_s"].min())
 
@@ -114,7 +114,7 @@ class Run:
         time = {name: entry[0] for name, entry in classes.items()} | {"host": host}
         if self.prepared.program.layout.pp > 1:
             time["pipeline"] = stages
-        static = self._static_W * self._run_s
+        static = self._static_W * self.duration_s
         by_unit = self._seconds.sum(axis=(0, 2)), self._joules.sum(axis=(0, 2))
         names = self._processors
         return {

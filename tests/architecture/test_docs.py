@@ -90,3 +90,21 @@ def test_readme_counts_are_true() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"**{len(names('devices'))} devices**" in text
     assert f"**{len(names('models'))} models**" in text
+
+
+def test_readme_table_is_what_the_first_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    (command,) = (
+        line for line in blocks(ROOT / "README.md", "sh")[0].splitlines() if "compare" in line
+    )
+    with pytest.raises(SystemExit):
+        main(shlex.split(command)[1:])
+    printed = capsys.readouterr().out
+    rows = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("| ")]
+    for name, label in (("time per output", "TPOT p50"), ("time to first", "TTFT p50"),
+                        ("energy per token", "energy per token")):  # fmt: skip
+        row = next(line for line in rows if line.startswith(f"| {name}"))
+        cells = [cell.strip() for cell in row.split("|")[2:4]]
+        found = next(line for line in printed.splitlines() if line.strip().startswith(label))
+        assert all(cell in found for cell in cells), f"{cells} against {found.strip()}"
+    for words in ("1.64 Op/B", "2.9x faster than xpu", "279 Op/B", "7.1x faster than logic-pim"):
+        assert words in printed
