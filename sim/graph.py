@@ -22,6 +22,9 @@ from sim.dtypes import COMPUTE, arithmetic, bytes_per_element
 from sim.kernel.records import OP, VECTOR
 from sim.operators import COMMUNICATION, OPERATOR_CLASSES
 
+Shard = Literal["column", "row", "heads", "vocabulary", "none"]
+Collective = Literal["", "all-reduce", "all-gather", "all-to-all", "send"]
+
 
 class Kind(IntEnum):
     """How an operator computes; decides which law of the kernel times it."""
@@ -103,7 +106,7 @@ class Op:
     kv_heads: int = 0
     experts: int = 0
     top_k: int = 0
-    shard: Literal["column", "row", "heads", "vocabulary", "none"] = "none"
+    shard: Shard = "none"
     launches: float = 1.0
     layer_indices: tuple[int, ...] = ()
     """Layers of the decoder stack this operator stands for; empty outside it."""
@@ -111,7 +114,7 @@ class Op:
     """Elements per token that the tensor-parallel group must sum afterwards."""
     message: float = 0.0
     """Elements per token that a collective moves."""
-    collective: Literal["", "all-reduce", "all-gather", "all-to-all", "send"] = ""
+    collective: Collective = ""
     group: int = 1
     """Devices that take part in a collective."""
     across_nodes: bool = False

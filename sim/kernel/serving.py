@@ -414,9 +414,7 @@ def mixed_iteration(
         for index in range(engine.running):
             request = requests[running[index]]
             if decoding(request):
-                gap = engine.now_s - request.last_s
-                log_gap(gaps, engine, gap, 1.0)
-                request.max_gap_s = max(request.max_gap_s, gap)
+                close_gap(request, engine, gaps)
                 emit(request, engine)
     for index in range(engine.picked):
         request = requests[picked[index, 0]]
@@ -426,11 +424,17 @@ def mixed_iteration(
             if request.generated == 0:
                 request.first_s = engine.now_s
             else:
-                gap = engine.now_s - request.last_s
-                log_gap(gaps, engine, gap, 1.0)
-                request.max_gap_s = max(request.max_gap_s, gap)
+                close_gap(request, engine, gaps)
             emit(request, engine)
     compact(requests, running, engine)
+
+
+@njit(inline="always")
+def close_gap(request: Any, engine: Any, gaps: Any) -> None:
+    """The gap before a token that a request gets now ends."""
+    gap = engine.now_s - request.last_s
+    log_gap(gaps, engine, gap, 1.0)
+    request.max_gap_s = max(request.max_gap_s, gap)
 
 
 @njit(inline="always")
@@ -470,13 +474,10 @@ def stretch_length(
 
 
 @njit
-def decode_stretch(
-    ops: Any, coverage: Any, streams: Any, units: Any, links: Any, machine: Any, policy: Any,
-    requests: Any, running: Any, engine: Any, decoders: int, most: int, until_s: float,
-    features: Any, experts: Any, rows: Any, chosen: Any, growth: Any,
-    seconds: Any, joules: Any, gaps: Any, log: Any,
-) -> None:  # fmt: skip
-    """Up to `most` decode iterations of the same sequences, stopping once `until_s` is reached."""
+def start_stretch(
+    streams: Any, requests: Any, running: Any, engine: Any, features: Any, growth: Any
+) -> None:
+    """Fill the features of a decode step, and what each stream sees more at every further one."""
     features[:] = 0.0
     growth[:] = 0.0
     for index in range(engine.running):
@@ -486,6 +487,50 @@ def decode_stretch(
             add_decode(streams, features, request.input, context)
             for stream in range(streams.shape[0]):
                 growth[stream] += grows(streams[stream], request.input, context)
+
+
+@njit
+def end_stretch(
+    streams: Any,
+    policy: Any,
+    requests: Any,
+    running: Any,
+    engine: Any,
+    steps: int,
+    longest: float,
+) -> None:
+    """Give every decoding request the tokens of `steps` steps and the memory they take.
+
+    The last token comes after memory is counted: a request that ends gives all of it back.
+    """
+    for index in range(engine.running):
+        request = requests[running[index]]
+        if not decoding(request):
+            continue
+        request.max_gap_s = max(request.max_gap_s, longest)
+        request.generated += steps - 1
+        engine.generated_tokens += steps - 1
+        if policy.reserve_full == 0:
+            held = kv_bytes(streams, policy, request.input, request.input + request.generated)
+            engine.kv_used_B += held - request.kv_B
+            request.kv_B = held
+    engine.kv_peak_B = max(engine.kv_peak_B, engine.kv_used_B)
+    for index in range(engine.running):
+        request = requests[running[index]]
+        if decoding(request):
+            emit(request, engine)
+    compact(requests, running, engine)
+
+
+@njit
+def decode_stretch(
+    ops: Any, coverage: Any, streams: Any, units: Any, links: Any, machine: Any, policy: Any,
+    requests: Any, running: Any, engine: Any, decoders: int, most: int, until_s: float,
+    features: Any, experts: Any, rows: Any, chosen: Any, growth: Any,
+    seconds: Any, joules: Any, gaps: Any, log: Any,
+) -> None:  # fmt: skip
+    """Up to `most` decode iterations of the same sequences, stopping once `until_s` is reached."""
+    start_stretch(streams, requests, running, engine, features, growth)
     micro = microbatches(machine, float(decoders))
     if micro > 1.0:
         features /= micro
@@ -524,9 +569,7 @@ def decode_stretch(
             for index in range(engine.running):
                 request = requests[running[index]]
                 if decoding(request):
-                    gap = engine.now_s - request.last_s
-                    log_gap(gaps, engine, gap, 1.0)
-                    request.max_gap_s = max(request.max_gap_s, gap)
+                    close_gap(request, engine, gaps)
         else:
             log_gap(gaps, engine, time, float(decoders))
             longest = max(longest, time)
@@ -536,23 +579,7 @@ def decode_stretch(
         if ops[index].moves == 0:
             tally(rows, chosen, index, float(steps), micro * machine.group, seconds, joules)
     engine.iterations += steps
-    for index in range(engine.running):
-        request = requests[running[index]]
-        if not decoding(request):
-            continue
-        request.max_gap_s = max(request.max_gap_s, longest)
-        request.generated += steps - 1
-        engine.generated_tokens += steps - 1
-        if policy.reserve_full == 0:
-            held = kv_bytes(streams, policy, request.input, request.input + request.generated)
-            engine.kv_used_B += held - request.kv_B
-            request.kv_B = held
-    engine.kv_peak_B = max(engine.kv_peak_B, engine.kv_used_B)
-    for index in range(engine.running):
-        request = requests[running[index]]
-        if decoding(request):
-            emit(request, engine)
-    compact(requests, running, engine)
+    end_stretch(streams, policy, requests, running, engine, steps, longest)
 
 
 @njit

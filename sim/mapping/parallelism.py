@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from sim.errors import ConfigError, Infeasible, Problem
-from sim.graph import Graph, Kind, Op, Phase
+from sim.graph import Collective, Graph, Kind, Op, Phase
 from sim.hardware import System
 from sim.mapping.layout import Layout, Parallel
 from sim.operators import COMMUNICATION
@@ -151,7 +151,9 @@ def _collectives(op: Op, layout: Layout, system: System) -> Iterator[Op]:
         yield from _group(op, "all-gather", op.outputs, layout, system)
 
 
-def _group(op: Op, collective: str, message: float, layout: Layout, system: System) -> Iterator[Op]:
+def _group(
+    op: Op, collective: Collective, message: float, layout: Layout, system: System
+) -> Iterator[Op]:
     """One collective over the tensor-parallel group; inside and across nodes where it spans both.
 
     Across nodes an all-reduce is hierarchical: each device exchanges its share of the message with
@@ -170,7 +172,7 @@ def _group(op: Op, collective: str, message: float, layout: Layout, system: Syst
                 stream=op.stream,
                 phase=op.phase,
                 message=size,
-                collective=collective,  # type: ignore[arg-type]
+                collective=collective,
                 group=group,
                 across_nodes=across,
             )

@@ -266,4 +266,6 @@ def _why(
     if not others:
         return f"only {name} runs {op.operator_class}; {where}"
     rival = min(others, key=lambda other: others[other])
-    return f"{others[rival] / totals[name]:.2g}x faster than {rival}; {where}"
+    ratio = others[rival] / totals[name]
+    digits = 2 if ratio >= 1.1 else 3
+    return f"{ratio:.{digits}g}x faster than {rival}; {where}"
