@@ -20,6 +20,8 @@ from sim.config.fields import (
     wrong,
 )
 from sim.dtypes import BITS
+from sim.engines.scheduler import Scheduler
+from sim.mapping.layout import Parallel
 
 DType = Annotated[str, OneOf(names=tuple(BITS))]
 
@@ -121,23 +123,23 @@ class DTypeForm(Form):
 class ParallelForm(Form):
     """Degrees of parallelism; what is left out is chosen."""
 
-    tp: Count | None = None
-    pp: Count = 1
-    ep: Count = 1
-    dp: Count | None = None
+    tp: Count | None = Parallel.tp
+    pp: Count = Parallel.pp
+    ep: Count = Parallel.ep
+    dp: Count | None = Parallel.dp
 
 
 class SchedulerForm(Form):
     """How the engine forms iterations and spends KV memory."""
 
-    kind: Literal["chunked-prefill", "continuous", "prefill-first"] = "continuous"
-    max_batch: Count = 128
-    token_budget: Count = 512
-    max_prefill_tokens: Count = 8192
-    memory_utilization: Share = 0.9
-    kv_block: Count = 16
-    kv_reserve: Literal["paged", "full"] = "paged"
-    watermark: Share = 0.01
+    kind: Literal["chunked-prefill", "continuous", "prefill-first"] = Scheduler.kind
+    max_batch: Count = Scheduler.max_batch
+    token_budget: Count = Scheduler.token_budget
+    max_prefill_tokens: Count = Scheduler.max_prefill_tokens
+    memory_utilization: Share = Scheduler.memory_utilization
+    kv_block: Count = Scheduler.kv_block
+    kv_reserve: Literal["paged", "full"] = Scheduler.kv_reserve
+    watermark: Share = Scheduler.watermark
 
 
 class RouterForm(Form):

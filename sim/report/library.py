@@ -8,8 +8,9 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from sim.config.catalogue import load_device, load_model, load_system, names, title_of
+from sim.config.catalogue import document_of, load_device, load_model, load_system, names, title_of
 from sim.dtypes import Precision
+from sim.engines.scheduler import Scheduler
 from sim.report.quantity import UNKNOWN, binary, digits, si
 from sim.report.tables import table
 from sim.simulation.describe import describe_model
@@ -107,6 +108,19 @@ def _model(name: str) -> Entry:
     }
 
 
+def _scenario(name: str) -> Entry:
+    _, document = document_of("scenarios", name)
+    about = document.data
+    return {
+        "name": name,
+        "title": about["title"],
+        "model": about["model"],
+        "system": about["system"],
+        "traffic": next(iter(about["traffic"])),
+        "scheduler": about.get("scheduler", {}).get("kind", Scheduler.kind),
+    }
+
+
 def _technique(name: str) -> Entry:
     technique = TECHNIQUES[name]
     return {
@@ -121,5 +135,6 @@ _MAKERS: dict[str, Callable[[str], Entry]] = {
     "devices": _device,
     "systems": _system,
     "models": _model,
+    "scenarios": _scenario,
     "techniques": _technique,
 }

@@ -54,10 +54,16 @@ def _heading(run: Run) -> list[RenderableType]:
     result = run.to_json()
     scenario, requests, mapping = run.scenario, result["requests"], result["mapping"]
     layout = ", ".join(f"{key} {mapping[key]}" for key in ("tp", "pp", "ep", "dp"))
+    steps = mapping["iterations"]
+    tokens = sum(outcome.generated_tokens for outcome in run.served.outcomes)
+    batch = (
+        f"{steps:,} iterations of {digits(tokens / steps if steps else None)} new tokens on average"
+    )
     counts = ", ".join(f"{count:,} {name}" for name, count in requests.items())
     return [
         Text(f"{scenario.name}: {scenario.model.title} on {scenario.system.name}", style="bold"),
-        Text(f"{layout}; {scenario.scheduler.kind}; seed {scenario.seed}; requests: {counts}"),
+        Text(f"{layout}; {scenario.scheduler.kind}; seed {scenario.seed}"),
+        Text(f"Requests: {counts}; {batch}"),
     ]
 
 
