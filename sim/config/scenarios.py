@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from sim.config import catalogue, library
 from sim.config.changes import changed
 from sim.config.device_form import USER
 from sim.config.digest import digest
 from sim.config.document import Document, Key, Place
-from sim.config.fields import unknown_key
+from sim.config.ready import SETTINGS, changed_scenario, check_reach, ready
 from sim.config.scenario_form import (
     ClosedForm,
     DTypeForm,
@@ -65,9 +65,9 @@ def load_scenario(
     if isinstance(sets, str):
         raise ConfigError(f"`sets` is a list of path=value texts: write sets=[{sets!r}]")
     if isinstance(given, Scenario):
-        return _changed_scenario(given, sets, replacements)
+        return changed_scenario(given, sets, replacements)
     settings = {
-        _SETTINGS.get(key, key): value
+        SETTINGS.get(key, key): value
         for key, value in replacements.items()
         if isinstance(value, Precision | Parallel | Scheduler | Router | Slo)
     }
@@ -75,81 +75,27 @@ def load_scenario(
         rest = {
             key: value
             for key, value in replacements.items()
-            if _SETTINGS.get(key, key) not in settings
+            if SETTINGS.get(key, key) not in settings
         }
-        return _changed_scenario(load_scenario(given, sets=sets, **rest), (), settings)
+        return changed_scenario(load_scenario(given, sets=sets, **rest), (), settings)
     if isinstance(replacements.get("system"), Device):
         replacements["system"] = catalogue.one_of(replacements["system"])
     if isinstance(given, Mapping):
-        replacements = {key: each for key, each in given.items() if _ready(each)} | replacements
-        given = {key: each for key, each in given.items() if not _ready(each)}
+        replacements = {key: each for key, each in given.items() if ready(each)} | replacements
+        given = {key: each for key, each in given.items() if not ready(each)}
     name, document = catalogue.document_of("scenarios", given)
     if not isinstance(document.data, dict):
         raise ConfigError([document.problem((), "a mapping (key: value) is due")])
-    objects = {key: value for key, value in replacements.items() if _ready(value)}
+    objects = {key: value for key, value in replacements.items() if ready(value)}
     for key, value in replacements.items():
         plain = "(object)" if key in objects else value
         if isinstance(value, Path):
             plain = str(value)
         # a place of its own: relative paths start from the current folder
         document = document.with_value((key,), plain, Place(file=f"argument {key}"))
-    _check_reach(sets, objects)
+    check_reach(sets, objects)
     document = changed(document, sets)
     return _Loader(document=document, objects=objects).scenario(name)
-
-
-_SETTINGS: Final = {"dtype": "precision"}
-"""Keys of the YAML whose value in Python has another name."""
-
-
-def _ready(value: Any) -> bool:
-    """Whether `value` is a part of a scenario made in Python."""
-    return isinstance(value, Architecture | System | Trace | Closed | Poisson)
-
-
-def _check_reach(sets: Sequence[str], objects: Mapping[str, Any]) -> None:
-    """ConfigError for changes below an object, which has no YAML to change."""
-    problems = [
-        Problem(file=f"--set {text}", message=f"{head} is a Python object: change it by `replace`")
-        for text in sets
-        if (head := text.partition("=")[0].split(".")[0].strip()) in objects
-    ]
-    if problems:
-        raise ConfigError(problems)
-
-
-def _changed_scenario(
-    scenario: Scenario, sets: Sequence[str], replacements: Mapping[str, Any]
-) -> Scenario:
-    if sets:
-        raise ConfigError("`sets` change what a YAML says; change a ready Scenario by `replace`")
-    loaders: dict[str, Callable[[Any], Any]] = {
-        "model": catalogue.load_model,
-        "system": catalogue.load_system,
-        "traffic": catalogue.load_trace,
-    }
-    known = [each.name for each in fields(Scenario)]
-    unknown = [Problem(message=unknown_key(key, known)) for key in replacements if key not in known]
-    if unknown:
-        raise ConfigError(unknown)
-    ready = {
-        key: loaders[key](value) if key in loaders and isinstance(value, str | Path) else value
-        for key, value in replacements.items()
-    }
-    made = replace(scenario, **ready)
-    numbers = {
-        path: each for path, each in made.sources.items() if path.split(".")[0] not in replacements
-    }
-    if "system" in replacements:
-        numbers |= {f"system.{path}": each for path, each in made.system.sources.items()}
-    known_sources = {**catalogue.load_sources(), **scenario.bibliography}
-    used = {number.source for number in numbers.values()} & set(known_sources)
-    return replace(
-        made,
-        digest=digest(made),
-        sources=numbers,
-        bibliography={key: known_sources[key] for key in sorted(used)},
-    )
 
 
 @dataclass(kw_only=True)

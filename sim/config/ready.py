@@ -1,0 +1,71 @@
+"""Scenarios and their parts that were made in Python rather than written in YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, Final
+
+from sim.config import catalogue
+from sim.config.digest import digest
+from sim.config.fields import unknown_key
+from sim.errors import ConfigError, Problem
+from sim.hardware import System
+from sim.scenario import Scenario
+from sim.workload.architecture import Architecture
+from sim.workload.traffic import Closed, Poisson, Trace
+
+SETTINGS: Final = {"dtype": "precision"}
+"""Keys of the YAML whose value in Python has another name."""
+
+
+def ready(value: Any) -> bool:
+    """Whether `value` is a part of a scenario made in Python."""
+    return isinstance(value, Architecture | System | Trace | Closed | Poisson)
+
+
+def check_reach(sets: Sequence[str], objects: Mapping[str, Any]) -> None:
+    """ConfigError for changes below an object, which has no YAML to change."""
+    problems = [
+        Problem(file=f"--set {text}", message=f"{head} is a Python object: change it by `replace`")
+        for text in sets
+        if (head := text.partition("=")[0].split(".")[0].strip()) in objects
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def changed_scenario(
+    scenario: Scenario, sets: Sequence[str], replacements: Mapping[str, Any]
+) -> Scenario:
+    """`scenario` with parts replaced by names, paths or objects; its digest and sources follow."""
+    if sets:
+        raise ConfigError("`sets` change what a YAML says; change a ready Scenario by `replace`")
+    loaders: dict[str, Callable[[Any], Any]] = {
+        "model": catalogue.load_model,
+        "system": catalogue.load_system,
+        "traffic": catalogue.load_trace,
+    }
+    known = [each.name for each in fields(Scenario)]
+    unknown = [Problem(message=unknown_key(key, known)) for key in replacements if key not in known]
+    if unknown:
+        raise ConfigError(unknown)
+    loaded = {
+        key: loaders[key](value) if key in loaders and isinstance(value, str | Path) else value
+        for key, value in replacements.items()
+    }
+    made = replace(scenario, **loaded)
+    numbers = {
+        path: each for path, each in made.sources.items() if path.split(".")[0] not in replacements
+    }
+    if "system" in replacements:
+        numbers |= {f"system.{path}": each for path, each in made.system.sources.items()}
+    known_sources = {**catalogue.load_sources(), **scenario.bibliography}
+    used = {number.source for number in numbers.values()} & set(known_sources)
+    return replace(
+        made,
+        digest=digest(made),
+        sources=numbers,
+        bibliography={key: known_sources[key] for key in sorted(used)},
+    )
