@@ -13,7 +13,6 @@ from sim.config import library
 from sim.config.device_form import (
     USER,
     DeviceForm,
-    MemoryForm,
     SystemForm,
     readings,
     sources_of,
@@ -21,6 +20,7 @@ from sim.config.device_form import (
     to_system,
 )
 from sim.config.document import Document, read_document
+from sim.config.memory_form import at_levels, memory_kind
 from sim.config.models import to_architecture
 from sim.config.scenario_form import TrafficFileForm
 from sim.config.validate import validated
@@ -78,16 +78,15 @@ def load_device(given: Given) -> Device:
 
 def device_of(name: str, document: Document) -> Device:
     """The device that `document` describes, every number with its source."""
-    form = validated(DeviceForm, document)
+    form, problems = at_levels(validated(DeviceForm, document), document)
     numbers = readings(form, document)
     energies: dict[str, float] = {}
-    problems: list[Problem] = []
     for key, memory in form.memories.items():
         if memory.technology is None or memory.energy is not None:
             continue
         path = ("memories", key, "technology")
         try:
-            found = _technology(memory.technology)
+            found = memory_kind(memory.technology).energy
         except ConfigError as error:
             problems += [document.problem(path, each.message) for each in error.problems]
             continue
@@ -135,14 +134,6 @@ def _unstated(document: Document, form: DeviceForm) -> list[Problem]:
     if form.link is not None:
         wanted.append((("link", "efficiency"), form.link.efficiency, share))
     return [document.problem(path, message) for path, value, message in wanted if value is None]
-
-
-@cache
-def _technology(name: str) -> Sourced:
-    """Energy per byte of a memory technology."""
-    _, document = library.found_document("memories", name, Path())
-    form = validated(MemoryForm, document)
-    return readings(form, document)["energy"]
 
 
 def _unsourced(

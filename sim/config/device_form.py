@@ -112,6 +112,8 @@ class ProcessorForm(Form):
     peak: PeakForm
     vector: ComputeRate | None = None
     operators: tuple[Operator, ...] = ()
+    level: Text | None = None
+    """Where in its memory it reads: gives bandwidth scale, memory efficiency and energy."""
     efficiency: EfficiencyForm = EfficiencyForm()
     launch: Time | None = None
     energy: FlopEnergyForm = FlopEnergyForm()
@@ -174,15 +176,6 @@ class DeviceForm(Form):
     host_step: Time | None = None
     die: DieForm = DieForm()
     price: Money | None = None
-
-
-class MemoryForm(Form):
-    """A memory technology."""
-
-    title: Text
-    source: SourceKey = None
-    sources: dict[str, SourceForm] = Field(default_factory=dict)
-    energy: ByteEnergy
 
 
 def _named_device(value: Any) -> Any:

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from sim.config.device_form import DeviceForm, MemoryForm, SystemForm
+from sim.config.device_form import DeviceForm, SystemForm
+from sim.config.memory_form import MemoryForm
 from sim.config.model_form import ModelForm
 from sim.config.scenario_form import ScenarioForm, TrafficFileForm
 
