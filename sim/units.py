@@ -117,6 +117,9 @@ def _dimension(
 
 TIME: Final = _dimension("time", "a time", "s", "5 ms", "ps ns us ms s h year")
 SIZE: Final = _dimension("size", "a size", "B", "80 GiB", "B kB MB GB TB PB EB")
+DIE_CAPACITY: Final = _dimension(
+    "die capacity", "a size", "B", "16 Gbit", "B kB MB GB TB", bits=True
+)
 BANDWIDTH: Final = _dimension(
     "bandwidth", "a rate", "B/s", "3.35 TB/s", "B/s kB/s MB/s GB/s TB/s PB/s EB/s"
 )
@@ -155,7 +158,8 @@ CARBON_PER_ENERGY: Final = _dimension(
 RATIO: Final = _dimension("ratio", "a plain number", "", "0.8", "")
 
 DIMENSIONS: Final[tuple[Dimension, ...]] = (
-    TIME, SIZE, BANDWIDTH, LINK_BANDWIDTH, COMPUTE, WORK, ENERGY, ENERGY_PER_BYTE, ENERGY_PER_FLOP,
+    TIME, SIZE, DIE_CAPACITY,
+    BANDWIDTH, LINK_BANDWIDTH, COMPUTE, WORK, ENERGY, ENERGY_PER_BYTE, ENERGY_PER_FLOP,
     POWER, TEMPERATURE, AREA, MONEY, CARBON, FREQUENCY, MONEY_PER_ENERGY, CARBON_PER_ENERGY, RATIO,
 )  # fmt: skip
 """Everything a field may measure."""

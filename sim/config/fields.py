@@ -156,6 +156,7 @@ def unknown_name(name: Any, known: Sequence[str]) -> str:
 
 ComputeRate = Annotated[Reading, Quantity(dimension=units.COMPUTE)]
 Size = Annotated[Reading, Quantity(dimension=units.SIZE)]
+DieCapacity = Annotated[Reading, Quantity(dimension=units.DIE_CAPACITY)]
 SizeOrZero = Annotated[Reading, Quantity(dimension=units.SIZE, zero=True)]
 Bandwidth = Annotated[Reading, Quantity(dimension=units.BANDWIDTH)]
 LinkRate = Annotated[Reading, Quantity(dimension=units.LINK_BANDWIDTH)]

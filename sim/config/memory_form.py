@@ -15,6 +15,7 @@ from sim.config.document import Document
 from sim.config.fields import (
     ByteEnergy,
     Cycles,
+    DieCapacity,
     Energy,
     Form,
     Reading,
@@ -43,7 +44,8 @@ class OrganisationForm(Form):
     banks: Cycles
     row: Size
     access: Size
-    capacity: Size
+    capacity: DieCapacity
+    """In bytes or, as dies are sold, in bits."""
 
 
 class TimingForm(Form):

@@ -130,6 +130,11 @@ def test_impossible_memories_are_one_clear_error(old: str, new: str, words: str)
     assert caught.value.problems[0].file == "mine.yaml"
 
 
+def test_capacity_of_a_stack_may_be_in_bits() -> None:
+    text = TEXT.replace("capacity: 16 GiB", "capacity: 128 Gibit", 1)
+    assert kind_of("mine", parse_document(text, "mine.yaml")).technology == HBM3
+
+
 def test_a_level_the_memory_lacks_names_the_nearest(tmp_path: Path) -> None:
     text = (folder("devices") / "duplex.yaml").read_text(encoding="utf-8")
     path = tmp_path / "mine.yaml"
