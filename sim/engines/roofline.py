@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.kernel import laws, serving
+from sim.kernel.records import COMPUTE_J
 from sim.mapping.program import Program
 
 Floats = npt.NDArray[np.float64]
@@ -84,7 +85,7 @@ def step_of_features(program: Program, features: Floats, microbatches: float) ->
     )
     machine = program.machine[0]
     seconds = laws.step_time(passed, microbatches, machine)
-    joules = laws.step_energy(float(rows[:, 2:].sum()), seconds, microbatches, machine)
+    joules = laws.step_energy(float(rows[:, COMPUTE_J:].sum()), seconds, microbatches, machine)
     return Step(
         seconds=seconds,
         joules=joules,

@@ -20,19 +20,31 @@ from sim.kernel.records import (
     ALGORITHMS,
     ALL,
     ATTENTION,
+    BOUND,
     CACHED,
     COLLECTIVE,
     COMPUTE_BOUND,
+    COMPUTE_J,
+    COST_COMPUTE_J,
+    COST_COMPUTE_S,
+    COST_LAUNCH_S,
+    COST_MEMORY_J,
+    COST_MEMORY_S,
     DIRECT,
     EXPERTS,
+    LAUNCH_S,
     LINK_BOUND,
+    LINK_J,
     MATMUL,
     MEMORY_BOUND,
+    MEMORY_J,
     OVERHEAD,
     PAIRS,
+    SECONDS,
     SEQUENCES,
     TOKENS,
     TOUCHED,
+    UNIT,
     WORST_LOAD,
     WORST_TOUCHED,
 )
@@ -274,23 +286,23 @@ def evaluate_row(
     own = features[op.stream]
     rows[index, :] = 0.0
     if own[op.phase, TOKENS] <= 0.0:
-        chosen[index, 0], chosen[index, 1] = -1, OVERHEAD
+        chosen[index, UNIT], chosen[index, BOUND] = -1, OVERHEAD
         return 0.0
     if op.kind == COLLECTIVE:
         seconds, joules = communicate(op, own, links)
-        rows[index, 0] = seconds * op.layers
-        rows[index, 4] = joules * op.layers
-        chosen[index, 0], chosen[index, 1] = -1, LINK_BOUND
+        rows[index, SECONDS] = seconds * op.layers
+        rows[index, LINK_J] = joules * op.layers
+        chosen[index, UNIT], chosen[index, BOUND] = -1, LINK_BOUND
     else:
         unit, seconds, bound, launch_s, compute_J, memory_J = place(
             op, own, experts[op.stream], units
         )
-        rows[index, 0] = seconds * op.layers
-        rows[index, 1] = launch_s * op.layers
-        rows[index, 2] = compute_J * op.layers
-        rows[index, 3] = memory_J * op.layers
-        chosen[index, 0], chosen[index, 1] = unit, bound
-    return rows[index, 0]
+        rows[index, SECONDS] = seconds * op.layers
+        rows[index, LAUNCH_S] = launch_s * op.layers
+        rows[index, COMPUTE_J] = compute_J * op.layers
+        rows[index, MEMORY_J] = memory_J * op.layers
+        chosen[index, UNIT], chosen[index, BOUND] = unit, bound
+    return rows[index, SECONDS]
 
 
 @njit(inline="always")
@@ -381,6 +393,8 @@ def candidates(ops: Any, features: Any, experts: Any, units: Any, demands: Any, 
             if (unit.runs >> op.capability) & 1 == 0 and op.pinned != number:
                 continue
             compute, memory, joules_c, joules_m = cost(op, asked, own, experts[op.stream], unit)
-            costs[index, number, 0], costs[index, number, 1] = compute, memory
-            costs[index, number, 2] = op.launches * unit.launch_s
-            costs[index, number, 3], costs[index, number, 4] = joules_c, joules_m
+            costs[index, number, COST_COMPUTE_S] = compute
+            costs[index, number, COST_MEMORY_S] = memory
+            costs[index, number, COST_LAUNCH_S] = op.launches * unit.launch_s
+            costs[index, number, COST_COMPUTE_J] = joules_c
+            costs[index, number, COST_MEMORY_J] = joules_m

@@ -23,6 +23,12 @@ TOKENS, PAIRS, CACHED, SEQUENCES = range(4)
 """Features of a batch in one stream and phase."""
 TOUCHED, WORST_TOUCHED, WORST_LOAD = range(3)
 """Experts touched; on the busiest rank: experts touched and token-expert pairs per pair routed."""
+SECONDS, LAUNCH_S, COMPUTE_J, MEMORY_J, LINK_J = range(5)
+"""Columns of an operator's row: seconds of all layers, of that launches, joules of one device."""
+UNIT, BOUND = range(2)
+"""Columns of what was chosen for an operator: processor (-1: a link) and bound."""
+COST_COMPUTE_S, COST_MEMORY_S, COST_LAUNCH_S, COST_COMPUTE_J, COST_MEMORY_J = range(5)
+"""Columns of what one processor would take for one layer of an operator."""
 COMPUTE_BOUND, MEMORY_BOUND, LINK_BOUND, OVERHEAD = range(4)
 
 OP: Final = np.dtype(
@@ -180,5 +186,6 @@ ENGINE: Final = np.dtype(
     align=True,
 )
 
+LOG_START_S, LOG_SECONDS, LOG_DECODING, LOG_PROMPT_TOKENS, LOG_JOULES, LOG_MICROBATCHES = range(6)
 LOG_COLUMNS: Final = 6
 """start_s, seconds, sequences decoding, prompt tokens, joules, microbatches; then features."""

@@ -15,9 +15,11 @@ from sim.kernel import laws
 from sim.kernel.compiled import njit
 from sim.kernel.records import (
     ALL,
+    BOUND,
     CACHED,
     CAUSAL,
     COMPLETED,
+    COMPUTE_J,
     CROSS,
     DECODE,
     DONE,
@@ -26,17 +28,28 @@ from sim.kernel.records import (
     GENERATED,
     HORIZON,
     IDLE,
+    LAUNCH_S,
     LIMIT,
+    LINK_J,
     LOG_COLUMNS,
+    LOG_DECODING,
     LOG_FULL,
+    LOG_JOULES,
+    LOG_MICROBATCHES,
+    LOG_PROMPT_TOKENS,
+    LOG_SECONDS,
+    LOG_START_S,
     LOGITS,
+    MEMORY_J,
     OVERHEAD,
     PAIRS,
     PREFILL,
     REJECTED,
     RUNNING,
+    SECONDS,
     SEQUENCES,
     TOKENS,
+    UNIT,
     WAITING,
 )
 
@@ -189,11 +202,18 @@ def tally(
 
     `passes` devices and microbatches spend its joules. The last unit stands for the links.
     """
-    unit = chosen[index, 0]
-    seconds[index, unit, chosen[index, 1]] += (rows[index, 0] - rows[index, 1]) * times
-    seconds[index, unit, OVERHEAD] += rows[index, 1] * times
+    unit = chosen[index, UNIT]
+    working = rows[index, SECONDS] - rows[index, LAUNCH_S]
+    seconds[index, unit, chosen[index, BOUND]] += working * times
+    seconds[index, unit, OVERHEAD] += rows[index, LAUNCH_S] * times
     for part in range(3):
-        joules[index, unit, part] += rows[index, 2 + part] * times * passes
+        joules[index, unit, part] += rows[index, COMPUTE_J + part] * times * passes
+
+
+@njit(inline="always")
+def row_joules(rows: Any, index: int) -> float:
+    """Joules of row `index` on one device."""
+    return rows[index, COMPUTE_J] + rows[index, MEMORY_J] + rows[index, LINK_J]
 
 
 @njit
@@ -201,7 +221,7 @@ def iteration_joules(rows: Any) -> float:
     """Joules of one pass on one device."""
     total = 0.0
     for index in range(rows.shape[0]):
-        total += rows[index, 2] + rows[index, 3] + rows[index, 4]
+        total += row_joules(rows, index)
     return total
 
 
@@ -226,8 +246,9 @@ def log_step(
     if engine.logged >= log.shape[0]:
         return
     row = log[engine.logged]
-    row[0], row[1], row[4], row[5] = engine.now_s, seconds, joules, micro
-    row[2], row[3] = decoders, prompt_tokens
+    row[LOG_START_S], row[LOG_SECONDS] = engine.now_s, seconds
+    row[LOG_DECODING], row[LOG_PROMPT_TOKENS] = decoders, prompt_tokens
+    row[LOG_JOULES], row[LOG_MICROBATCHES] = joules, micro
     at = LOG_COLUMNS
     for stream in range(features.shape[0]):
         for phase in range(4):
@@ -540,8 +561,8 @@ def decode_stretch(
     still_s, still_J, steps, longest = 0.0, 0.0, 0, 0.0
     for index in range(ops.shape[0]):
         if ops[index].moves == 0:
-            still_s += rows[index, 0]
-            still_J += rows[index, 2] + rows[index, 3] + rows[index, 4]
+            still_s += rows[index, SECONDS]
+            still_J += row_joules(rows, index)
     while True:
         moving_J = 0.0
         if steps > 0:
@@ -556,7 +577,7 @@ def decode_stretch(
                     total += laws.evaluate_row(
                         ops, index, features, experts, units, links, rows, chosen
                     )
-                moving_J += rows[index, 2] + rows[index, 3] + rows[index, 4]
+                moving_J += row_joules(rows, index)
                 tally(rows, chosen, index, 1.0, micro * machine.group, seconds, joules)
         time = laws.step_time(total, micro, machine)
         energy = laws.step_energy(still_J + moving_J, time, micro, machine)

@@ -17,7 +17,18 @@ from sim.engines.roofline import Batch, Step, decode_batch, prefill_batch, step
 from sim.errors import ConfigError, Problem
 from sim.graph import Op, breakdown_class
 from sim.kernel import laws, serving
-from sim.kernel.records import POLICY, VECTOR
+from sim.kernel.records import (
+    BOUND,
+    COMPUTE_J,
+    COST_COMPUTE_S,
+    COST_LAUNCH_S,
+    COST_MEMORY_S,
+    LAUNCH_S,
+    POLICY,
+    SECONDS,
+    UNIT,
+    VECTOR,
+)
 from sim.scenario import Scenario
 from sim.simulation.constants import constants
 from sim.simulation.metrics import finite
@@ -174,7 +185,7 @@ def _rows(prepared: Prepared, done: Step) -> Iterator[dict[str, Any]]:
     costs = np.empty((count, len(units), 5))
     laws.candidates(program.table.records, done.features, done.experts, units, demands, costs)
     for index, op in enumerate(program.table.graph.ops):
-        if done.rows[index, 0] > 0.0:
+        if done.rows[index, SECONDS] > 0.0:
             yield _row(prepared, done, index, op, demands[index] * op.layers, costs[index])
 
 
@@ -183,23 +194,27 @@ def _row(
 ) -> dict[str, Any]:
     program = prepared.program
     record = program.table.records[index]
-    chosen = int(done.chosen[index, 0])
+    chosen = int(done.chosen[index, UNIT])
     names = [each.name for each in prepared.scenario.system.device.processors]
     flops, moved = float(asked[0]), float(asked[1:].sum())
     intensity = flops / moved if moved > 0.0 else math.nan
     ridges = {
         name: _ridge(program.units[number], int(record["arithmetic"]), asked)
         for number, name in enumerate(names)
-        if not math.isnan(costs[number, 0])
+        if not math.isnan(costs[number, COST_COMPUTE_S])
     }
     totals = {
-        name: float(max(costs[number, 0], costs[number, 1]) + costs[number, 2]) * op.layers
+        name: float(
+            max(costs[number, COST_COMPUTE_S], costs[number, COST_MEMORY_S])
+            + costs[number, COST_LAUNCH_S]
+        )
+        * op.layers
         for number, name in enumerate(names)
-        if not math.isnan(costs[number, 0])
+        if not math.isnan(costs[number, COST_COMPUTE_S])
     }
     features = done.features[int(record["stream"]), int(record["phase"])]
     link = chosen < 0
-    bound = BOUNDS[int(done.chosen[index, 1])]
+    bound = BOUNDS[int(done.chosen[index, BOUND])]
     return {
         "operator": op.name,
         "class": breakdown_class(op),
@@ -219,11 +234,11 @@ def _row(
         "unit": "link" if link else names[chosen],
         "bound": bound,
         "why": _why(prepared, op, chosen, intensity, ridges, totals, record, bound),
-        "compute_s": None if link else float(costs[chosen, 0]) * op.layers,
-        "memory_s": None if link else float(costs[chosen, 1]) * op.layers,
-        "launch_s": float(done.rows[index, 1]),
-        "time_s": float(done.rows[index, 0]),
-        "energy_J": finite(float(done.rows[index, 2:].sum())),
+        "compute_s": None if link else float(costs[chosen, COST_COMPUTE_S]) * op.layers,
+        "memory_s": None if link else float(costs[chosen, COST_MEMORY_S]) * op.layers,
+        "launch_s": float(done.rows[index, LAUNCH_S]),
+        "time_s": float(done.rows[index, SECONDS]),
+        "energy_J": finite(float(done.rows[index, COMPUTE_J:].sum())),
     }
 
 

@@ -10,7 +10,15 @@ import numpy as np
 from sim.engines.roofline import step_of_features
 from sim.graph import breakdown_class
 from sim.kernel import laws
-from sim.kernel.records import LOG_COLUMNS
+from sim.kernel.records import (
+    BOUND,
+    COMPUTE_J,
+    LOG_COLUMNS,
+    LOG_MICROBATCHES,
+    LOG_START_S,
+    SECONDS,
+    UNIT,
+)
 from sim.simulation.prepare import Prepared
 from sim.simulation.result import BOUNDS
 from sim.simulation.run import serve
@@ -34,16 +42,16 @@ def operator_trace(prepared: Prepared, iterations: int) -> Iterator[dict[str, An
     for replica, outcome in enumerate(serve(prepared, log=iterations).outcomes):
         for number, logged in enumerate(outcome.log):
             features = logged[LOG_COLUMNS:].reshape(len(program.streams), 4, 4)
-            done = step_of_features(program, features, float(logged[5]))
+            done = step_of_features(program, features, float(logged[LOG_MICROBATCHES]))
             laws.candidates(
                 program.table.records, features, done.experts, program.units, demands, costs
             )
-            start = float(logged[0]) + prepared.scenario.system.device.host_step_s
+            start = float(logged[LOG_START_S]) + prepared.scenario.system.device.host_step_s
             for index, op in enumerate(program.table.graph.ops):
-                seconds = float(done.rows[index, 0])
+                seconds = float(done.rows[index, SECONDS])
                 if seconds <= 0.0:
                     continue
-                record, chosen = program.table.records[index], int(done.chosen[index, 0])
+                record, chosen = program.table.records[index], int(done.chosen[index, UNIT])
                 tokens = float(features[int(record["stream"]), int(record["phase"]), 0])
                 asked = np.nan_to_num(demands[index]) * op.layers
                 yield {
@@ -60,8 +68,8 @@ def operator_trace(prepared: Prepared, iterations: int) -> Iterator[dict[str, An
                     "activation_B": float(asked[3]),
                     "message_B": float(record["message_B_per_token"]) * tokens * op.layers,
                     "processor": "link" if chosen < 0 else names[chosen],
-                    "bound": BOUNDS[int(done.chosen[index, 1])],
+                    "bound": BOUNDS[int(done.chosen[index, BOUND])],
                     "time_s": seconds,
-                    "energy_J": float(done.rows[index, 2:].sum()),
+                    "energy_J": float(done.rows[index, COMPUTE_J:].sum()),
                 }
                 start += seconds
