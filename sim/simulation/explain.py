@@ -14,6 +14,7 @@ import numpy.typing as npt
 from sim.config.scenarios import load_scenario
 from sim.dtypes import COMPUTE
 from sim.engines.roofline import Batch, Step, decode_batch, prefill_batch, step
+from sim.engines.serving.engine import policy_record
 from sim.errors import ConfigError, Problem
 from sim.graph import Op, breakdown_class
 from sim.kernel import laws, serving
@@ -24,7 +25,6 @@ from sim.kernel.records import (
     COST_LAUNCH_S,
     COST_MEMORY_S,
     LAUNCH_S,
-    POLICY,
     SECONDS,
     UNIT,
     VECTOR,
@@ -154,8 +154,7 @@ def running_sequences(prepared: Prepared, context: int, output: int) -> int:
     Open loop: Little's law, arrivals times the time `output` steps take, found by iteration.
     """
     program, scenario = prepared.program, prepared.scenario
-    policy = np.zeros(1, POLICY)
-    policy["kv_block"], policy["state_B"] = scenario.scheduler.kv_block, program.state_B
+    policy = policy_record(scenario.scheduler, prepared.budget.kv_B, program)
     held = serving.kv_bytes(program.streams, policy[0], max(context - 1, 1), context)
     most = scenario.scheduler.max_batch
     if held > 0.0:

@@ -11,6 +11,7 @@ import pytest
 from sim.cli import main
 from sim.config.catalogue import load_device, names
 from sim.config.scenarios import load_scenario
+from sim.workload.hugging_face.families import FAMILIES
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -90,6 +91,7 @@ def test_readme_counts_are_true() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"**{len(names('devices'))} devices**" in text
     assert f"**{len(names('models'))} models**" in text
+    assert f"of {len(set(FAMILIES) - {'grok-1'})} families" in text  # one family under two names
 
 
 def test_readme_table_is_what_the_first_command_prints(capsys: pytest.CaptureFixture[str]) -> None:

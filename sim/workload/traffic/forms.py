@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -85,13 +85,3 @@ class Closed:
 
 
 Traffic = Trace | Poisson | Closed
-
-
-@dataclass(frozen=True, kw_only=True)
-class TraceOptions:
-    """What part of a trace to replay: `window_s` from-to, arrivals `rate_scale` times as dense."""
-
-    window_s: tuple[float, float] | None = None
-    rate_scale: float = 1.0
-    limit: int | None = None
-    notes: tuple[str, ...] = field(default_factory=tuple)
