@@ -36,7 +36,8 @@ MANY_EXPERTS: Final = 32
 DEFAULT_SKEW: Final = 1.2
 """Zipf exponent at which 128 experts, top-8, are covered 40 / 57 / 75 / 90 % by 16 / 32 / 64 / 128
 decoding sequences. Calibrated on these shares, measured on Qwen3-30B-A3B with ShareGPT: below 50,
-about 55, below 70, 86.3 % (Layered Prefill, arXiv 2510.08055, table 1). A uniform router would cover 64 / 87 / 98 / 100 %."""
+about 55, below 70, 86.3 % (Layered Prefill, arXiv 2510.08055, table 1). A uniform router would
+cover 64 / 87 / 98 / 100 %."""
 
 
 def default_router(experts: int) -> Router:
