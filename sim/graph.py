@@ -9,7 +9,7 @@ not, how many distinct experts a batch touches, is a feature of its own.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import cached_property
@@ -118,6 +118,12 @@ class Op:
     group: int = 1
     """Devices that take part in a collective."""
     across_nodes: bool = False
+    all_groups: bool = False
+    """Sees the tokens of all data-parallel groups that share experts, not of its own alone."""
+    processor: str = ""
+    """The processor that must run it; empty lets time decide."""
+    concurrent: str = ""
+    """Operators of one such name run at the same time where they are on different processors."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,22 +234,39 @@ def lower(
     experts: str | None = None,
     expert_ranks: int = 1,
     pinned: Mapping[str, int] | None = None,
+    processors: Sequence[str] = (),
+    groups: int = 1,
+    split: int = 0,
+    spaces: int = 1,
 ) -> OpTable:
     """The operator table of `graph` in these number formats.
 
-    `pinned` maps operator classes to the index of the processor that must run them.
+    `pinned` maps operator classes to the index of the processor that must run them; `processors`
+    are the names that operators may ask for. `groups` data-parallel groups share the experts;
+    `split` is how two processors share those of a device, which lie in `spaces` memory spaces.
     """
     records = np.zeros(len(graph.ops), OP)
     streams = {stream: index for index, stream in enumerate(graph.streams)}
+    concurrent = list(dict.fromkeys(op.concurrent for op in graph.ops if op.concurrent))
+    leaders: set[str] = set()
     activation_B = bytes_per_element(activations)
     kv_B = bytes_per_element(kv)
     for record, op in zip(records, graph.ops, strict=True):
         dtype = weight_dtype(op, weights, experts)
         record["kind"], record["phase"] = op.kind, op.phase
-        record["stream"] = streams[op.stream]
+        record["stream"] = record["energy_stream"] = streams[op.stream]
+        if groups > 1 and not op.all_groups:
+            record["stream"] += len(streams)
+            record["energy_stream"] += 2 * len(streams)
+        record["group"] = concurrent.index(op.concurrent) if op.concurrent else -1
+        record["leads"] = int(op.concurrent not in leaders)
+        leaders |= {op.concurrent} - {""}
+        record["split"], record["spaces"] = split, spaces
         record["arithmetic"] = _arithmetic(op, dtype, kv, activations)
         record["layers"], record["launches"] = op.layers, op.launches
         record["pinned"] = (pinned or {}).get(op.operator_class, -1)
+        if op.processor:
+            record["pinned"] = processors.index(op.processor)
         if op.kind == Kind.COLLECTIVE:
             record["link"] = 1 if op.across_nodes else 0
             record["message_B_per_token"] = op.message * activation_B

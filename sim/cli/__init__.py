@@ -18,6 +18,7 @@ COMMANDS = {
     "explain": "Every operator of one iteration: which unit runs it, and why.",
     "list": "What there is: devices, systems, models, techniques, scenarios, traffic.",
     "show": "A resolved device, system, model, traffic or scenario with its sources.",
+    "reproduce": "Printed results of a paper beside what is simulated for them.",
     "schema": "JSON Schema of the YAML forms, for editors.",
     "trace": "Summarize, convert or generate request traces; write operator traces.",
 }

@@ -118,7 +118,12 @@ class ProcessorForm(Form):
     launch: Time | None = None
     energy: FlopEnergyForm = FlopEnergyForm()
     bandwidth_scale: Factor | None = None
+    bundles: Factor | None = None
     memory_energy: ByteEnergy | None = None
+    area: dict[str, Area] = Field(default_factory=dict)
+    """Silicon its parts add to one stack, on a die that stays otherwise as it is."""
+    host_die: Area | None = None
+    """That die."""
 
 
 class DeviceMemoryForm(Form):
@@ -208,6 +213,7 @@ class SystemForm(Form):
     devices_per_node: Count | None = None
     network: LinkForm | None = None
     coprocessing: Literal["none", "pe", "pe+et"] = "none"
+    split: Literal["greedy", "exact"] = "greedy"
 
 
 def readings(form: BaseModel, document: Document) -> dict[str, Sourced]:
@@ -329,7 +335,10 @@ def _processor(name: str, form: ProcessorForm) -> Processor:
         launch_s=value(form.launch, 0.0),
         energy_J_per_flop=_by_arithmetic(form.energy),
         bandwidth_scale=value(form.bandwidth_scale, 1.0),
+        bundles=int(value(form.bundles, 1)),
         memory_energy_J_per_B=value(form.memory_energy),
+        area_mm2={part: each.value for part, each in form.area.items()},
+        host_die_mm2=value(form.host_die),
     )
 
 
@@ -343,4 +352,5 @@ def to_system(form: SystemForm, name: str, device: Device) -> System:
         devices_per_node=node,
         network=to_link(form.network),
         coprocessing=form.coprocessing,
+        split=form.split,
     )

@@ -233,6 +233,7 @@ def _at_level(processor: ProcessorForm, kind: MemoryKind, name: str) -> Processo
         return Reading(value=value, text=f"{shown}: {where}", unit=unit, key=kind.timing_source)
 
     scale = technology.peak_B_per_s(level) / technology.peak_B_per_s(technology.levels[HOST])
+    bundles = technology.organisation.banks_per_channel / level.banks
     share = technology.sustained_share(level)
     joules = technology.energy_J_per_B(level)
     efficiency = processor.efficiency
@@ -243,6 +244,7 @@ def _at_level(processor: ProcessorForm, kind: MemoryKind, name: str) -> Processo
         update={
             "efficiency": efficiency,
             "bandwidth_scale": processor.bandwidth_scale or derived(scale, f"{scale:.4g}", ""),
+            "bundles": processor.bundles or derived(bundles, f"{bundles:g}", ""),
             "memory_energy": processor.memory_energy
             or derived(joules, f"{joules / 8e-12:.4g} pJ/bit", "J/B"),
         }

@@ -127,6 +127,7 @@ class ParallelForm(Form):
     pp: Count = Parallel.pp
     ep: Count = Parallel.ep
     dp: Count | None = Parallel.dp
+    attention_dp: Count = Parallel.attention_dp
 
 
 class SchedulerForm(Form):

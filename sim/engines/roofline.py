@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sim.kernel import laws, serving
-from sim.kernel.records import COMPUTE_J
+from sim.kernel import passes, serving
+from sim.kernel.experts import expert_features
+from sim.kernel.records import JOULES, ROW_COLUMNS
 from sim.mapping.program import Program
 
 Floats = npt.NDArray[np.float64]
@@ -56,7 +57,10 @@ class Step:
 
 
 def features_of(program: Program, batch: Batch) -> tuple[Floats, float]:
-    """Features [stream, phase, feature] of one microbatch of `batch`, and how many there are."""
+    """Features [stream, phase, feature] of one microbatch of `batch`, and how many there are.
+
+    Of all data-parallel groups that share experts.
+    """
     features = np.zeros((len(program.streams), 4, 4))
     for prompt, begin, tokens in batch.prompts:
         serving.add_prefill(program.streams, features, prompt, begin, tokens, prompt)
@@ -76,16 +80,22 @@ def step(program: Program, batch: Batch) -> Step:
 def step_of_features(program: Program, features: Floats, microbatches: float) -> Step:
     """One iteration whose microbatches have these features."""
     operators = len(program.table.records)
-    rows = np.zeros((operators, 5))
+    rows = np.zeros((operators, ROW_COLUMNS))
     chosen = np.zeros((operators, 2), np.int64)
-    experts = np.ones((len(program.streams), 3))
-    laws.expert_features(features, program.coverage, experts)
-    passed = laws.evaluate(
-        program.table.records, features, experts, program.units, program.links, rows, chosen
+    features, experts = _seen(program, features)
+    passed = passes.evaluate(
+        program.table.records,
+        features,
+        experts,
+        program.routing,
+        program.units,
+        program.links,
+        rows,
+        chosen,
     )
     machine = program.machine[0]
-    seconds = laws.step_time(passed, microbatches, machine)
-    joules = laws.step_energy(float(rows[:, COMPUTE_J:].sum()), seconds, microbatches, machine)
+    seconds = passes.step_time(passed, microbatches, machine)
+    joules = passes.step_energy(float(rows[:, JOULES].sum()), seconds, microbatches, machine)
     return Step(
         seconds=seconds,
         joules=joules,
@@ -95,6 +105,17 @@ def step_of_features(program: Program, features: Floats, microbatches: float) ->
         rows=rows,
         chosen=chosen,
     )
+
+
+def _seen(program: Program, features: Floats) -> tuple[Floats, Floats]:
+    """Features of all groups, the busiest and the mean one, and experts touched."""
+    streams = len(program.streams)
+    seen = np.zeros((program.feature_rows, 4, 4))
+    seen[:streams] = features
+    passes.spread_over_groups(seen, streams, float(program.layout.attention_dp))
+    experts = np.ones((program.feature_rows, 3))
+    expert_features(program.table.records, seen, program.routing, experts)
+    return seen, experts
 
 
 def request_times(program: Program, prompt: int, output: int) -> Floats:
@@ -120,11 +141,20 @@ def sweep(
     records with other numbers in them; `batches` is one batch for all points or one for each.
     """
     built = [features_of(program, batch) for batch in batches]
-    features = np.stack([own for own, _ in built])
     microbatches = np.array([parts for _, parts in built])
-    experts = np.ones((len(built), len(program.streams), 3))
-    for index in range(len(built)):
-        laws.expert_features(features[index], program.coverage, experts[index])
+    seen = [_seen(program, own) for own, _ in built]
+    features = np.stack([own for own, _ in seen])
+    experts = np.stack([own for _, own in seen])
     out = np.empty((len(machines), 2))
-    laws.sweep(program.table.records, features, experts, microbatches, units, links, machines, out)
+    passes.sweep(
+        program.table.records,
+        features,
+        experts,
+        program.routing,
+        microbatches,
+        units,
+        links,
+        machines,
+        out,
+    )
     return out

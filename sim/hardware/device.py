@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
 
 from sim.errors import ConfigError, Problem
 from sim.hardware.link import Link
 from sim.hardware.memory import Memory
 from sim.hardware.processor import Processor
 from sim.units import Sourced
+
+Coprocessing = Literal["none", "pe", "pe+et"]
+Floats = npt.NDArray[np.float64]
+Split = Callable[[Floats, Floats, Floats], npt.NDArray[np.bool_]]
+"""Called with arrays of n drawn batches: token-expert pairs [n, memory spaces, experts of a space],
+seconds on the host [n, spaces] and in memory; gives booleans [n, spaces], true for what goes to the
+unit in memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +62,9 @@ class System:
     count: int = 1
     devices_per_node: int = 8
     network: Link | None = None
-    coprocessing: str = "none"
+    coprocessing: Coprocessing = "none"
+    split: str | Split = "greedy"
+    """How co-processing shares experts: "greedy", "exact", or a function of one's own."""
     sources: Mapping[str, Sourced] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -49,5 +49,12 @@ class Processor:
     energy_J_per_flop: Mapping[str, float] = field(default_factory=dict)
     bandwidth_scale: float = 1.0
     """Bandwidth this unit sees as a multiple of its memory's (4 for Logic-PIM)."""
+    bundles: int = 1
+    """Bank bundles its reads divide the memory into: with two or more, another unit may read one
+    while this one reads the next."""
     memory_energy_J_per_B: float | None = None
     """Energy per byte this unit pays, where it differs from the memory's own."""
+    area_mm2: Mapping[str, float] = field(default_factory=dict)
+    """Silicon its parts add to one memory stack, by part."""
+    host_die_mm2: float | None = None
+    """The die of the stack that they are on."""

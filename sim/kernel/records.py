@@ -5,9 +5,10 @@ Only numpy is needed here, so building tables and looking things up doesn't load
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 ARITHMETICS: Final = 6
 """Slots of a processor's peaks: dtypes.COMPUTE, then the vector unit."""
@@ -23,8 +24,19 @@ TOKENS, PAIRS, CACHED, SEQUENCES = range(4)
 """Features of a batch in one stream and phase."""
 TOUCHED, WORST_TOUCHED, WORST_LOAD = range(3)
 """Experts touched; on the busiest rank: experts touched and token-expert pairs per pair routed."""
-SECONDS, LAUNCH_S, COMPUTE_J, MEMORY_J, LINK_J = range(5)
-"""Columns of an operator's row: seconds of all layers, of that launches, joules of one device."""
+SECONDS, LAUNCH_S, COMPUTE_J, MEMORY_J, LINK_J, BUSY_S, PAIR_SHARE, WEIGHT_SHARE = range(8)
+"""Columns of an operator's row, of all layers: seconds it adds to the pass and of that launches,
+joules of one device, seconds its unit works (also while another one is waited for), and the shares
+of token-expert pairs and of touched experts that an operator split between units has."""
+ROW_COLUMNS: Final = 8
+JOULES: Final = slice(COMPUTE_J, LINK_J + 1)
+"""The joules of a row."""
+GREEDY, EXACT, GIVEN = range(3)
+"""How memory spaces of experts are split between two units."""
+DRAWS: Final = 64
+"""Batches of the drawn routing whose mean an expert layer takes."""
+SPACES: Final = 8
+"""Most memory spaces that experts of a device can lie in."""
 UNIT, BOUND = range(2)
 """Columns of what was chosen for an operator: processor (-1: a link) and bound."""
 COST_COMPUTE_S, COST_MEMORY_S, COST_LAUNCH_S, COST_COMPUTE_J, COST_MEMORY_J = range(5)
@@ -41,6 +53,11 @@ OP: Final = np.dtype(
         ("pinned", "i8"),  # processor the user chose, or -1
         ("link", "i8"),
         ("moves", "i8"),  # 1 where cost depends on cached tokens, so changes every decode step
+        ("energy_stream", "i8"),  # features of the mean group, where `stream` has the busiest one's
+        ("group", "i8"),  # operators of one number run at the same time on different units; or -1
+        ("leads", "i8"),  # first of its group
+        ("split", "i8"),  # how a group of expert operators shares the experts
+        ("spaces", "i8"),  # memory spaces that the experts of a device lie in
         ("layers", "f8"),
         ("launches", "f8"),
         ("flops_per_token", "f8"),
@@ -103,12 +120,28 @@ MACHINE: Final = np.dtype(
         ("devices", "f8"),  # of one replica: tp * pp
         ("group", "f8"),  # devices that run the operator table together: tp
         ("stages", "f8"),  # pipeline stages
+        ("groups", "f8"),  # data-parallel groups that share experts
         ("imbalance", "f8"),  # longest stage over mean stage
         ("host_step_s", "f8"),
         ("static_W", "f8"),  # of one device
     ],
     align=True,
 )
+
+
+class Routing(NamedTuple):
+    """Where tokens go. `coverage` [rows, 4]: expectations at token counts (`coverage_table`).
+
+    `loads` [pool + 1, experts]: token-expert pairs of the first tokens of a drawn sequence, or one
+    row where expectations do. `masks` [rows, draws, ranks]: memory spaces that a user's policy
+    gives the second unit in batches of `mask_tokens` [rows] tokens, or empty.
+    """
+
+    coverage: npt.NDArray[np.float64]
+    loads: npt.NDArray[np.float64]
+    masks: npt.NDArray[np.int64]
+    mask_tokens: npt.NDArray[np.float64]
+
 
 # --- serving -----------------------------------------------------------------------------------
 

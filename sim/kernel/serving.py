@@ -1,7 +1,7 @@
 """The serving loop, compiled: schedulers, KV memory and iterations of one engine.
 
 Between two interactions (a horizon set by the event simulation) `serve` advances many iterations
-in one call. It contains no duration: every second comes from `laws`. While a fixed set of
+in one call. It contains no duration: every second comes from `passes`. While a fixed set of
 sequences decodes, only operators that depend on cached tokens are timed anew each step.
 """
 
@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from sim.kernel import laws
+from sim.kernel import passes
 from sim.kernel.compiled import njit
+from sim.kernel.experts import expert_features
 from sim.kernel.records import (
     ALL,
     BOUND,
@@ -250,7 +251,7 @@ def log_step(
     row[LOG_DECODING], row[LOG_PROMPT_TOKENS] = decoders, prompt_tokens
     row[LOG_JOULES], row[LOG_MICROBATCHES] = joules, micro
     at = LOG_COLUMNS
-    for stream in range(features.shape[0]):
+    for stream in range((log.shape[1] - LOG_COLUMNS) // 16):
         for phase in range(4):
             for feature in range(4):
                 row[at] = features[stream, phase, feature]
@@ -396,7 +397,7 @@ def microbatches(machine: Any, sequences: float) -> float:
 
 @njit
 def mixed_iteration(
-    ops: Any, coverage: Any, streams: Any, units: Any, links: Any, machine: Any, policy: Any,
+    ops: Any, routing: Any, streams: Any, units: Any, links: Any, machine: Any, policy: Any,
     requests: Any, running: Any, engine: Any, picked: Any, decoders: int,
     features: Any, experts: Any, rows: Any, chosen: Any,
     seconds: Any, joules: Any, gaps: Any, log: Any,
@@ -420,10 +421,11 @@ def mixed_iteration(
     micro = microbatches(machine, float(engine.picked + decoding_now))
     if micro > 1.0:
         features /= micro
-    laws.expert_features(features, coverage, experts)
-    total = laws.evaluate(ops, features, experts, units, links, rows, chosen)
-    time = laws.step_time(total, micro, machine)
-    energy = laws.step_energy(iteration_joules(rows), time, micro, machine)
+    passes.spread_over_groups(features, streams.shape[0], machine.groups)
+    expert_features(ops, features, routing, experts)
+    total = passes.evaluate(ops, features, experts, routing, units, links, rows, chosen)
+    time = passes.step_time(total, micro, machine)
+    energy = passes.step_energy(iteration_joules(rows), time, micro, machine)
     for index in range(ops.shape[0]):
         tally(rows, chosen, index, 1.0, micro * machine.group, seconds, joules)
     log_step(log, engine, time, energy, micro, decoding_now, prompt_tokens, features)
@@ -511,6 +513,18 @@ def start_stretch(
 
 
 @njit
+def spread_growth(features: Any, growth: Any, streams: int, groups: float) -> None:
+    """Growth of the busiest and of the mean group, in the shares that their features have."""
+    if features.shape[0] == streams:
+        return
+    for stream in range(streams):
+        sequences = max(features[stream, DECODE, SEQUENCES], 1e-30)
+        busiest = features[streams + stream, DECODE, SEQUENCES]
+        growth[streams + stream] = growth[stream] * busiest / sequences
+        growth[2 * streams + stream] = growth[stream] / groups
+
+
+@njit
 def end_stretch(
     streams: Any,
     policy: Any,
@@ -545,7 +559,7 @@ def end_stretch(
 
 @njit
 def decode_stretch(
-    ops: Any, coverage: Any, streams: Any, units: Any, links: Any, machine: Any, policy: Any,
+    ops: Any, routing: Any, streams: Any, units: Any, links: Any, machine: Any, policy: Any,
     requests: Any, running: Any, engine: Any, decoders: int, most: int, until_s: float,
     features: Any, experts: Any, rows: Any, chosen: Any, growth: Any,
     seconds: Any, joules: Any, gaps: Any, log: Any,
@@ -556,8 +570,10 @@ def decode_stretch(
     if micro > 1.0:
         features /= micro
         growth /= micro
-    laws.expert_features(features, coverage, experts)
-    total = laws.evaluate(ops, features, experts, units, links, rows, chosen)
+    passes.spread_over_groups(features, streams.shape[0], machine.groups)
+    spread_growth(features, growth, streams.shape[0], machine.groups)
+    expert_features(ops, features, routing, experts)
+    total = passes.evaluate(ops, features, experts, routing, units, links, rows, chosen)
     still_s, still_J, steps, longest = 0.0, 0.0, 0, 0.0
     for index in range(ops.shape[0]):
         if ops[index].moves == 0:
@@ -566,7 +582,7 @@ def decode_stretch(
     while True:
         moving_J = 0.0
         if steps > 0:
-            for stream in range(streams.shape[0]):
+            for stream in range(growth.shape[0]):
                 for feature in (PAIRS, CACHED):
                     features[stream, DECODE, feature] += growth[stream]
                     features[stream, ALL, feature] += growth[stream]
@@ -574,13 +590,13 @@ def decode_stretch(
         for index in range(ops.shape[0]):
             if ops[index].moves == 1:
                 if steps > 0:
-                    total += laws.evaluate_row(
-                        ops, index, features, experts, units, links, rows, chosen
+                    total += passes.evaluate_row(
+                        ops, index, features, experts, routing, units, links, rows, chosen
                     )
                 moving_J += row_joules(rows, index)
                 tally(rows, chosen, index, 1.0, micro * machine.group, seconds, joules)
-        time = laws.step_time(total, micro, machine)
-        energy = laws.step_energy(still_J + moving_J, time, micro, machine)
+        time = passes.step_time(total, micro, machine)
+        energy = passes.step_energy(still_J + moving_J, time, micro, machine)
         log_step(log, engine, time, energy, micro, decoders, 0, features)
         engine.now_s += time
         engine.busy_s += time
@@ -605,7 +621,7 @@ def decode_stretch(
 
 @njit
 def serve(
-    ops: Any, coverage: Any, streams: Any, units: Any, links: Any, machine: Any, policy: Any,
+    ops: Any, routing: Any, streams: Any, units: Any, links: Any, machine: Any, policy: Any,
     requests: Any, waiting: Any, running: Any, engine: Any,
     picked: Any, features: Any, experts: Any, rows: Any, chosen: Any, growth: Any,
     seconds: Any, joules: Any, gaps: Any, log: Any,
@@ -630,7 +646,7 @@ def serve(
         engine.picked = pick(requests, waiting, running, engine, streams, policy, decoders, picked)
         if engine.picked > 0:
             mixed_iteration(
-                ops, coverage, streams, units, links, machine, policy,
+                ops, routing, streams, units, links, machine, policy,
                 requests, running, engine, picked, decoders,
                 features, experts, rows, chosen, seconds, joules, gaps, log,
             )  # fmt: skip
@@ -653,7 +669,7 @@ def serve(
             requests, running, engine, streams, policy, last_iteration - engine.iterations
         )
         decode_stretch(
-            ops, coverage, streams, units, links, machine, policy,
+            ops, routing, streams, units, links, machine, policy,
             requests, running, engine, decoders, most, until_s,
             features, experts, rows, chosen, growth, seconds, joules, gaps, log,
         )  # fmt: skip

@@ -10,14 +10,17 @@ class Parallel:
     """How a model is spread: tensor, pipeline, expert and data parallelism.
 
     None lets the mapping choose: tensor parallel over the devices of a node as far as heads
-    divide, data-parallel replicas with the rest. `ep` ranks share the experts inside one
-    tensor-parallel group; each expert is then tensor-split over tp / ep devices.
+    divide, data-parallel replicas with the rest. `attention_dp` tensor-parallel groups work in
+    lock-step as one engine: each serves its own sequences, all of them share the experts. `ep`
+    ranks hold the experts of the tp * attention_dp devices; each expert is then tensor-split over
+    tp * attention_dp / ep devices.
     """
 
     tp: int | None = None
     pp: int = 1
     ep: int = 1
     dp: int | None = None
+    attention_dp: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +31,14 @@ class Layout:
     pp: int
     ep: int
     dp: int
+    attention_dp: int = 1
+
+    @property
+    def stage_devices(self) -> int:
+        """Devices that run the operators of one pipeline stage together."""
+        return self.tp * self.attention_dp
 
     @property
     def devices(self) -> int:
         """Devices of one replica."""
-        return self.tp * self.pp
+        return self.stage_devices * self.pp

@@ -15,10 +15,11 @@ from sim.operators import COMMUNICATION
 
 def plan(graph: Graph, system: System, wanted: Parallel) -> Layout:
     """The layout asked for, with what is left open chosen; ConfigError where it cannot be."""
-    tp, pp, ep, dp = wanted.tp, wanted.pp, wanted.ep, wanted.dp
+    tp, pp, ep, dp, groups = wanted.tp, wanted.pp, wanted.ep, wanted.dp, wanted.attention_dp
     problems: list[Problem] = []
     if tp is None:
-        tp = _widest(graph, max(system.count // pp // (dp or 1), 1), system.devices_per_node)
+        most = max(system.count // (pp * groups * (dp or 1)), 1)
+        tp = _widest(graph, most, system.devices_per_node)
     for op in graph.ops:
         heads, kv_heads = op.heads, op.kv_heads
         if heads and heads % tp:
@@ -27,27 +28,35 @@ def plan(graph: Graph, system: System, wanted: Parallel) -> Layout:
             message = f"{tp} neither divides nor is divided by {kv_heads} KV heads"
             problems.append(_problem("parallel.tp", message))
         if op.experts and op.experts % ep:
+            hint = ""
+            if ep > op.experts:
+                hint = "; fewer ranks than devices split each expert over several"
             problems.append(
-                _problem("parallel.ep", f"{ep} does not divide the {op.experts} experts")
+                _problem("parallel.ep", f"{ep} does not divide the {op.experts} experts{hint}")
             )
-    if tp % ep:
-        problems.append(
-            _problem("parallel.ep", f"{ep} does not divide tp = {tp}, whose devices it groups")
-        )
+    if tp * groups % ep:
+        many = f"tp = {tp}" if groups == 1 else f"tp x attention_dp = {tp * groups}"
+        message = f"{ep} does not divide {many}, whose devices it groups"
+        problems.append(_problem("parallel.ep", message))
+    if groups > 1 and not any(op.experts for op in graph.ops):
+        message = f"{groups} groups share experts, but {graph.name} has none: use dp"
+        problems.append(_problem("parallel.attention_dp", message))
     if pp > graph.layers:
         problems.append(_problem("parallel.pp", f"{pp} stages for {graph.layers} layers"))
-    most = system.count // (tp * pp)
+    devices = tp * pp * groups
+    most = system.count // devices
     if most < 1 or (dp is not None and dp > most):
+        shared = f" x attention_dp {groups}" if groups > 1 else ""
         problems.append(
             _problem(
                 "parallel",
-                f"tp {tp} x pp {pp} x dp {dp or 1} needs {tp * pp * (dp or 1)} devices; "
+                f"tp {tp} x pp {pp}{shared} x dp {dp or 1} needs {devices * (dp or 1)} devices; "
                 f"{system.name} has {system.count}",
             )
         )
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
-    return Layout(tp=tp, pp=pp, ep=ep, dp=most if dp is None else dp)
+    return Layout(tp=tp, pp=pp, ep=ep, dp=most if dp is None else dp, attention_dp=groups)
 
 
 def _problem(path: str, message: str) -> Problem:
@@ -91,7 +100,9 @@ def shard(graph: Graph, layout: Layout, system: System) -> Graph:
         )
 
     def rule(op: Op) -> tuple[Op, ...]:
-        return (_slice(op, layout), *_collectives(op, layout, system))
+        before = tuple(_exchange(op, "column", layout, system))
+        after = tuple(_exchange(op, "row", layout, system))
+        return (*before, _slice(op, layout), *after, *_collectives(op, layout, system))
 
     sharded = graph.rewrite(rule)
     if layout.pp == 1:
@@ -103,9 +114,9 @@ def _slice(op: Op, layout: Layout) -> Op:
     """`op` as one of `tp` devices runs it; weights, work and traffic divided as `shard` says.
 
     Of experts it has the mean rank's: tokens sent to others are neither read nor written here, and
-    tp / ep devices share each matrix.
+    tp * attention_dp / ep devices share each matrix.
     """
-    tp = layout.tp
+    tp = layout.stage_devices if op.all_groups else layout.tp
     if tp == 1 or op.shard == "none":
         return op
     ep = layout.ep if op.experts else 1
@@ -178,10 +189,41 @@ def _group(
             )
 
 
+def _exchange(op: Op, shard: str, layout: Layout, system: System) -> Iterator[Op]:
+    """All-to-all between data-parallel groups: tokens to their experts, results back.
+
+    Of the products of experts, the "column" one is before its tokens come, the "row" one after.
+    Each device sends the tokens of its part of the group. Inside and across nodes go one after the
+    other.
+    """
+    groups = layout.attention_dp
+    if groups == 1 or op.kind != Kind.EXPERTS or op.shard != shard:
+        return
+    inside = max(min(system.devices_per_node // layout.tp, groups), 1)
+    outside = math.ceil(groups / inside)
+    elements = (op.inputs if shard == "column" else op.outputs) / layout.tp
+    for group, share, across in ((inside, inside / groups, False), (outside, 1.0, True)):
+        if group > 1:
+            kind = "dispatch" if shard == "column" else "return"
+            yield Op(
+                name=f"experts_{kind}.all-to-all" + (".network" if across else ""),
+                kind=Kind.COLLECTIVE,
+                operator_class=COMMUNICATION,
+                layers=op.layers,
+                layer_indices=op.layer_indices,
+                stream=op.stream,
+                phase=op.phase,
+                message=elements * share,
+                collective="all-to-all",
+                group=group,
+                across_nodes=across,
+            )
+
+
 def _stage_transfers(graph: Graph, layout: Layout, system: System) -> Iterator[Op]:
     """Hidden states handed from stage to stage, and the sampled token back to the first."""
     last = next(op for op in reversed(graph.ops) if op.phase in (Phase.ALL, Phase.PREFILL))
-    node = [stage * layout.tp // system.devices_per_node for stage in range(layout.pp)]
+    node = [stage * layout.stage_devices // system.devices_per_node for stage in range(layout.pp)]
     across = sum(here != there for here, there in zip(node, [*node[1:], node[0]], strict=True))
     for count, network in ((layout.pp - across, False), (across, True)):
         if count:

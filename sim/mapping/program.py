@@ -13,11 +13,12 @@ from sim.errors import ConfigError, Infeasible, Problem
 from sim.graph import Graph, OpTable, Phase, Stream, lower
 from sim.hardware import System
 from sim.hardware.records import link_records, processor_records
-from sim.kernel.records import COLLECTIVE, MACHINE, STREAM
+from sim.kernel.records import COLLECTIVE, MACHINE, STREAM, Routing
+from sim.mapping.coprocessing import coprocess, given_masks, memory_spaces, policy_of, runs
 from sim.mapping.layout import Layout
 from sim.mapping.parallelism import shard, stage_imbalance
 from sim.operators import OPERATOR_CLASSES
-from sim.workload.routing import Router, coverage_table, default_router
+from sim.workload.routing import Router, coverage_table, default_router, load_table
 
 Records = npt.NDArray[np.void]
 
@@ -29,7 +30,7 @@ class Program:
     """What one replica runs. `graph` is the whole model, `table` what one of its devices does.
 
     `units` has the device's processors; `links` the node's and the network's; `machine` one
-    record. `coverage` is the expert table of the model's router. `state_B` is what a sequence
+    record. `routing` tells where the model's router sends tokens. `state_B` is what a sequence
     keeps on one device whatever its length.
     """
 
@@ -43,8 +44,13 @@ class Program:
     units: Records
     links: Records
     machine: Records
-    coverage: npt.NDArray[np.float64]
+    routing: Routing
     state_B: float
+
+    @property
+    def feature_rows(self) -> int:
+        """Rows of features an iteration has: of all groups; with several, of two more views."""
+        return len(self.streams) * (3 if self.layout.attention_dp > 1 else 1)
 
 
 def assemble(
@@ -62,13 +68,11 @@ def assemble(
     Raises Infeasible where the device cannot run, ConfigError for a placement that names no
     processor of the device or no operator class.
     """
-    if system.coprocessing != "none":
-        raise Infeasible(
-            f"{system.name}: co-processing '{system.coprocessing}' is not modelled yet; "
-            "write coprocessing: none"
-        )
     units = processor_records(system.device)
     sharded = shard(graph, layout, system)
+    shares = system.coprocessing != "none"
+    if shares:
+        sharded = coprocess(sharded, layout, system)
     table = lower(
         sharded,
         weights=precision.weights,
@@ -77,6 +81,10 @@ def assemble(
         experts=precision.experts,
         expert_ranks=layout.ep,
         pinned=_pins(placement or {}, system),
+        processors=[processor.name for processor in system.device.processors],
+        groups=layout.attention_dp,
+        split=policy_of(system) if shares else 0,
+        spaces=memory_spaces(system) if shares else 1,
     )
     _check_coverage(table, units, system)
     experts = max((op.experts for op in graph.ops), default=0)
@@ -84,12 +92,20 @@ def assemble(
     router = router or default_router(experts)
     stage_share = stage_imbalance(graph, layout) / layout.pp
     machine = np.zeros(1, MACHINE)
-    machine["devices"], machine["group"] = layout.devices, layout.tp
+    machine["devices"], machine["group"] = layout.devices, layout.stage_devices
+    machine["groups"] = layout.attention_dp
     machine["stages"], machine["imbalance"] = layout.pp, stage_imbalance(graph, layout)
     machine["host_step_s"] = system.device.host_step_s
     static_W = system.device.static_W
     machine["static_W"] = np.nan if static_W is None else static_W
     kv_B = bytes_per_element(precision.kv)
+    group_share = stage_share / layout.attention_dp  # a group holds its own sequences only
+    loads = np.zeros((1, 0))
+    masks, mask_tokens = np.zeros((0, 0, 0), np.int64), np.zeros(0)
+    if experts and _draws(router, system):
+        loads = load_table(router, experts, top_k, seed=seed)
+        if shares and callable(system.split):
+            masks, mask_tokens = given_masks(table, loads, units, system)
     return Program(
         graph=graph,
         system=system,
@@ -97,15 +113,34 @@ def assemble(
         precision=precision,
         router=router,
         table=table,
-        streams=_stream_records(sharded, kv_B * stage_share),
+        streams=_stream_records(sharded, kv_B * group_share),
         units=units,
         links=link_records(system.device.link, system.network),
         machine=machine,
-        coverage=coverage_table(router, experts, top_k, layout.ep, seed=seed),
+        routing=Routing(
+            coverage=coverage_table(router, experts, top_k, layout.ep),
+            loads=loads,
+            masks=masks,
+            mask_tokens=mask_tokens,
+        ),
         state_B=bytes_per_element(precision.activations)
-        * stage_share
+        * group_share
         * sum(op.state * op.layers for op in sharded.ops if op.phase == Phase.DECODE),
     )
+
+
+def _draws(router: Router, system: System) -> bool:
+    """Whether the loads of experts are drawn one by one rather than taken as expectations."""
+    if router.kind == "coverage":
+        if system.coprocessing != "none":
+            message = (
+                "co-processing needs the load of each expert, which a coverage table doesn't have: "
+                "write kind uniform, zipf or correlated"
+            )
+            raise ConfigError([Problem(path="router.kind", message=message)])
+        return False
+    able = [each for each in system.device.processors if runs(each, "experts")]
+    return router.draw == "sampled" or len(able) > 1
 
 
 def _pins(placement: Mapping[str, str], system: System) -> dict[str, int]:
@@ -125,6 +160,9 @@ def _pins(placement: Mapping[str, str], system: System) -> dict[str, int]:
         for name, target in placement.items()
         if target not in names
     ]
+    if "experts" in placement and system.coprocessing != "none":
+        message = f"coprocessing {system.coprocessing} decides where experts run: leave it out"
+        problems.append(Problem(path="placement.experts", message=message))
     if problems:
         raise ConfigError(problems)
     return {name: names.index(target) for name, target in placement.items()}

@@ -16,15 +16,17 @@ from sim.dtypes import COMPUTE
 from sim.engines.roofline import Batch, Step, decode_batch, prefill_batch, step
 from sim.engines.serving.engine import policy_record
 from sim.errors import ConfigError, Problem
-from sim.graph import Op, breakdown_class
-from sim.kernel import laws, serving
+from sim.graph import Kind, Op, breakdown_class
+from sim.kernel import passes, serving
 from sim.kernel.records import (
     BOUND,
-    COMPUTE_J,
+    BUSY_S,
     COST_COMPUTE_S,
     COST_LAUNCH_S,
     COST_MEMORY_S,
+    JOULES,
     LAUNCH_S,
+    PAIR_SHARE,
     SECONDS,
     UNIT,
     VECTOR,
@@ -182,9 +184,18 @@ def _rows(prepared: Prepared, done: Step) -> Iterator[dict[str, Any]]:
     count = len(program.table.records)
     demands = np.empty((count, 4))
     costs = np.empty((count, len(units), 5))
-    laws.candidates(program.table.records, done.features, done.experts, units, demands, costs)
+    passes.candidates(
+        program.table.records,
+        done.features,
+        done.experts,
+        program.routing,
+        units,
+        done.rows,
+        demands,
+        costs,
+    )
     for index, op in enumerate(program.table.graph.ops):
-        if done.rows[index, SECONDS] > 0.0:
+        if done.rows[index, BUSY_S] > 0.0:
             yield _row(prepared, done, index, op, demands[index] * op.layers, costs[index])
 
 
@@ -232,12 +243,13 @@ def _row(
         "unit_s": totals,
         "unit": "link" if link else names[chosen],
         "bound": bound,
-        "why": _why(prepared, op, chosen, intensity, ridges, totals, record, bound),
+        "why": _why(prepared, done, index, op, chosen, intensity, ridges, totals, bound),
         "compute_s": None if link else float(costs[chosen, COST_COMPUTE_S]) * op.layers,
         "memory_s": None if link else float(costs[chosen, COST_MEMORY_S]) * op.layers,
         "launch_s": float(done.rows[index, LAUNCH_S]),
         "time_s": float(done.rows[index, SECONDS]),
-        "energy_J": finite(float(done.rows[index, COMPUTE_J:].sum())),
+        "busy_s": float(done.rows[index, BUSY_S]),
+        "energy_J": finite(float(done.rows[index, JOULES].sum())),
     }
 
 
@@ -257,21 +269,27 @@ def _arithmetic_name(arithmetic: int) -> str:
 
 def _why(
     prepared: Prepared,
+    done: Step,
+    index: int,
     op: Op,
     chosen: int,
     intensity: float,
     ridges: Mapping[str, float],
     totals: Mapping[str, float],
-    record: np.void,
     bound: str,
 ) -> str:
     """The reason for the choice, in words."""
+    record = prepared.program.table.records[index]
     device = prepared.scenario.system.device
     if chosen < 0:
         link = prepared.scenario.system.network if op.across_nodes else device.link
         return f"{op.collective} over {op.group} devices on {link.name if link else 'no link'}"
     name = device.processors[chosen].name
     where = f"{intensity:.3g} Op/B at a ridge of {ridges[name]:.3g}: {bound}-bound"
+    if op.kind == Kind.EXPERTS and op.concurrent:
+        share = float(done.rows[index, PAIR_SHARE])
+        hidden = "" if done.rows[index, SECONDS] > 0.0 else ", while the other unit is waited for"
+        return f"has {100.0 * share:.3g} % of the token-expert pairs{hidden}; {where}"
     if int(record["pinned"]) >= 0:
         return f"placement pins {op.operator_class} to {name}"
     if len(device.processors) == 1:

@@ -9,10 +9,11 @@ import numpy as np
 
 from sim.engines.roofline import step_of_features
 from sim.graph import breakdown_class
-from sim.kernel import laws
+from sim.kernel import passes
 from sim.kernel.records import (
     BOUND,
-    COMPUTE_J,
+    BUSY_S,
+    JOULES,
     LOG_COLUMNS,
     LOG_MICROBATCHES,
     LOG_START_S,
@@ -25,7 +26,8 @@ from sim.simulation.run import serve
 
 COLUMNS = (
     "replica", "iteration", "start_s", "operator", "class", "layers", "tokens", "flops",
-    "weight_B", "kv_B", "activation_B", "message_B", "processor", "bound", "time_s", "energy_J",
+    "weight_B", "kv_B", "activation_B", "message_B", "processor", "bound", "time_s", "busy_s",
+    "energy_J",
 )  # fmt: skip
 
 
@@ -33,7 +35,9 @@ def operator_trace(prepared: Prepared, iterations: int) -> Iterator[dict[str, An
     """Rows of the first `iterations` iterations of every replica, in order of execution.
 
     Counts, seconds and joules are of all `layers` layers, one device and, where a pipeline cuts
-    the batch, one microbatch; operators start one after the other, after host time.
+    the batch, one microbatch; operators start one after the other, after host time. `time_s` is
+    what an operator adds to the iteration: 0 where another unit, working at the same time, is
+    slower; `busy_s` is how long its own unit works.
     """
     program = prepared.program
     names = [each.name for each in prepared.scenario.system.device.processors]
@@ -43,13 +47,21 @@ def operator_trace(prepared: Prepared, iterations: int) -> Iterator[dict[str, An
         for number, logged in enumerate(outcome.log):
             features = logged[LOG_COLUMNS:].reshape(len(program.streams), 4, 4)
             done = step_of_features(program, features, float(logged[LOG_MICROBATCHES]))
-            laws.candidates(
-                program.table.records, features, done.experts, program.units, demands, costs
+            features = done.features
+            passes.candidates(
+                program.table.records,
+                features,
+                done.experts,
+                program.routing,
+                program.units,
+                done.rows,
+                demands,
+                costs,
             )
             start = float(logged[LOG_START_S]) + prepared.scenario.system.device.host_step_s
             for index, op in enumerate(program.table.graph.ops):
-                seconds = float(done.rows[index, SECONDS])
-                if seconds <= 0.0:
+                seconds, busy = map(float, done.rows[index, [SECONDS, BUSY_S]])
+                if busy <= 0.0:
                     continue
                 record, chosen = program.table.records[index], int(done.chosen[index, UNIT])
                 tokens = float(features[int(record["stream"]), int(record["phase"]), 0])
@@ -70,6 +82,7 @@ def operator_trace(prepared: Prepared, iterations: int) -> Iterator[dict[str, An
                     "processor": "link" if chosen < 0 else names[chosen],
                     "bound": BOUNDS[int(done.chosen[index, BOUND])],
                     "time_s": seconds,
-                    "energy_J": float(done.rows[index, COMPUTE_J:].sum()),
+                    "busy_s": busy,
+                    "energy_J": float(done.rows[index, JOULES].sum()),
                 }
                 start += seconds

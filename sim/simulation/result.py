@@ -244,6 +244,7 @@ class Run:
                 "pp": layout.pp,
                 "ep": layout.ep,
                 "dp": layout.dp,
+                "attention_dp": layout.attention_dp,
                 "iterations": sum(outcome.iterations for outcome in self.served.outcomes),
             },
             "cautions": list(self.cautions),

@@ -15,6 +15,10 @@ EXACT_TOKENS: Final = 1024
 """Token counts up to which the coverage table has a row each; beyond, rows 3 % apart."""
 
 
+POOL: Final = 8192
+"""Tokens of the drawn sequence that batches are cut from: 64 batches of 128 don't overlap."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Router:
     """How tokens choose their top-k experts.
@@ -22,7 +26,8 @@ class Router:
     kind "uniform": k distinct experts at random. "zipf": popularity of the r-th expert ~ r^-skew.
     "correlated": with probability `correlation` a token repeats the experts of the one before it
     (on top of `skew`). "coverage": measured (tokens, share of experts touched) points, linear
-    between them. `draw` "expected" uses expectations; "sampled" draws per-expert token counts.
+    between them. `draw` "expected" uses expectations; "sampled" the mean over drawn batches, expert
+    by expert; devices with two units for experts always do, as the choice hangs on each load.
     """
 
     kind: Literal["uniform", "zipf", "correlated", "coverage"] = "uniform"
@@ -94,9 +99,7 @@ def touched_share(router: Router, tokens: Floats, experts: int, top_k: int) -> F
     return np.asarray(1.0 - (1.0 - picked)[None, :] ** fresh[:, None])
 
 
-def coverage_table(
-    router: Router, experts: int, top_k: int, ranks: int = 1, *, seed: int = 0
-) -> Floats:
+def coverage_table(router: Router, experts: int, top_k: int, ranks: int = 1) -> Floats:
     """Experts touched and their spread over ranks at token counts; shape [rows, 4].
 
     Columns: tokens, experts touched, and on the busiest of `ranks` ranks experts touched and
@@ -104,8 +107,6 @@ def coverage_table(
 
     Experts are dealt to ranks round-robin by popularity. The busiest rank is the mean plus the
     expected maximum of `ranks` normal deviates times the standard deviation, within its bounds.
-    A router that draws "sampled" has rows up to `EXACT_TOKENS` tokens drawn with `seed`, one batch
-    each; beyond them chance evens out, and a measured coverage is an expectation by itself.
     Models without experts get zeros and ones, which no operator reads.
     """
     tokens = table_tokens()
@@ -119,8 +120,6 @@ def coverage_table(
     if ranks > 1:
         table[:, 2] = _worst_touched(used, ranks)
         table[:, 3] = _worst_load(router, tokens, experts, top_k, ranks)
-    if router.draw == "sampled" and router.kind != "coverage":
-        _draw_rows(table, router, experts, top_k, ranks, seed)
     table[0, 2:] = (0.0, 1.0)
     return table
 
@@ -155,14 +154,6 @@ def expected_maximum(count: int) -> float:
     return float(np.trapezoid(np.heaviside(x, 0.5) - below**count, x))
 
 
-def sample_counts(
-    router: Router, tokens: int, experts: int, top_k: int, rng: np.random.Generator
-) -> npt.NDArray[np.int64]:
-    """Tokens sent to each expert by `tokens` tokens drawn one by one, shape [experts]."""
-    chosen = draw_experts(router, tokens, experts, top_k, rng)
-    return np.bincount(chosen.ravel(), minlength=experts)
-
-
 def draw_experts(
     router: Router, tokens: int, experts: int, top_k: int, rng: np.random.Generator
 ) -> npt.NDArray[np.int64]:
@@ -183,17 +174,13 @@ def draw_experts(
     return chosen.astype(np.int64)
 
 
-def _draw_rows(
-    table: Floats, router: Router, experts: int, top_k: int, ranks: int, seed: int
-) -> None:
-    """Draw the rows of `table` up to `EXACT_TOKENS` tokens, each on its own stretch of tokens."""
+def load_table(router: Router, experts: int, top_k: int, *, seed: int = 0) -> Floats:
+    """Token-expert pairs of the first 0, 1, ... `POOL` tokens of a drawn sequence.
+
+    Shape [POOL + 1, experts]; a batch of n tokens is the difference of two rows n apart.
+    """
     rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(5)[4])
-    pool = draw_experts(router, 4 * EXACT_TOKENS, experts, top_k, rng)
-    first = rng.integers(0, len(pool) - EXACT_TOKENS, EXACT_TOKENS + 1)
-    for tokens in range(1, EXACT_TOKENS + 1):
-        batch = pool[first[tokens] : first[tokens] + tokens]
-        counts = np.bincount(batch.ravel(), minlength=experts)
-        on_rank = counts.reshape(-1, ranks)  # dealt round-robin
-        table[tokens, 1] = np.count_nonzero(counts)
-        table[tokens, 2] = np.count_nonzero(on_rank, axis=0).max()
-        table[tokens, 3] = on_rank.sum(axis=0).max() / (tokens * top_k / ranks)
+    chosen = draw_experts(router, POOL, experts, top_k, rng)
+    table = np.zeros((POOL + 1, experts))
+    np.add.at(table, (np.repeat(np.arange(1, POOL + 1), top_k), chosen.ravel()), 1.0)
+    return np.cumsum(table, axis=0)

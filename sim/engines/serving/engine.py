@@ -103,11 +103,11 @@ class Engine:
         self.running = np.zeros(scheduler.max_batch, np.int64)
         self.state = np.zeros(1, records.ENGINE)
         self.picked = np.zeros((scheduler.max_batch, 2), np.int64)
-        self.features = np.zeros((streams, 4, 4))
-        self.experts = np.ones((streams, 3))
-        self.rows = np.zeros((operators, 5))
+        self.features = np.zeros((program.feature_rows, 4, 4))
+        self.experts = np.ones((program.feature_rows, 3))
+        self.rows = np.zeros((operators, records.ROW_COLUMNS))
         self.chosen = np.zeros((operators, 2), np.int64)
-        self.growth = np.zeros(streams)
+        self.growth = np.zeros(program.feature_rows)
         self.seconds = np.zeros((operators, units + 1, 4))
         self.joules = np.zeros((operators, units + 1, 3))
         self.gaps = np.zeros((GAP_ROOM + 4 * scheduler.max_batch, 2))
@@ -212,7 +212,7 @@ class Engine:
         return int(
             serving.serve(
                 program.table.records,
-                program.coverage,
+                program.routing,
                 program.streams,
                 program.units,
                 program.links,

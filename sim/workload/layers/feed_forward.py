@@ -69,6 +69,7 @@ def expert_layer(spec: Experts, hidden: int, stream: Stream) -> Iterator[Op]:
         inputs=spec.top_k * ways * spec.intermediate,
         outputs=spec.top_k * spec.intermediate,
         shard="column",
+        all_groups=True,
     )
     yield _expert_matmul("experts_down", spec, spec.intermediate, hidden, stream, "row")
     yield Op(  # the sum weighted by the router; every device has partial sums of full width
@@ -106,4 +107,5 @@ def _expert_matmul(
         experts=spec.count,
         top_k=spec.top_k,
         shard=shard,
+        all_groups=True,
     )

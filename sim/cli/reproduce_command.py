@@ -1,0 +1,50 @@
+"""`sim reproduce`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from sim.cli.output import print_json
+
+
+@click.command("reproduce")
+@click.argument("paper", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Also write the tables of figures as CSV into this folder.",
+)
+def command(paper: str | None, as_json: bool, output: Path | None) -> None:
+    """Recompute every printed result of PAPER; without PAPER, list the papers."""
+    from sim.evidence.papers import PAPERS, reproduce
+    from sim.report.evidence import reproduction_report, reproduction_tables
+    from sim.report.tables import show
+
+    if paper is None:
+        if as_json:
+            print_json({"papers": [{"name": key, "title": text} for key, text in PAPERS.items()]})
+            return
+        for key, text in PAPERS.items():
+            click.echo(f"{key}  {text}")
+        return
+    live = sys.stderr.isatty()
+
+    def progress(text: str) -> None:
+        if live:
+            click.echo(f"\r{text:<40}", err=True, nl=False)
+
+    found = reproduce(paper, on_progress=progress)
+    if live:
+        click.echo("", err=True)
+    if output is not None:
+        for path in reproduction_tables(found, output):
+            click.echo(f"wrote {path}", err=True)
+    if as_json:
+        print_json(found.to_json())
+        return
+    show(reproduction_report(found))

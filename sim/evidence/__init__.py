@@ -1,0 +1,1 @@
+"""Evidence: what papers print and machines measured, against what the simulator computes."""

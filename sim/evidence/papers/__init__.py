@@ -1,0 +1,29 @@
+"""Papers whose printed results can be recomputed, by name; one module each."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import Final
+
+from sim.errors import ConfigError, Problem
+from sim.evidence.reproduction import Reproduction
+
+PAPERS: Final = {
+    "duplex": "Yun et al., Duplex: mixture of experts on xPU and Logic-PIM, MICRO 2024",
+}
+Progress = Callable[[str], None]
+
+
+def reproduce(paper: str, *, on_progress: Progress | None = None) -> Reproduction:
+    """Every printed result of `paper`, recomputed; ConfigError for a name that is no paper."""
+    if paper not in PAPERS:
+        near = get_close_matches(paper, PAPERS, n=1)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        raise ConfigError(
+            [Problem(message=f"no paper '{paper}'; {hint}known: {', '.join(PAPERS)}")]
+        )
+    module = importlib.import_module(f"sim.evidence.papers.{paper}")
+    result: Reproduction = module.reproduce(on_progress or (lambda _: None))
+    return result

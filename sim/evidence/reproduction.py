@@ -1,0 +1,91 @@
+"""Reproduction: printed results of a paper beside what the simulator computes for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One printed result. `tolerance` and `error` are in `error_unit`; None: shown, not judged.
+
+    "relative" is (simulated - published) / published; "points" is their difference in hundredths,
+    or in the quantity's own unit where it counts things. `at_least` judges only what falls short.
+    kind: "predicted" by the simulation; "calibrated" where constants were fitted on it; "identity"
+    for arithmetic that can only fail by a mistake.
+    """
+
+    id: str
+    quantity: str
+    unit: str
+    published: float
+    simulated: float
+    error_unit: Literal["relative", "points"] = "relative"
+    tolerance: float | None = 0.10
+    kind: Literal["predicted", "calibrated", "identity"] = "predicted"
+    source: str
+    at_least: bool = False
+
+    @property
+    def error(self) -> float:
+        """Signed error in `error_unit`."""
+        difference = self.simulated - self.published
+        if self.at_least:
+            difference = min(difference, 0.0)
+        if self.error_unit == "relative":
+            return difference / self.published
+        return difference * (100.0 if self.unit in ("x", "share") else 1.0)
+
+    @property
+    def status(self) -> Literal["pass", "miss", "info"]:
+        """Whether the error is within the tolerance."""
+        if self.tolerance is None:
+            return "info"
+        return "pass" if abs(self.error) <= self.tolerance * (1.0 + 1e-9) else "miss"
+
+    def to_json(self) -> dict[str, Any]:
+        """The row as plain values."""
+        return {
+            "id": self.id,
+            "quantity": self.quantity,
+            "unit": self.unit,
+            "published": self.published,
+            "simulated": self.simulated,
+            "error_unit": self.error_unit,
+            "error": self.error,
+            "tolerance": self.tolerance,
+            "kind": self.kind,
+            "status": self.status,
+            "source": self.source,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reproduction:
+    """All rows of a paper, what they rest on, and why those that miss do.
+
+    `residuals` has a sentence by row id; `tables` rows of figures whose bars are not printed.
+    """
+
+    paper: str
+    title: str
+    rows: tuple[Row, ...]
+    assumptions: Sequence[str] = ()
+    residuals: Mapping[str, str] = field(default_factory=dict)
+    tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The reproduction as plain values, figures' tables left out."""
+        count = dict.fromkeys(("pass", "miss", "info"), 0)
+        for row in self.rows:
+            count[row.status] += 1
+        return {
+            "paper": self.paper,
+            "title": self.title,
+            "summary": count,
+            "assumptions": list(self.assumptions),
+            "rows": [row.to_json() for row in self.rows],
+            "residuals": dict(self.residuals),
+        }

@@ -1,0 +1,410 @@
+"""A mixture of experts, expert by expert: loads drawn from a router, and their split on two units.
+
+`loads` [pool + 1, experts] counts the token-expert pairs of the first tokens of a drawn sequence;
+a batch of any size is a difference of two rows. A layer takes the mean over `DRAWS` batches of the
+time of its busiest expert rank; experts are dealt in turn to ranks, and there to memory spaces.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sim.kernel import laws
+from sim.kernel.compiled import njit
+from sim.kernel.records import (
+    BOUND,
+    BUSY_S,
+    COMPUTE_BOUND,
+    COMPUTE_J,
+    DRAWS,
+    EXACT,
+    GIVEN,
+    LAUNCH_S,
+    MEMORY_BOUND,
+    MEMORY_J,
+    PAIR_SHARE,
+    ROW_COLUMNS,
+    SECONDS,
+    SPACES,
+    TOKENS,
+    TOUCHED,
+    UNIT,
+    WEIGHT_SHARE,
+    WORST_LOAD,
+    WORST_TOUCHED,
+)
+
+
+@njit(inline="always")
+def drawn(loads: Any) -> bool:
+    """Whether loads are drawn; else a table of expectations stands for them."""
+    return loads.shape[0] > 1
+
+
+@njit(inline="always")
+def window_start(pool: int, whole: int, draw: int) -> int:
+    """Where in the pool the batch of `whole` tokens number `draw` begins."""
+    return (draw * (pool // DRAWS)) % (pool - whole)
+
+
+@njit(inline="always")
+def load_of(loads: Any, tokens: float, draw: int, expert: int) -> float:
+    """Token-expert pairs that a batch of `tokens` tokens sends to `expert`."""
+    pool = loads.shape[0] - 1
+    if tokens >= pool:  # chance has evened out
+        return loads[pool, expert] * tokens / pool
+    whole = int(tokens)
+    start = window_start(pool, whole, draw)
+    end = start + whole
+    part = tokens - whole
+    load = loads[end, expert] - loads[start, expert]
+    if part > 0.0:
+        load += part * (loads[end + 1, expert] - loads[end, expert])
+    return load
+
+
+@njit
+def drawn_features(op: Any, tokens: float, loads: Any, out: Any) -> None:
+    """Fill `out` [3]: experts touched; on the busiest rank, experts touched and relative load."""
+    ranks = int(op.ranks)
+    local = loads.shape[1] // ranks
+    touched, worst_touched, worst_load = 0.0, 0.0, 0.0
+    for draw in range(DRAWS):
+        most_touched, most_load = 0.0, 0.0
+        for rank in range(ranks):
+            here, pairs = 0.0, 0.0
+            for index in range(local):
+                load = load_of(loads, tokens, draw, rank + index * ranks)
+                if load > 0.0:
+                    here += min(load, 1.0)
+                    pairs += load
+            touched += here
+            most_touched = max(most_touched, here)
+            most_load = max(most_load, pairs)
+        worst_touched += most_touched
+        worst_load += most_load
+    out[TOUCHED] = touched / DRAWS
+    out[WORST_TOUCHED] = worst_touched / DRAWS
+    out[WORST_LOAD] = worst_load / DRAWS / max(tokens * op.top_k / op.ranks, 1e-30)
+
+
+@njit(inline="always")
+def expert_times(op: Any, load: float, unit: Any) -> Any:
+    """Seconds of compute and of memory of one expert's product with `load` tokens on `unit`.
+
+    Below one token (a part of one), it is there that part of the time.
+    """
+    there = min(load, 1.0)
+    padded = np.ceil(load / unit.tile_m) * unit.tile_m
+    flops = padded * op.flops_per_token * op.ranks / op.top_k
+    compute_s = laws.compute_time(
+        flops * there, unit.flop_per_s[op.arithmetic], unit.compute_efficiency
+    )
+    at_peak_s = there * op.weight_B * op.ranks / op.experts / unit.weights_B_per_s
+    at_peak_s += load * op.activation_B_per_token * op.ranks / op.top_k / unit.activations_B_per_s
+    return compute_s, at_peak_s / unit.memory_efficiency
+
+
+@njit(inline="always")
+def start_s(op: Any, unit: Any) -> float:
+    """Seconds before the experts' first byte flows on `unit`: launches and the stream's start."""
+    ramp_s = unit.ramp_B / unit.activations_B_per_s / unit.memory_efficiency
+    return ramp_s + op.launches * unit.launch_s
+
+
+@njit
+def drawn_time(op: Any, tokens: float, loads: Any, unit: Any) -> Any:
+    """Seconds of all experts of the busiest rank on one unit, and of these compute and memory.
+
+    One expert after the other: what one waits for memory another's compute doesn't fill.
+    """
+    ranks = int(op.ranks)
+    local = loads.shape[1] // ranks
+    busy_s, compute_s, memory_s = 0.0, 0.0, 0.0
+    for draw in range(DRAWS):
+        worst, worst_compute, worst_memory = 0.0, 0.0, 0.0
+        for rank in range(ranks):
+            total, total_compute, total_memory = 0.0, 0.0, 0.0
+            for index in range(local):
+                load = load_of(loads, tokens, draw, rank + index * ranks)
+                if load > 0.0:
+                    compute, memory = expert_times(op, load, unit)
+                    total += max(compute, memory)
+                    total_compute += compute
+                    total_memory += memory
+            if total > worst:
+                worst, worst_compute, worst_memory = total, total_compute, total_memory
+        busy_s += worst
+        compute_s += worst_compute
+        memory_s += worst_memory
+    ramp_s = unit.ramp_B / unit.activations_B_per_s / unit.memory_efficiency
+    return busy_s / DRAWS + ramp_s, compute_s / DRAWS, memory_s / DRAWS + ramp_s
+
+
+# --- split between two units ------------------------------------------------------------------
+
+
+@njit(inline="always")
+def split_time(times: Any, starts: Any, loads: Any, spaces: int, mask: int) -> Any:
+    """Seconds of the first unit and of the second, which has the spaces whose bits `mask` sets.
+
+    `times` [2, spaces] are seconds of a space's experts on each unit, `starts` [2] what a unit
+    takes to begin, `loads` [spaces] token-expert pairs.
+    """
+    first, second, some_first, some_second = 0.0, 0.0, False, False
+    for space in range(spaces):
+        if loads[space] <= 0.0:
+            continue
+        if (mask >> space) & 1:
+            second += times[1, space]
+            some_second = True
+        else:
+            first += times[0, space]
+            some_first = True
+    return (
+        first + (starts[0] if some_first else 0.0),
+        second + (starts[1] if some_second else 0.0),
+    )
+
+
+@njit
+def greedy_split(times: Any, starts: Any, loads: Any, spaces: int) -> int:
+    """Spaces to move to the second unit: those with the fewest tokens first, while it helps.
+
+    Duplex (arXiv 2409.01141), section V-B; everything starts on the first unit.
+    """
+    mask = 0
+    first, second = split_time(times, starts, loads, spaces, mask)
+    best = max(first, second)
+    for _ in range(spaces):
+        chosen = -1
+        for space in range(spaces):
+            left = (mask >> space) & 1 == 0 and loads[space] > 0.0
+            if left and (chosen < 0 or loads[space] < loads[chosen]):
+                chosen = space
+        if chosen < 0:
+            break
+        moved = mask | (1 << chosen)
+        first, second = split_time(times, starts, loads, spaces, moved)
+        if max(first, second) >= best:
+            break
+        best, mask = max(first, second), moved
+    return mask
+
+
+@njit
+def exact_split(times: Any, starts: Any, loads: Any, spaces: int) -> int:
+    """Spaces on the second unit in the split that takes the least time of all."""
+    best_mask, best = 0, np.inf
+    for mask in range(1 << spaces):
+        first, second = split_time(times, starts, loads, spaces, mask)
+        if max(first, second) < best:
+            best_mask, best = mask, max(first, second)
+    return best_mask
+
+
+@njit
+def nearest_row(rows: Any, tokens: float) -> int:
+    """Index of the value of `rows`, which rise, that is nearest to `tokens`."""
+    above = min(np.searchsorted(rows, tokens), rows.shape[0] - 1)
+    if above > 0 and tokens - rows[above - 1] < rows[above] - tokens:
+        return above - 1
+    return above
+
+
+@njit
+def fill_spaces(
+    ops: Any, members: Any, tokens: float, loads: Any, units: Any, draw: int, rank: int,
+    times: Any, products: Any, computing: Any, pairs: Any, touched: Any,
+) -> None:  # fmt: skip
+    """What each memory space of one rank asks for and takes in one drawn batch.
+
+    Fills `times` [2, spaces] with seconds on each unit; `products` [members, spaces] with those of
+    each product of the group and `computing` with the compute-bound among them; `pairs` and
+    `touched` [spaces] with token-expert pairs and experts that have some.
+    """
+    leader = ops[members[0]]
+    ranks = int(leader.ranks)
+    spaces = int(leader.spaces)
+    for space in range(spaces):
+        times[0, space] = times[1, space] = pairs[space] = touched[space] = 0.0
+        for member in range(members.shape[0]):
+            products[member, space] = computing[member, space] = 0.0
+    for index in range(loads.shape[1] // ranks):
+        load = load_of(loads, tokens, draw, rank + index * ranks)
+        if load <= 0.0:
+            continue
+        space = index % spaces
+        pairs[space] += load
+        touched[space] += min(load, 1.0)
+        for member in range(members.shape[0]):
+            op = ops[members[member]]
+            compute, memory = expert_times(op, load, units[op.pinned])
+            side = 0 if op.pinned == leader.pinned else 1
+            products[member, space] += max(compute, memory)
+            times[side, space] += max(compute, memory)
+            if compute > memory:
+                computing[member, space] += compute
+
+
+@njit
+def members_of(ops: Any, leader: int) -> Any:
+    """Rows of the group that `leader` leads."""
+    count = 0
+    for index in range(leader, ops.shape[0]):
+        count += ops[index].group == ops[leader].group
+    members = np.empty(count, np.int64)
+    count = 0
+    for index in range(leader, ops.shape[0]):
+        if ops[index].group == ops[leader].group:
+            members[count] = index
+            count += 1
+    return members
+
+
+@njit
+def spaces_of_batches(ops: Any, leader: int, tokens: float, loads: Any, units: Any) -> Any:
+    """Token-expert pairs and seconds of the memory spaces of all drawn batches.
+
+    Shapes [draws, ranks, spaces, experts of a space] and [draws, ranks, 2, spaces].
+    """
+    members = members_of(ops, leader)
+    ranks, spaces = int(ops[leader].ranks), int(ops[leader].spaces)
+    local = loads.shape[1] // ranks
+    own = np.zeros((DRAWS, ranks, spaces, (local + spaces - 1) // spaces))
+    times = np.zeros((DRAWS, ranks, 2, spaces))
+    products, computing = np.zeros((members.shape[0], spaces)), np.zeros((members.shape[0], spaces))
+    pairs, touched = np.zeros(spaces), np.zeros(spaces)
+    for draw in range(DRAWS):
+        for rank in range(ranks):
+            fill_spaces(
+                ops, members, tokens, loads, units, draw, rank,
+                times[draw, rank], products, computing, pairs, touched,
+            )  # fmt: skip
+            for index in range(local):
+                load = load_of(loads, tokens, draw, rank + index * ranks)
+                own[draw, rank, index % spaces, index // spaces] = load
+    return own, times
+
+
+@njit
+def split_experts(
+    ops: Any, leader: int, tokens: float, routing: Any, units: Any, rows: Any, chosen: Any
+) -> None:
+    """Fill the rows of a group of expert products that two units share.
+
+    Each product is there once for each unit, pinned to it. The layer takes the slower unit of the
+    busiest rank; that unit's products count their time, the other's are done meanwhile.
+    """
+    loads = routing.loads
+    members = members_of(ops, leader)
+    count = members.shape[0]
+    head = ops[leader]
+    spaces, ranks = int(head.spaces), int(head.ranks)
+    times, starts = np.zeros((2, SPACES)), np.zeros(2)
+    products, computing = np.zeros((count, SPACES)), np.zeros((count, SPACES))
+    pairs, touched = np.zeros(SPACES), np.zeros(SPACES)
+    worst, found = np.zeros((count, 4)), np.zeros((count, 4))  # busy, waited for, launch, compute
+    compute_s = np.zeros(count)
+    for member in range(count):
+        op = ops[members[member]]
+        side = 0 if op.pinned == head.pinned else 1
+        starts[side] += start_s(op, units[op.pinned])
+        for column in range(ROW_COLUMNS):
+            rows[members[member], column] = 0.0
+    all_touched = 0.0
+    for draw in range(DRAWS):
+        slowest = -1.0
+        for rank in range(ranks):
+            fill_spaces(
+                ops, members, tokens, loads, units, draw, rank,
+                times, products, computing, pairs, touched,
+            )  # fmt: skip
+            if head.split == GIVEN:
+                mask = routing.masks[nearest_row(routing.mask_tokens, tokens), draw, rank]
+            elif head.split == EXACT:
+                mask = exact_split(times, starts, pairs, spaces)
+            else:
+                mask = greedy_split(times, starts, pairs, spaces)
+            first, second = split_time(times, starts, pairs, spaces, mask)
+            for member in range(count):
+                op = ops[members[member]]
+                side = 0 if op.pinned == head.pinned else 1
+                for column in range(4):
+                    found[member, column] = 0.0
+                for space in range(spaces):
+                    if (mask >> space) & 1 == side and pairs[space] > 0.0:
+                        found[member, 0] += products[member, space]
+                        found[member, 3] += computing[member, space]
+                        rows[members[member], PAIR_SHARE] += pairs[space]
+                        rows[members[member], WEIGHT_SHARE] += touched[space]
+                if found[member, 0] > 0.0:
+                    found[member, 0] += start_s(op, units[op.pinned])
+                    if (side == 0) == (first >= second):
+                        found[member, 1] = found[member, 0]
+                        found[member, 2] = op.launches * units[op.pinned].launch_s
+            for space in range(spaces):
+                all_touched += touched[space]
+            if max(first, second) > slowest:
+                slowest = max(first, second)
+                worst, found = found, worst
+        for member in range(count):
+            rows[members[member], BUSY_S] += worst[member, 0]
+            rows[members[member], SECONDS] += worst[member, 1]
+            rows[members[member], LAUNCH_S] += worst[member, 2]
+            compute_s[member] += worst[member, 3]
+    for member in range(count):
+        op = ops[members[member]]
+        row = rows[members[member]]
+        unit = units[op.pinned]
+        mean_pairs, mean_touched = row[PAIR_SHARE] / DRAWS, row[WEIGHT_SHARE] / DRAWS
+        bound = COMPUTE_BOUND if compute_s[member] > 0.5 * row[BUSY_S] else MEMORY_BOUND
+        for column in (SECONDS, BUSY_S, LAUNCH_S):
+            row[column] *= op.layers / DRAWS
+        flops = mean_pairs * op.flops_per_token / op.top_k
+        row[COMPUTE_J] = flops * unit.J_per_flop[op.arithmetic] * op.layers
+        row[MEMORY_J] = op.layers * (
+            mean_touched * op.weight_B / op.experts * unit.weights_J_per_B
+            + mean_pairs * op.activation_B_per_token / op.top_k * unit.activations_J_per_B
+        )
+        row[PAIR_SHARE] = mean_pairs / (tokens * op.top_k)
+        row[WEIGHT_SHARE] /= all_touched
+        chosen[members[member], UNIT] = op.pinned
+        chosen[members[member], BOUND] = bound
+
+
+@njit
+def overlap(ops: Any, leader: int, rows: Any, chosen: Any, units: Any) -> None:
+    """Let the rows of a group run at the same time on their units: only the slowest unit counts."""
+    members = members_of(ops, leader)
+    slowest, unit = -1.0, -1
+    for candidate in range(units.shape[0]):
+        total = 0.0
+        for index in members:
+            if chosen[index, UNIT] == candidate:
+                total += rows[index, BUSY_S]
+        if total > slowest:
+            slowest, unit = total, candidate
+    for index in members:
+        if chosen[index, UNIT] != unit:
+            rows[index, SECONDS] = 0.0
+            rows[index, LAUNCH_S] = 0.0
+
+
+@njit
+def expert_features(ops: Any, features: Any, routing: Any, out: Any) -> None:
+    """Fill `out` [stream, 3] with the experts touched by the tokens of streams that have some."""
+    filled = -1
+    for index in range(ops.shape[0]):
+        op = ops[index]
+        if op.experts <= 0.0 or op.stream == filled:
+            continue
+        filled = op.stream
+        tokens = features[op.stream, op.phase, TOKENS]
+        if drawn(routing.loads):
+            drawn_features(op, tokens, routing.loads, out[op.stream])
+        else:
+            for column in range(3):
+                out[op.stream, column] = laws.interpolate(routing.coverage, tokens, column + 1)

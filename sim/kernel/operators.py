@@ -1,0 +1,157 @@
+"""One operator: what it asks for, what a processor takes for it, and where it runs fastest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sim.kernel import laws
+from sim.kernel.compiled import njit
+from sim.kernel.experts import drawn, drawn_time
+from sim.kernel.records import (
+    ALGORITHMS,
+    ATTENTION,
+    CACHED,
+    COMPUTE_BOUND,
+    DIRECT,
+    EXPERTS,
+    MATMUL,
+    MEMORY_BOUND,
+    OVERHEAD,
+    PAIRS,
+    SEQUENCES,
+    TOKENS,
+    TOUCHED,
+    WORST_LOAD,
+    WORST_TOUCHED,
+)
+
+
+@njit(inline="always")
+def demand(op: Any, features: Any, experts: Any) -> Any:
+    """What one layer of `op` asks of one device: flops, and bytes of weights, KV and activations.
+
+    `features` [phase, feature] and `experts` [3] are of the operator's stream. Expert operators
+    also say how much more the busiest rank has: weights it reads over the mean rank's, and work.
+    """
+    tokens = features[op.phase, TOKENS]
+    flops = (
+        op.flops_per_token * tokens
+        + op.flops_per_pair * features[op.phase, PAIRS]
+        + op.flops_per_cached * features[op.phase, CACHED]
+    )
+    weight_B = op.weight_B + op.weight_B_per_token * tokens
+    kv_B = (
+        op.kv_B_per_cached * features[op.phase, CACHED]
+        + op.kv_B_per_token * tokens
+        + op.state_B_per_sequence * features[op.phase, SEQUENCES]
+    )
+    activation_B = op.activation_B_per_token * tokens
+    worst_weights, worst_work = 1.0, 1.0
+    if op.kind == EXPERTS:
+        weight_B *= experts[TOUCHED] / op.experts
+        worst_weights = experts[WORST_TOUCHED] * op.ranks / max(experts[TOUCHED], 1e-30)
+        worst_work = experts[WORST_LOAD]
+    return flops, weight_B, kv_B, activation_B, worst_weights, worst_work
+
+
+@njit(inline="always")
+def utilisation(op: Any, features: Any, experts: Any, unit: Any) -> float:
+    """Share of the unit's matrix peak that this shape can reach."""
+    if op.kind == ATTENTION:
+        return unit.attention_efficiency
+    used = unit.compute_efficiency
+    if op.kind == MATMUL:
+        tokens = features[op.phase, TOKENS]
+        used *= laws.tile_utilisation(tokens, op.width, unit.tile_m, unit.tile_n, unit.slots)
+    elif op.kind == EXPERTS:  # one small product per expert of the busiest rank
+        touched = max(experts[WORST_TOUCHED], 1e-30)
+        pairs = features[op.phase, TOKENS] * op.top_k * experts[WORST_LOAD] / op.ranks
+        m, n = pairs / touched, op.width * max(touched, 1.0)
+        used *= laws.tile_utilisation(m, n, unit.tile_m, unit.tile_n, unit.slots)
+    return used
+
+
+@njit(inline="always")
+def times(op: Any, asked: Any, features: Any, experts: Any, loads: Any, unit: Any) -> Any:
+    """Seconds, and of these compute and memory, of what `op` asked for (its `demand`) on `unit`.
+
+    The busiest expert rank decides.
+    """
+    flops, weight_B, kv_B, activation_B, worst_weights, worst_work = asked
+    compute_s = laws.compute_time(
+        flops * worst_work,
+        unit.flop_per_s[op.arithmetic],
+        utilisation(op, features, experts, unit),
+    )
+    at_peak_s = (
+        weight_B * worst_weights / unit.weights_B_per_s
+        + kv_B / unit.kv_B_per_s
+        + activation_B * worst_work / unit.activations_B_per_s
+    )
+    ramp_s = unit.ramp_B / unit.activations_B_per_s
+    memory_s = laws.stream_time(at_peak_s, ramp_s, unit.memory_efficiency)
+    busy_s = max(compute_s, memory_s)
+    if op.kind == EXPERTS and op.group < 0 and drawn(loads):
+        busy_s, compute_s, memory_s = drawn_time(op, features[op.phase, TOKENS], loads, unit)
+    return busy_s, compute_s, memory_s
+
+
+@njit(inline="always")
+def joules(op: Any, asked: Any, unit: Any) -> Any:
+    """Joules of compute and of memory of what `op` asked for on `unit`; of the mean expert rank."""
+    flops, weight_B, kv_B, activation_B, _, _ = asked
+    compute_J = flops * unit.J_per_flop[op.arithmetic]
+    memory_J = (
+        weight_B * unit.weights_J_per_B
+        + kv_B * unit.kv_J_per_B
+        + activation_B * unit.activations_J_per_B
+    )
+    return compute_J, memory_J
+
+
+@njit(inline="always")
+def place(op: Any, features: Any, experts: Any, loads: Any, units: Any) -> Any:
+    """Processor, seconds, bound and launch seconds of one layer of `op` where it runs fastest.
+
+    Only processors that can run the operator's class are asked; a pinned operator has no choice.
+    """
+    best, best_s, bound, launch_s = -1, np.inf, OVERHEAD, 0.0
+    asked = demand(op, features, experts)
+    for index in range(units.shape[0]):
+        unit = units[index]
+        if op.pinned >= 0 and op.pinned != index:
+            continue
+        if op.pinned < 0 and (unit.runs >> op.capability) & 1 == 0:
+            continue
+        busy, compute, memory = times(op, asked, features, experts, loads, unit)
+        total = busy + op.launches * unit.launch_s
+        if total < best_s:
+            best, best_s, launch_s = index, total, op.launches * unit.launch_s
+            bound = COMPUTE_BOUND if compute > memory else MEMORY_BOUND
+    return best, best_s, bound, launch_s
+
+
+@njit(inline="always")
+def communicate(op: Any, tokens: float, mean_tokens: float, links: Any) -> Any:
+    """Seconds and joules of one collective of `op`, by its link's algorithm.
+
+    `tokens` are those of the busiest group, `mean_tokens` of the mean one.
+
+    A link that names none takes the faster of ring and tree: they need no switch.
+    """
+    link = links[op.link]
+    message_B = op.message_B_per_token * tokens
+    B_per_s = link.B_per_s * link.efficiency
+    best_s, sent = np.inf, 0.0
+    for algorithm in range(ALGORITHMS):
+        if link.algorithm >= 0 and link.algorithm != algorithm:
+            continue
+        if link.algorithm < 0 and algorithm == DIRECT:
+            continue
+        steps, factor = op.steps[algorithm], op.factor[algorithm]
+        seconds = laws.collective_time(message_B, steps, factor, B_per_s, link.latency_s)
+        if seconds < best_s:
+            best_s, sent = seconds, factor
+    return best_s, sent * op.message_B_per_token * mean_tokens * link.J_per_B

@@ -1,0 +1,272 @@
+"""A whole pass over an operator table, and many of them at design points."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sim.kernel.compiled import njit, prange
+from sim.kernel.experts import overlap, split_experts
+from sim.kernel.operators import communicate, demand, joules, place, times
+from sim.kernel.records import (
+    ALL,
+    BOUND,
+    BUSY_S,
+    COLLECTIVE,
+    COMPUTE_J,
+    COST_COMPUTE_J,
+    COST_COMPUTE_S,
+    COST_LAUNCH_S,
+    COST_MEMORY_J,
+    COST_MEMORY_S,
+    DECODE,
+    EXPERTS,
+    LAUNCH_S,
+    LINK_BOUND,
+    LINK_J,
+    LOGITS,
+    MEMORY_J,
+    OVERHEAD,
+    PAIR_SHARE,
+    PREFILL,
+    ROW_COLUMNS,
+    SECONDS,
+    SEQUENCES,
+    TOKENS,
+    UNIT,
+    WEIGHT_SHARE,
+)
+
+
+@njit
+def spread_over_groups(features: Any, streams: int, groups: float) -> None:
+    """Fill features of the busiest and of the mean data-parallel group from those of all groups.
+
+    Rows [0, streams) are of all groups together, what experts see; the next `streams` of the group
+    with the most sequences, dealt to groups in turn; the last of the mean group. One group alone
+    has only the first rows.
+    """
+    if features.shape[0] == streams:
+        return
+    for stream in range(streams):
+        for feature in range(4):
+            features[streams + stream, ALL, feature] = 0.0
+        for phase in (PREFILL, DECODE, LOGITS):
+            count = features[stream, phase, TOKENS if phase == LOGITS else SEQUENCES]
+            share = 1.0 / groups
+            if count > 0.0:
+                share = min(np.ceil(count / groups) / count, 1.0)
+            for feature in range(4):
+                busiest = features[stream, phase, feature] * share
+                features[streams + stream, phase, feature] = busiest
+                if phase != LOGITS:
+                    features[streams + stream, ALL, feature] += busiest
+        for phase in (ALL, PREFILL, DECODE, LOGITS):
+            for feature in range(4):
+                mean = features[stream, phase, feature] / groups
+                features[2 * streams + stream, phase, feature] = mean
+
+
+@njit
+def evaluate(
+    ops: Any, features: Any, experts: Any, routing: Any, units: Any, links: Any, rows: Any,
+    chosen: Any,
+) -> float:  # fmt: skip
+    """Seconds of one pass, without host time.
+
+    Fills `rows` [ops, columns] as `records` names them, and `chosen` [ops, 2]: processor (-1: a
+    link) and bound.
+    """
+    for index in range(ops.shape[0]):
+        if ops[index].group < 0 or ops[index].kind != EXPERTS:
+            evaluate_row(ops, index, features, experts, routing, units, links, rows, chosen)
+    for index in range(ops.shape[0]):
+        op = ops[index]
+        if op.group < 0 or op.leads == 0:
+            continue
+        if op.kind != EXPERTS:
+            overlap(ops, index, rows, chosen, units)
+        else:
+            tokens = features[op.stream, op.phase, TOKENS]
+            split_experts(ops, index, tokens, routing, units, rows, chosen)
+    total = 0.0
+    for index in range(ops.shape[0]):
+        total += rows[index, SECONDS]
+    return total
+
+
+@njit
+def evaluate_row(
+    ops: Any,
+    index: int,
+    features: Any,
+    experts: Any,
+    routing: Any,
+    units: Any,
+    links: Any,
+    rows: Any,
+    chosen: Any,
+) -> float:
+    """Seconds of all layers of operator `index`; fills its row as `evaluate` says."""
+    op = ops[index]
+    own = features[op.stream]
+    for column in range(ROW_COLUMNS):
+        rows[index, column] = 0.0
+    rows[index, PAIR_SHARE] = rows[index, WEIGHT_SHARE] = 1.0
+    if own[op.phase, TOKENS] <= 0.0:
+        chosen[index, UNIT], chosen[index, BOUND] = -1, OVERHEAD
+        return 0.0
+    seconds, unit, bound, launch_s, compute_J, memory_J, link_J = one_layer(
+        op, features, experts, routing.loads, units, links
+    )
+    rows[index, SECONDS] = rows[index, BUSY_S] = seconds * op.layers
+    rows[index, LAUNCH_S] = launch_s * op.layers
+    rows[index, COMPUTE_J] = compute_J * op.layers
+    rows[index, MEMORY_J] = memory_J * op.layers
+    rows[index, LINK_J] = link_J * op.layers
+    chosen[index, UNIT], chosen[index, BOUND] = unit, bound
+    return rows[index, SECONDS]
+
+
+@njit(inline="always")
+def one_layer(op: Any, features: Any, experts: Any, loads: Any, units: Any, links: Any) -> Any:
+    """Seconds, unit (-1: a link), bound, launch seconds and joules of one layer of `op`.
+
+    Time is of the busiest data-parallel group, energy of the mean one.
+    """
+    own, mean = features[op.stream], features[op.energy_stream]
+    unit, bound, launch_s, compute_J, memory_J, link_J = -1, LINK_BOUND, 0.0, 0.0, 0.0, 0.0
+    if op.kind == COLLECTIVE:
+        seconds, link_J = communicate(op, own[op.phase, TOKENS], mean[op.phase, TOKENS], links)
+    else:
+        unit, seconds, bound, launch_s = place(op, own, experts[op.stream], loads, units)
+        compute_J, memory_J = joules(op, demand(op, mean, experts[op.stream]), units[unit])
+    return seconds, unit, bound, launch_s, compute_J, memory_J, link_J
+
+
+@njit(inline="always")
+def pass_time(ops: Any, features: Any, experts: Any, routing: Any, units: Any, links: Any) -> Any:
+    """Seconds and joules (one device) of one pass of a table without groups, keeping no rows."""
+    seconds, spent_J = 0.0, 0.0
+    for index in range(ops.shape[0]):
+        op = ops[index]
+        if features[op.stream, op.phase, TOKENS] <= 0.0:
+            continue
+        time, _, _, _, compute_J, memory_J, link_J = one_layer(
+            op, features, experts, routing.loads, units, links
+        )
+        seconds += time * op.layers
+        spent_J += (compute_J + memory_J + link_J) * op.layers
+    return seconds, spent_J
+
+
+@njit
+def grouped_pass(
+    ops: Any, features: Any, experts: Any, routing: Any, units: Any, links: Any
+) -> Any:
+    """As `pass_time`, of a table with groups."""
+    rows = np.empty((ops.shape[0], ROW_COLUMNS))
+    chosen = np.empty((ops.shape[0], 2), np.int64)
+    seconds = evaluate(ops, features, experts, routing, units, links, rows, chosen)
+    spent_J = 0.0
+    for index in range(ops.shape[0]):
+        spent_J += rows[index, COMPUTE_J] + rows[index, MEMORY_J] + rows[index, LINK_J]
+    return seconds, spent_J
+
+
+@njit(inline="always")
+def step_time(seconds: float, microbatches: float, machine: Any) -> float:
+    """Seconds of one engine iteration around a pass of one microbatch through all stages.
+
+    Few microbatches take what one needs to pass; as many as there are stages wait for the slowest.
+    """
+    pace = microbatches * machine.imbalance / machine.stages
+    return seconds * max(pace, 1.0) + machine.host_step_s
+
+
+@njit(inline="always")
+def step_energy(spent_J: float, seconds: float, microbatches: float, machine: Any) -> float:
+    """Joules of one iteration of a replica: what the passes use and what being on costs."""
+    return spent_J * machine.group * microbatches + machine.static_W * machine.devices * seconds
+
+
+@njit(parallel=True)
+def sweep(
+    ops: Any,
+    features: Any,
+    experts: Any,
+    routing: Any,
+    microbatches: Any,
+    units: Any,
+    links: Any,
+    machines: Any,
+    out: Any,
+) -> None:
+    """Fill `out` [points, 2] with seconds and joules of one iteration at each design point.
+
+    `units` [points, processors], `links` [points, links], `machines` [points]; `features` and
+    `experts` [batches, ...] and `microbatches` [batches] have one batch for all points or one each.
+    """
+    stride = 1 if features.shape[0] > 1 else 0
+    grouped = False
+    for index in range(ops.shape[0]):
+        grouped = grouped or ops[index].group >= 0
+    for index in prange(out.shape[0]):
+        point = np.int64(index)  # prange counts unsigned, which would make sums of it floats
+        batch = point * stride
+        if grouped:
+            seconds, spent_J = grouped_pass(
+                ops, features[batch], experts[batch], routing, units[point], links[point]
+            )
+        else:
+            seconds, spent_J = pass_time(
+                ops, features[batch], experts[batch], routing, units[point], links[point]
+            )
+        machine = machines[point]
+        time = step_time(seconds, microbatches[batch], machine)
+        out[point, 0] = time
+        out[point, 1] = step_energy(spent_J, time, microbatches[batch], machine)
+
+
+@njit
+def candidates(
+    ops: Any, features: Any, experts: Any, routing: Any, units: Any, rows: Any, demands: Any,
+    costs: Any,
+) -> None:  # fmt: skip
+    """What one layer of each operator asks for, and what each processor would take for it.
+
+    Fills `demands` [ops, 4]: flops, bytes of weights, KV and activations; and `costs`
+    [ops, processors, 5]: seconds of compute, memory and launch, joules of compute and memory; NaN
+    for processors that cannot run the operator. Collectives and idle operators stay NaN. A product
+    that shares its experts (see `rows`) asks for its part only.
+    """
+    demands[:] = np.nan
+    costs[:] = np.nan
+    for index in range(ops.shape[0]):
+        op = ops[index]
+        own = features[op.stream]
+        if op.kind == COLLECTIVE or own[op.phase, TOKENS] <= 0.0:
+            continue
+        flops, weight_B, kv_B, activation_B, worst_weights, worst_work = demand(
+            op, own, experts[op.stream]
+        )
+        pairs, weights = rows[index, PAIR_SHARE], rows[index, WEIGHT_SHARE]
+        asked = flops * pairs, weight_B * weights, kv_B, activation_B * pairs, 1.0, 1.0
+        for part in range(4):
+            demands[index, part] = asked[part]
+        if op.kind != EXPERTS or op.group < 0:
+            asked = flops, weight_B, kv_B, activation_B, worst_weights, worst_work
+        for number in range(units.shape[0]):
+            unit = units[number]
+            if op.pinned >= 0 and op.group >= 0 and op.pinned != number:
+                continue
+            if (unit.runs >> op.capability) & 1 == 0 and op.pinned != number:
+                continue
+            _, compute, memory = times(op, asked, own, experts[op.stream], routing.loads, unit)
+            joules_c, joules_m = joules(op, asked, unit)
+            costs[index, number, COST_COMPUTE_S] = compute
+            costs[index, number, COST_MEMORY_S] = memory
+            costs[index, number, COST_LAUNCH_S] = op.launches * unit.launch_s
+            costs[index, number, COST_COMPUTE_J] = joules_c
+            costs[index, number, COST_MEMORY_J] = joules_m

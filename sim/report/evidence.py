@@ -1,0 +1,78 @@
+"""Tables of reproductions, for a terminal, as CSV and for the docs."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from sim.evidence.reproduction import Reproduction, Row
+from sim.report.tables import table
+
+COLUMNS = ("id", "what", "published", "simulated", "error", "tolerance", "kind", "status", "source")
+
+
+def _shown(row: Row) -> list[str]:
+    def error(value: float) -> str:
+        if row.error_unit == "relative":
+            return f"{100.0 * value:+.1f} %"
+        return f"{value:+.3g}"
+
+    tolerance = "-" if row.tolerance is None else error(row.tolerance).replace("+", "±")
+    unit = f" {row.unit}" if row.unit else ""
+    return [
+        row.id,
+        row.quantity,
+        f"{row.published:.4g}{unit}",
+        f"{row.simulated:.4g}",
+        error(row.error),
+        tolerance,
+        row.kind,
+        row.status,
+        row.source,
+    ]
+
+
+def reproduction_report(found: Reproduction) -> RenderableType:
+    """Everything `sim reproduce` prints."""
+    made = table(found.title, *COLUMNS, left=2)
+    for row in found.rows:
+        made.add_row(*_shown(row))
+    return Group(made, *(Text(line) for line in _notes(found)))
+
+
+def _notes(found: Reproduction) -> list[str]:
+    summary = found.to_json()["summary"]
+    lines = [f"{summary['pass']} pass, {summary['miss']} miss, {summary['info']} shown only"]
+    lines += [f"Assumed: {each}" for each in found.assumptions]
+    lines += [f"Open, {key}: {why}" for key, why in found.residuals.items()]
+    return lines
+
+
+def reproduction_tables(found: Reproduction, folder: Path) -> list[Path]:
+    """Files written: one CSV a figure."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, rows in found.tables.items():
+        path = folder / f"{name}.csv"
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+        paths.append(path)
+    return paths
+
+
+def reproduction_page(found: Reproduction) -> str:
+    """The reproduction as a page of the docs, in Markdown."""
+    lines = [f"# {found.title}", "", f"Written by `sim reproduce {found.paper} --page FILE`.", ""]
+    lines += [*(f"{line}." for line in _notes(found)[:1]), ""]
+    lines += [f"- {each}" for each in found.assumptions]
+    lines += ["", "| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
+    lines += ["| " + " | ".join(_shown(row)) + " |" for row in found.rows]
+    if found.residuals:
+        lines += ["", "## Open residuals", ""]
+        lines += [f"- **{key}**: {why}" for key, why in found.residuals.items()]
+    return "\n".join(lines) + "\n"
