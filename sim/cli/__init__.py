@@ -16,7 +16,7 @@ COMMANDS = {
     "run": "Simulate one scenario: latency, throughput, energy, and what bound it.",
     "compare": "The same workload on several systems, side by side.",
     "explain": "Every operator of one iteration: which unit runs it, and why.",
-    "list": "What there is: devices, systems, models, techniques, scenarios, traffic.",
+    "list": "What there is: devices, systems, models, techniques, scenarios, traffic, papers.",
     "show": "A resolved device, system, model, traffic or scenario with its sources.",
     "reproduce": "Printed results of a paper beside what is simulated for them.",
     "schema": "JSON Schema of the YAML forms, for editors.",

@@ -19,10 +19,19 @@ from sim.cli.output import print_json
     type=click.Path(file_okay=False, path_type=Path),
     help="Also write the tables of figures as CSV into this folder.",
 )
-def command(paper: str | None, as_json: bool, output: Path | None) -> None:
+@click.option(
+    "--page",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also write the rows as a Markdown page.",
+)
+def command(paper: str | None, as_json: bool, output: Path | None, page: Path | None) -> None:
     """Recompute every printed result of PAPER; without PAPER, list the papers."""
     from sim.evidence.papers import PAPERS, reproduce
-    from sim.report.evidence import reproduction_report, reproduction_tables
+    from sim.report.evidence import (
+        reproduction_page,
+        reproduction_report,
+        reproduction_tables,
+    )
     from sim.report.tables import show
 
     if paper is None:
@@ -44,6 +53,9 @@ def command(paper: str | None, as_json: bool, output: Path | None) -> None:
     if output is not None:
         for path in reproduction_tables(found, output):
             click.echo(f"wrote {path}", err=True)
+    if page is not None:
+        page.write_text(reproduction_page(found), encoding="utf-8")
+        click.echo(f"wrote {page}", err=True)
     if as_json:
         print_json(found.to_json())
         return

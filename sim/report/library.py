@@ -11,6 +11,7 @@ from rich.table import Table
 from sim.config.catalogue import document_of, load_device, load_model, load_system, names, title_of
 from sim.dtypes import Precision
 from sim.engines.scheduler import Scheduler
+from sim.evidence.papers import PAPERS
 from sim.report.quantity import UNKNOWN, binary, digits, si
 from sim.report.tables import table
 from sim.simulation.describe import describe_model
@@ -21,6 +22,8 @@ Entry = dict[str, Any]
 
 def entries(kind: str) -> list[Entry]:
     """One mapping for each entry of `kind`, by name."""
+    if kind == "papers":
+        return [{"name": name, "title": title} for name, title in PAPERS.items()]
     make = _MAKERS.get(kind)
     return [
         make(name) if make else {"name": name, "title": title_of(kind, name)}

@@ -10,9 +10,9 @@ from builders import DEVICES, MODELS, program
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sim.engines.roofline import Batch, Step, decode_batch, features_of, step
+from sim.engines.roofline import Batch, Step, decode_batch, step
 from sim.graph import Kind, Phase
-from sim.kernel import laws, records
+from sim.kernel import laws, passes, records
 from sim.mapping.program import STREAM_KINDS, Program
 
 kinds = st.sampled_from(sorted(set(MODELS) - {"encoder-only"}))
@@ -156,12 +156,19 @@ def test_larger_product_is_never_faster(m: int, more: int, n: int, slots: int) -
 
 def asked(of: Program, batch: Batch) -> np.ndarray:
     """Flops, and bytes of weights, KV and activations of one layer of each operator."""
-    features, _ = features_of(of, batch)
-    experts = np.ones((len(of.streams), 3))
-    laws.expert_features(features, of.coverage, experts)
+    done = step(of, batch)
     shape = (len(of.table.records), len(of.units))
     demands, costs = np.empty((shape[0], 4)), np.empty((*shape, 5))
-    laws.candidates(of.table.records, features, experts, of.units, demands, costs)
+    passes.candidates(
+        of.table.records,
+        done.features,
+        done.experts,
+        of.routing,
+        of.units,
+        done.rows,
+        demands,
+        costs,
+    )
     return demands
 
 
@@ -191,7 +198,7 @@ def test_energy_is_the_sum_of_its_rows(
     of = program(kind, on, **layout)  # type: ignore[arg-type]
     done = step(of, batch)
     one = of.machine[0]
-    dynamic = done.rows[:, 2:].sum() * one["group"] * done.microbatches
+    dynamic = done.rows[:, records.JOULES].sum() * one["group"] * done.microbatches
     static = one["static_W"] * one["devices"] * done.seconds
     assert done.joules == pytest.approx(dynamic + static, rel=1e-12)
     assert (done.rows >= 0.0).all()
@@ -208,7 +215,7 @@ def test_energy_of_attention_and_cache_adds_over_sequences(
 
     def joules(batch: list[tuple[int, int]]) -> tuple[Step, float]:
         done = step(of, Batch(decodes=tuple(batch)))
-        return done, done.rows[attention, 2:].sum()
+        return done, done.rows[attention, records.JOULES].sum()
 
     (one, a), (two, b), (both, c) = joules(some), joules(others), joules(some + others)
     assume((one.chosen[attention] == two.chosen[attention]).all())

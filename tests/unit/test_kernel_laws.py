@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sim.graph import collective_terms
-from sim.kernel import laws, records
+from sim.kernel import laws, operators, passes, records
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_auto_takes_the_faster_of_ring_and_tree_and_a_named_one_is_obeyed() -> N
     seconds = {}
     for algorithm in (-1, 0, 1, 2):
         links["algorithm"] = algorithm
-        seconds[algorithm], joules = laws.communicate(record, features, links)
+        seconds[algorithm], joules = operators.communicate(record, 1.0, 1.0, links)
         sent = 200.0 if algorithm == 1 else 150.0
         assert joules == pytest.approx(2.0 * sent)
     assert seconds == pytest.approx({-1: 21.0, 0: 21.0, 1: 24.0, 2: 17.0})
@@ -94,13 +94,13 @@ def machine(**fields: float) -> np.void:
 def test_only_a_full_pipeline_waits_for_its_slowest_stage(microbatches: float, want: float) -> None:
     """Four stages of 2.5 s in the mean, the slowest 1.6 times that."""
     record = machine(stages=4.0, imbalance=1.6, host_step_s=2.0)
-    assert laws.step_time(10.0, microbatches, record) == pytest.approx(want + 2.0)
+    assert passes.step_time(10.0, microbatches, record) == pytest.approx(want + 2.0)
 
 
 def test_step_energy_counts_devices_and_microbatches() -> None:
     record = machine(devices=8.0, group=4.0, static_W=3.0)
     # 5 J on each of 4 devices that work on a microbatch, two of them; 8 devices on for 10 s
-    assert laws.step_energy(5.0, 10.0, 2.0, record) == pytest.approx(5 * 4 * 2 + 3 * 8 * 10)
+    assert passes.step_energy(5.0, 10.0, 2.0, record) == pytest.approx(5 * 4 * 2 + 3 * 8 * 10)
 
 
 @pytest.mark.parametrize(
@@ -120,4 +120,4 @@ def test_a_unit_without_the_arithmetic_is_never_chosen() -> None:
     units["weights_B_per_s"][0] = 1e9
     features = np.zeros((4, 4))
     features[records.ALL] = 1.0
-    assert laws.place(record, features, np.ones(3), units)[0] == 1
+    assert operators.place(record, features, np.ones(3), np.zeros((1, 0)), units)[0] == 1
