@@ -17,7 +17,7 @@ from sim.cli.output import print_json
     "-o",
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Also write the tables of figures as CSV into this folder.",
+    help="Also write what the paper draws as tables (CSV) and plots (PNG) into this folder.",
 )
 @click.option(
     "--page",
@@ -47,7 +47,7 @@ def command(paper: str | None, as_json: bool, output: Path | None, page: Path | 
         if live:
             click.echo(f"\r{text:<40}", err=True, nl=False)
 
-    found = reproduce(paper, on_progress=progress)
+    found = reproduce(paper, figures=output is not None, on_progress=progress)
     if live:
         click.echo("", err=True)
     if output is not None:

@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from sim.evidence.reproduction import Reproduction, Row
+from sim.report.plots import FIGURES, plot_bars
 from sim.report.tables import table
 
 COLUMNS = ("id", "what", "published", "simulated", "error", "tolerance", "kind", "status", "source")
@@ -52,7 +53,7 @@ def _notes(found: Reproduction) -> list[str]:
 
 
 def reproduction_tables(found: Reproduction, folder: Path) -> list[Path]:
-    """Files written: one CSV a figure."""
+    """Files written: a CSV and a plot for each figure."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, rows in found.tables.items():
@@ -62,6 +63,10 @@ def reproduction_tables(found: Reproduction, folder: Path) -> list[Path]:
             writer.writeheader()
             writer.writerows(rows)
         paths.append(path)
+        if name in FIGURES:
+            picture = path.with_suffix(".png")
+            plot_bars(rows, FIGURES[name], picture)
+            paths.append(picture)
     return paths
 
 

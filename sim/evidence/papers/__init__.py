@@ -16,8 +16,13 @@ PAPERS: Final = {
 Progress = Callable[[str], None]
 
 
-def reproduce(paper: str, *, on_progress: Progress | None = None) -> Reproduction:
-    """Every printed result of `paper`, recomputed; ConfigError for a name that is no paper."""
+def reproduce(
+    paper: str, *, figures: bool = False, on_progress: Progress | None = None
+) -> Reproduction:
+    """Every printed result of `paper`, recomputed; ConfigError for a name that is no paper.
+
+    `figures` adds tables of what the paper draws without printing numbers.
+    """
     if paper not in PAPERS:
         near = get_close_matches(paper, PAPERS, n=1)
         hint = f"did you mean '{near[0]}'? " if near else ""
@@ -25,5 +30,5 @@ def reproduce(paper: str, *, on_progress: Progress | None = None) -> Reproductio
             [Problem(message=f"no paper '{paper}'; {hint}known: {', '.join(PAPERS)}")]
         )
     module = importlib.import_module(f"sim.evidence.papers.{paper}")
-    result: Reproduction = module.reproduce(on_progress or (lambda _: None))
+    result: Reproduction = module.reproduce(on_progress or (lambda _: None), figures=figures)
     return result

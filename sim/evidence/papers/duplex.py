@@ -18,6 +18,7 @@ from sim.config.memory_form import memory_kind
 from sim.config.scenarios import load_scenario
 from sim.engines.serving.engine import policy_record
 from sim.evidence.papers import duplex_figure_8 as figure_8
+from sim.evidence.papers.duplex_figures import figures as drawn
 from sim.evidence.papers.duplex_systems import (
     BATCHES,
     SETUPS,
@@ -65,8 +66,8 @@ class Point:
     energy: float
 
 
-def reproduce(progress: Callable[[str], None]) -> Reproduction:
-    """All rows, and the tables of the figures."""
+def reproduce(progress: Callable[[str], None], *, figures: bool = False) -> Reproduction:
+    """All rows, and with `figures` also tables of what is drawn and not printed."""
     grid = _grid(progress)
     progress("Fig. 8, 5 and section 12")
     rows = [*_organisation(), *_models(), *_figure_5c(), *_figure_8(), *_released()]
@@ -85,7 +86,7 @@ def reproduce(progress: Callable[[str], None]) -> Reproduction:
             for row in rows
             if row.status == "miss" and row.id in RESIDUALS
         },
-        tables={"figure-11": _figure_11(grid)},
+        tables={"figure-11": _figure_11(grid), **(drawn(progress) if figures else {})},
     )
 
 

@@ -58,6 +58,11 @@ SETUPS: Final = {
     "glam": Setup(model="glam-143b", nodes=1, devices=8, experts=64, lengths=(512, 1024, 2048)),
     "grok": Setup(model="grok-1", nodes=2, devices=8, experts=8, lengths=(256, 1024, 4096)),
 }
+DENSE: Final = {
+    "llama3": Setup(model="llama-3-70b", nodes=1, devices=4, experts=1, lengths=(256, 1024, 4096)),
+    "opt": Setup(model="opt-66b", nodes=1, devices=4, experts=1, lengths=(256, 512, 1024)),
+}
+"""Models without experts, of Fig. 14 only."""
 BATCHES: Final = (32, 64, 128)
 
 
@@ -99,7 +104,7 @@ def nodes_of(kind: Kind, setup: Setup) -> tuple[int, int]:
 @cache
 def model_of(name: str) -> Architecture:
     """The model of a setup."""
-    return load_model(SETUPS[name].model)
+    return load_model((SETUPS | DENSE)[name].model)
 
 
 @cache
@@ -108,7 +113,8 @@ def system_of(kind: Kind, model: str) -> tuple[System, Parallel]:
 
     With expert tensor parallelism experts are spread across nodes only.
     """
-    nodes, devices = nodes_of(kind, SETUPS[model])
+    setup = (SETUPS | DENSE)[model]
+    nodes, devices = nodes_of(kind, setup)
     form: dict[str, Any] = {
         "name": kind,
         "device": DEVICES.get(kind, "duplex-micro24"),
@@ -124,7 +130,7 @@ def system_of(kind: Kind, model: str) -> tuple[System, Parallel]:
     system = load_system(form)
     if shares:
         system = replace(system, split=released_split)
-    spread = nodes if kind == "duplex+pe+et" else min(nodes * devices, SETUPS[model].experts)
+    spread = nodes if kind == "duplex+pe+et" else min(nodes * devices, setup.experts)
     return system, Parallel(tp=devices, ep=spread, attention_dp=nodes)
 
 
@@ -162,14 +168,21 @@ def lengths(inputs: int, outputs: int) -> dict[str, Any]:
 
 
 def closed(
-    kind: Kind, model: str, batch: int, inputs: int, outputs: int, *, rounds: int = 0
+    kind: Kind,
+    model: str,
+    batch: int,
+    inputs: int,
+    outputs: int,
+    *,
+    rounds: int = 0,
+    stages: int = STAGES,
 ) -> Run:
     """`batch` clients, from a steady state with requests at random progress.
 
-    As many requests as give `STAGES` stages, or `rounds` a client where latencies of whole requests
+    As many requests as give `stages` stages, or `rounds` a client where latencies of whole requests
     are asked for.
     """
-    requests = max(STAGES * batch // outputs, 8, rounds * batch)
+    requests = max(stages * batch // outputs, 8, rounds * batch)
     traffic = {
         "closed": {
             "concurrency": batch,
@@ -181,10 +194,15 @@ def closed(
     return run(kind, model, traffic, batch, inputs)
 
 
-def completed_share(kind: Kind, model: str, rate: float, inputs: int, outputs: int) -> float:
-    """Completions over offers of an open loop after its first third, at most 128 at a time."""
+def open_loop(kind: Kind, model: str, rate: float, inputs: int, outputs: int) -> Run:
+    """A thousand requests arriving at random, at most 128 at a time."""
     traffic = {"poisson": {"rate": f"{rate!r} /s", "requests": 1000, **lengths(inputs, outputs)}}
-    requests = run(kind, model, traffic, 128, inputs).requests
+    return run(kind, model, traffic, 128, inputs)
+
+
+def completed_share(kind: Kind, model: str, rate: float, inputs: int, outputs: int) -> float:
+    """Completions over offers of an open loop after its first third."""
+    requests = open_loop(kind, model, rate, inputs, outputs).requests
     arrival, end = requests["arrival_s"], requests["arrival_s"] + requests["e2e_s"]
     first, last = arrival.max() / 3.0, arrival.max()
     offered = ((arrival > first) & (arrival <= last)).sum()
