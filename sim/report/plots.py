@@ -71,7 +71,7 @@ def plot_bars(rows: Rows, how: Bars, path: Path) -> None:
         _panel(axis, own, how)
         axis.set_title("" if panel is None else str(panel))
     axes[0].set_ylabel(how.label)
-    axes[-1].legend(fontsize=7, frameon=False)
+    axes[0].legend(fontsize=7, frameon=False)
     figure.savefig(path, dpi=150, metadata={"Software": None})
 
 

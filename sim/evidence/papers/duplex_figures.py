@@ -43,6 +43,7 @@ def figures(progress: Callable[[str], None]) -> dict[str, Table]:
         ("figure-13", figure_13),
         ("figure-14", figure_14),
         ("figure-15", figure_15),
+        ("infiniband", infiniband),
     ):
         progress(name)
         found[name] = list(rows())
@@ -121,6 +122,23 @@ def figure_14() -> Iterator[Mapping[str, Any]]:
                         "system": kind,
                         "throughput_tok_per_s": metrics["throughput_tok_per_s"],
                     }
+
+
+def infiniband() -> Iterator[Mapping[str, Any]]:
+    """Grok1 on two nodes, with the bandwidth the paper prints and the one its simulator has."""
+    for bandwidth in ("50 GB/s", "400 GB/s"):
+        for batch in BATCHES:
+            rates = {
+                kind: closed(kind, "grok", batch, 1024, 1024, infiniband=bandwidth).metrics[
+                    "throughput_tok_per_s"
+                ]
+                for kind in FIVE
+            }
+            yield {
+                "infiniband": bandwidth,
+                "batch": batch,
+                **{f"{kind}_over_gpu": rate / rates["gpu"] for kind, rate in rates.items()},
+            }
 
 
 def figure_15() -> Iterator[Mapping[str, Any]]:

@@ -24,7 +24,7 @@ DEVICES: Final = {
     "bank-pim": "bank-pim-micro24",
     "bank-group-pim": "bank-group-pim-micro24",
 }
-NETWORK: Final = {
+NETWORK: Final[dict[str, Any]] = {
     "name": "infiniband",
     "source": "duplex-simulator",
     "bandwidth": "50 GB/s",
@@ -108,7 +108,9 @@ def model_of(name: str) -> Architecture:
 
 
 @cache
-def system_of(kind: Kind, model: str) -> tuple[System, Parallel]:
+def system_of(
+    kind: Kind, model: str, infiniband: str = NETWORK["bandwidth"]
+) -> tuple[System, Parallel]:
     """The system, and its parallelism: tensor in a node, data across nodes, experts over all.
 
     With expert tensor parallelism experts are spread across nodes only.
@@ -123,7 +125,7 @@ def system_of(kind: Kind, model: str) -> tuple[System, Parallel]:
         "source": "duplex-paper",
     }
     if nodes > 1:
-        form["network"] = dict(NETWORK)
+        form["network"] = NETWORK | {"bandwidth": infiniband}
     shares = kind in ("duplex+pe", "duplex+pe+et")
     if shares:
         form["coprocessing"] = kind.removeprefix("duplex+")
@@ -135,10 +137,15 @@ def system_of(kind: Kind, model: str) -> tuple[System, Parallel]:
 
 
 def run(
-    kind: Kind, model: str, traffic: dict[str, Any], batch: int, longest: int, **changes: Any
+    kind: Kind,
+    model: str,
+    traffic: dict[str, Any],
+    batch: int,
+    longest: int,
+    infiniband: str = NETWORK["bandwidth"],
 ) -> Run:
     """A run of continuous batching with whole prompts, memory reserved for whole requests."""
-    system, parallel = system_of(kind, model)
+    system, parallel = system_of(kind, model, infiniband)
     scenario = {
         "name": f"{model} on {kind}",
         "model": model_of(model),
@@ -153,7 +160,6 @@ def run(
             "memory_utilization": 1.0,
             "kv_reserve": "full",
         },
-        **changes,
     }
     return simulate(scenario, parallel=parallel)
 
@@ -176,6 +182,7 @@ def closed(
     *,
     rounds: int = 0,
     stages: int = STAGES,
+    infiniband: str = NETWORK["bandwidth"],
 ) -> Run:
     """`batch` clients, from a steady state with requests at random progress.
 
@@ -191,7 +198,7 @@ def closed(
             **lengths(inputs, outputs),
         }
     }
-    return run(kind, model, traffic, batch, inputs)
+    return run(kind, model, traffic, batch, inputs, infiniband)
 
 
 def open_loop(kind: Kind, model: str, rate: float, inputs: int, outputs: int) -> Run:
