@@ -13,11 +13,13 @@ from sim.config import library
 from sim.config.device_form import DeviceForm, ProcessorForm, SourceForm, readings
 from sim.config.document import Document
 from sim.config.fields import (
+    Area,
     ByteEnergy,
     Cycles,
     DieCapacity,
     Energy,
     Form,
+    Money,
     Reading,
     Size,
     Text,
@@ -89,6 +91,21 @@ class LevelForm(Form):
     read: ByteEnergy
 
 
+class PriceForm(Form):
+    """What a GB (10^9 bytes) costs, and between what bounds."""
+
+    source: Text | None = None
+    low: Money
+    base: Money
+    high: Money
+
+    @model_validator(mode="after")
+    def _rising(self) -> PriceForm:
+        if not self.low.value <= self.base.value <= self.high.value:
+            raise wrong("low, base and high must not fall")
+        return self
+
+
 class MemoryForm(Form):
     """A memory technology: either an energy, or organisation, timing, activation and levels."""
 
@@ -100,6 +117,9 @@ class MemoryForm(Form):
     timing: TimingForm | None = None
     activation: Energy | None = None
     levels: dict[str, LevelForm] = Field(default_factory=dict)
+    die: Area | None = None
+    """Area of the die under the stack, or of a chip."""
+    price: PriceForm | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> MemoryForm:

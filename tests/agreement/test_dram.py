@@ -142,7 +142,7 @@ def test_a_level_the_memory_lacks_names_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="did you mean 'logic-pim'"):
         load_device(path)
     path.write_text(text.replace("technology: hbm3", "technology: gddr6"), encoding="utf-8")
-    with pytest.raises(ConfigError, match="gddr6: 'host' is not known"):
+    with pytest.raises(ConfigError, match="gddr6: 'logic-pim' is not known"):
         load_device(path)
 
 
