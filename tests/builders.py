@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from sim.engines.scheduler import Scheduler
 from sim.engines.serving import serve_trace
 from sim.engines.serving.engine import Outcome
 from sim.hardware import Device, Efficiency, Link, Memory, Processor, System
+from sim.hardware.device import Split
 from sim.mapping.layout import Parallel
 from sim.mapping.parallelism import plan
 from sim.mapping.program import Program, assemble
@@ -61,6 +62,7 @@ PIM = replace(
     energy_J_per_flop={"fp16": 2e-13},
     operators=("experts", "attention-decode"),
     bandwidth_scale=4.0,
+    bundles=4,
     memory_energy_J_per_B=1e-11,
     efficiency=replace(EFFICIENCY, compute=0.95, memory=0.67, tile_m=1, tile_n=1, slots=160),
 )
@@ -92,10 +94,11 @@ DEVICES = {
 """A GPU; the same with a slow unit that launches fast; the same with a unit in its memory."""
 
 
-def system(of: Device, count: int = 1, devices_per_node: int = 4) -> System:
-    return System(
+def system(of: Device, count: int = 1, devices_per_node: int = 4, **changes: Any) -> System:
+    base = System(
         name="toys", device=of, count=count, devices_per_node=devices_per_node, network=NETWORK
     )
+    return replace(base, **changes)
 
 
 MHA = Attention(heads=4, kv_heads=4, head_dim=16, bias=True)
@@ -161,13 +164,27 @@ def program(
     pp: int = 1,
     ep: int = 1,
     dp: int = 1,
+    attention_dp: int = 1,
     precision: Precision | None = None,
     router: Router | None = None,
+    coprocessing: Literal["none", "pe", "pe+et"] = "none",
+    split: str | Split = "greedy",
+    experts_on: str = "",
+    seed: int = 0,
 ) -> Program:
-    graph, machines = build_graph(MODELS[kind]), system(DEVICES[on], count)
-    wanted = Parallel(tp=count // (pp * dp) if tp is None else tp, pp=pp, ep=ep, dp=dp)
+    """A model on `count` devices; `experts_on` names the processor that experts are pinned to."""
+    graph = build_graph(MODELS[kind])
+    machines = system(DEVICES[on], count, coprocessing=coprocessing, split=split)
+    tp = count // (pp * dp * attention_dp) if tp is None else tp
+    wanted = Parallel(tp=tp, pp=pp, ep=ep, dp=dp, attention_dp=attention_dp)
     return assemble(
-        graph, machines, plan(graph, machines, wanted), precision or Precision(), router=router
+        graph,
+        machines,
+        plan(graph, machines, wanted),
+        precision or Precision(),
+        router=router,
+        placement={"experts": experts_on} if experts_on else None,
+        seed=seed,
     )
 
 

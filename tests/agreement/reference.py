@@ -1,7 +1,8 @@
 """A slow, plain reference of the kernel's laws, written from their documentation.
 
-No numpy arithmetic, no closed form for what can be counted: query-key pairs are counted one by
-one from who sees whom. It reads the same records as the kernel, one field at a time.
+No numpy arithmetic, no closed form for what can be counted. It reads the same records as the
+kernel, one field at a time. `reference_views` says what operators see, `reference_experts` what
+experts take whose loads are drawn.
 """
 
 from __future__ import annotations
@@ -11,124 +12,25 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+from reference_experts import (
+    Drawn,
+    Given,
+    Group,
+    busiest_rank,
+    group_rows,
+    sequence,
+    touched_and_worst,
+)
+from reference_views import Seen, View, see_decode, see_prompt
+
 from sim.mapping.program import Program
 
 MATMUL, EXPERTS, ATTENTION, COLLECTIVE = 0, 1, 2, 6
-PREFILL, DECODE, LOGITS = 1, 2, 3
-CAUSAL, ENCODER, FIXED, GENERATED, CROSS = range(5)
 
 
 def plain(record: Any) -> SimpleNamespace:
     """A record as plain Python numbers and lists."""
     return SimpleNamespace(**{name: record[name].tolist() for name in record.dtype.names})
-
-
-@dataclass(kw_only=True)
-class Seen:
-    """What operators of one stream see in one phase."""
-
-    tokens: float = 0.0
-    pairs: float = 0.0
-    cached: float = 0.0
-    sequences: float = 0.0
-
-    def __add__(self, other: Seen) -> Seen:
-        return Seen(
-            tokens=self.tokens + other.tokens,
-            pairs=self.pairs + other.pairs,
-            cached=self.cached + other.cached,
-            sequences=self.sequences + other.sequences,
-        )
-
-    def share(self, parts: float) -> Seen:
-        return Seen(
-            tokens=self.tokens / parts,
-            pairs=self.pairs / parts,
-            cached=self.cached / parts,
-            sequences=self.sequences / parts,
-        )
-
-
-@dataclass(kw_only=True)
-class View:
-    """One stream's part of an iteration."""
-
-    prefill: Seen = field(default_factory=Seen)
-    decode: Seen = field(default_factory=Seen)
-    logits: float = 0.0
-
-    def of(self, phase: int) -> Seen:
-        if phase == PREFILL:
-            return self.prefill
-        if phase == DECODE:
-            return self.decode
-        if phase == LOGITS:
-            return Seen(tokens=self.logits)
-        return self.prefill + self.decode
-
-
-# --- who sees whom ----------------------------------------------------------------------------
-
-
-def sees(window: int, chunked: bool, query: int, key: int) -> bool:
-    """Whether the token at place `query` attends to the one at place `key`."""
-    if key > query:
-        return False
-    if not window:
-        return True
-    if chunked:
-        return key // window == query // window
-    return query - key < window
-
-
-def attention(stream: SimpleNamespace, begin: int, end: int) -> tuple[int, int]:
-    """Pairs of the queries [begin, end), and how many keys at least one of them reads."""
-    pairs, read = 0, set()
-    for query in range(begin, end):
-        keys = [key for key in range(end) if sees(stream.window, stream.chunked == 1, query, key)]
-        pairs += len(keys)
-        read.update(keys)
-    return pairs, len(read)
-
-
-def see_prompt(
-    view: View, stream: SimpleNamespace, prompt: int, begin: int, tokens: int, target: int
-) -> None:
-    """Add a sequence that prefills `tokens` from `begin` of `target`, its prompt or more."""
-    assert stream.keep == 1.0, "the reference has no pruning"
-    last = begin + tokens == target
-    written = target - prompt + 1  # what the decoder of an encoder-decoder has by then
-    new = Seen()
-    if stream.kind == CAUSAL:
-        pairs, read = attention(stream, begin, begin + tokens)
-        new = Seen(tokens=tokens, pairs=pairs, cached=read, sequences=1)
-    elif stream.kind in (ENCODER, FIXED) and begin == 0:
-        size = stream.tokens if stream.kind == FIXED else prompt
-        new = Seen(tokens=size, pairs=size * size, cached=size, sequences=1)
-    elif stream.kind == GENERATED and last:
-        pairs, read = attention(stream, 0, written)
-        new = Seen(tokens=written, pairs=pairs, cached=read, sequences=1)
-    elif stream.kind == CROSS and last:
-        size = stream.tokens or prompt
-        new = Seen(tokens=written, pairs=written * size, cached=size, sequences=1)
-    view.prefill += new
-    view.logits += last
-
-
-def see_decode(view: View, stream: SimpleNamespace, prompt: int, context: int) -> None:
-    """Add a sequence that gets the token after `context` tokens."""
-    if stream.kind in (ENCODER, FIXED):
-        return
-    if stream.kind == CROSS:
-        seen = stream.tokens or prompt
-    else:
-        places = context if stream.kind == CAUSAL else context - prompt + 1
-        seen, _ = attention(stream, places - 1, places)
-    view.decode += Seen(tokens=1, pairs=seen, cached=seen, sequences=1)
-    view.logits += 1
-
-
-# --- one operator -----------------------------------------------------------------------------
 
 
 def experts_at(table: list[list[float]], tokens: float) -> tuple[float, float, float]:
@@ -162,6 +64,9 @@ class Row:
     compute_J: float = 0.0
     memory_J: float = 0.0
     link_J: float = 0.0
+    busy: float = 0.0
+    pair_share: float = 1.0
+    weight_share: float = 1.0
     unit: int = -1
     bound: str = "overhead"
 
@@ -207,15 +112,17 @@ def on_unit(
     return compute, memory, flops * unit.J_per_flop[op.arithmetic], memory_J
 
 
-def on_link(op: SimpleNamespace, seen: Seen, link: SimpleNamespace) -> tuple[float, float]:
+def on_link(
+    op: SimpleNamespace, seen: Seen, mean: Seen, link: SimpleNamespace
+) -> tuple[float, float]:
     """Seconds and joules of one collective by the link's algorithm, or ring or tree."""
-    message = op.message_B_per_token * seen.tokens
     algorithms = range(2) if link.algorithm < 0 else [link.algorithm]
     options = []
     for algorithm in algorithms:
-        sent = op.factor[algorithm] * message
-        seconds = op.steps[algorithm] * link.latency_s + sent / (link.B_per_s * link.efficiency)
-        options.append((seconds, sent * link.J_per_B))
+        sent = op.factor[algorithm] * op.message_B_per_token
+        flowing = sent * seen.tokens / (link.B_per_s * link.efficiency)
+        seconds = op.steps[algorithm] * link.latency_s + flowing
+        options.append((seconds, sent * mean.tokens * link.J_per_B))
     return min(options, key=lambda option: option[0])
 
 
@@ -229,28 +136,48 @@ class Machine:
     streams: list[SimpleNamespace]
     one: SimpleNamespace
     table: list[list[float]]
+    drawn: Drawn | None
+    given: Given
     state_B: float
+    known: dict[Any, Any] = field(default_factory=dict)
+
+    def once(self, law: Any, op: SimpleNamespace, tokens: float, *rest: Any) -> Any:
+        """What a slow law of the drawn experts of `op` gives, remembered."""
+        key = law.__name__, id(op), tokens, tuple(map(id, rest))
+        if key not in self.known:
+            self.known[key] = law(self.drawn, op, tokens, *rest)
+        return self.known[key]
 
     def row(self, op: SimpleNamespace, views: list[View]) -> Row:
-        """One operator where it runs fastest, all layers."""
-        seen = views[op.stream].of(op.phase)
+        """One operator where it runs fastest, all layers; time of the busiest group."""
+        seen, mean = views[op.stream].of(op.phase), views[op.energy_stream].of(op.phase)
         if seen.tokens <= 0:
             return Row()
         if op.kind == COLLECTIVE:
-            seconds, joules = on_link(op, seen, self.links[op.link])
-            return Row(seconds=seconds * op.layers, link_J=joules * op.layers, bound="link")
-        touched = experts_at(self.table, views[op.stream].of(0).tokens)
+            seconds, joules = on_link(op, seen, mean, self.links[op.link])
+            seconds *= op.layers
+            return Row(seconds=seconds, busy=seconds, link_J=joules * op.layers, bound="link")
+        touched = (1.0, 1.0, 1.0)
+        if op.kind == EXPERTS and self.drawn:
+            touched = self.once(touched_and_worst, op, seen.tokens)
+        elif op.kind == EXPERTS:
+            touched = experts_at(self.table, seen.tokens)
         best: Row | None = None
         for number, unit in enumerate(self.units):
             able = (unit.runs >> op.capability) & 1 if op.pinned < 0 else op.pinned == number
             if not able or math.isnan(unit.flop_per_s[op.arithmetic]):
                 continue
-            compute, memory, compute_J, memory_J = on_unit(op, seen, touched, unit)
+            compute, memory, _, _ = on_unit(op, seen, touched, unit)
+            _, _, compute_J, memory_J = on_unit(op, mean, touched, unit)
+            busy = max(compute, memory)
+            if op.kind == EXPERTS and self.drawn:
+                busy, compute, memory = self.once(busiest_rank, op, seen.tokens, unit)
             launch = op.launches * unit.launch_s
-            seconds = (max(compute, memory) + launch) * op.layers
+            seconds = (busy + launch) * op.layers
             if best is None or seconds < best.seconds:
                 best = Row(
                     seconds=seconds,
+                    busy=seconds,
                     launch=launch * op.layers,
                     compute_J=compute_J * op.layers,
                     memory_J=memory_J * op.layers,
@@ -259,6 +186,58 @@ class Machine:
                 )
         assert best is not None
         return best
+
+    def shared(self, ops: list[SimpleNamespace], tokens: float) -> list[Row]:
+        """Products of experts that two units share, all layers; joules of the mean rank."""
+        assert self.drawn is not None
+        rows = []
+        shares = group_rows(Group(ops=ops, units=self.units), self.drawn, tokens, self.given)
+        touched, _, _ = self.once(touched_and_worst, ops[0], tokens)
+        for op, share in zip(ops, shares, strict=True):
+            unit = self.units[op.pinned]
+            weights = op.weight_B * touched / op.experts * share.touched
+            moved = op.activation_B_per_token * tokens * share.pairs
+            flops = op.flops_per_token * tokens * share.pairs
+            memory_J = weights * unit.weights_J_per_B + moved * unit.activations_J_per_B
+            rows.append(
+                Row(
+                    seconds=share.seconds * op.layers,
+                    busy=share.busy * op.layers,
+                    launch=share.launch * op.layers,
+                    compute_J=flops * unit.J_per_flop[op.arithmetic] * op.layers,
+                    memory_J=memory_J * op.layers,
+                    pair_share=share.pairs,
+                    weight_share=share.touched,
+                    unit=op.pinned,
+                    bound="compute" if share.computing > share.busy / 2 else "memory",
+                )
+            )
+        return rows
+
+    def passed(self, views: list[View]) -> list[Row]:
+        """One pass: every operator, and groups of them that run at the same time."""
+        groups: dict[int, list[int]] = {}
+        for index, op in enumerate(self.ops):
+            if op.group >= 0:
+                groups.setdefault(op.group, []).append(index)
+        shared = {
+            index: number
+            for number, members in groups.items()
+            for index in members
+            if self.ops[index].kind == EXPERTS
+        }
+        rows = [
+            Row() if index in shared else self.row(op, views) for index, op in enumerate(self.ops)
+        ]
+        for number, members in groups.items():
+            ops = [self.ops[index] for index in members]
+            if number in shared.values():
+                tokens = views[ops[0].stream].of(ops[0].phase).tokens
+                for index, row in zip(members, self.shared(ops, tokens), strict=True):
+                    rows[index] = row
+            else:
+                wait_for_slowest([rows[index] for index in members])
+        return rows
 
     def iteration(
         self, prompts: list[tuple[int, int, int, int]], decodes: list[tuple[int, int]]
@@ -274,10 +253,11 @@ class Machine:
             for prompt, context in decodes:
                 see_decode(view, stream, prompt, context)
         parts = max(min(self.one.stages, len(prompts) + len(decodes)), 1)
-        for view in views:
-            view.prefill, view.decode = view.prefill.share(parts), view.decode.share(parts)
-            view.logits /= parts
-        rows = [self.row(op, views) for op in self.ops]
+        views = [view.share(parts) for view in views]
+        if self.one.groups > 1:  # what all groups, the busiest and the mean one see
+            busiest = [view.busiest(self.one.groups) for view in views]
+            views = views + busiest + [view.share(self.one.groups) for view in views]
+        rows = self.passed(views)
         passed = sum(row.seconds for row in rows)
         # each stage takes passed / stages; the slowest `imbalance` times that, once a microbatch
         pipelined = parts * self.one.imbalance * passed / self.one.stages
@@ -287,14 +267,30 @@ class Machine:
         return seconds, spent * self.one.group * parts + always, rows
 
 
+def wait_for_slowest(rows: list[Row]) -> None:
+    """Of operators that run at the same time, only those of the slowest unit count their time."""
+    units = sorted({row.unit for row in rows if row.unit >= 0})
+    if not units:
+        return
+    slowest = max(units, key=lambda unit: sum(row.busy for row in rows if row.unit == unit))
+    for row in rows:
+        if row.unit != slowest:
+            row.seconds = row.launch = 0.0
+
+
 def machine(program: Program) -> Machine:
     """The reference of `program`."""
+    loads = program.routing.loads.tolist()
     return Machine(
         ops=[plain(record) for record in program.table.records],
         units=[plain(record) for record in program.units],
         links=[plain(record) for record in program.links],
         streams=[plain(record) for record in program.streams],
         one=plain(program.machine[0]),
-        table=program.coverage.tolist(),
+        table=program.routing.coverage.tolist(),
+        drawn=sequence(loads) if len(loads) > 1 else None,
+        given=Given(
+            masks=program.routing.masks.tolist(), tokens=program.routing.mask_tokens.tolist()
+        ),
         state_B=program.state_B,
     )

@@ -10,7 +10,8 @@ import math
 from collections import deque
 from dataclasses import dataclass, field
 
-from reference import CAUSAL, CROSS, GENERATED, Machine, machine
+from reference import Machine, machine
+from reference_views import CAUSAL, CROSS, GENERATED
 
 from sim.engines.scheduler import Scheduler
 from sim.mapping.program import Program

@@ -243,7 +243,7 @@ def test_a_mistake_is_one_clear_error(
         (["run", "gpt-oss-azure-hnlpu"], "timing of the hardwired LPU"),
         (["run", "llama-1b-ethos-u55"], "does not fit"),
         (["explain", "llama-1b-ethos-u55"], "does not fit"),
-        (["run", "mixtral-azure-duplex", "--set", "system.coprocessing=pe"], "not modelled yet"),
+        (["run", "mixtral-azure-h100", "--set", "system.coprocessing=pe"], "two processors"),
     ],
 )
 def test_an_infeasible_design_says_its_numbers(
