@@ -52,6 +52,10 @@ FIGURES = {
         stacked=tuple(f"{part}_{kind}_J" for part in PARTS for kind in ("dram", "compute")),
         label="J a token",
     ),
+    "figure-16": Bars(
+        panel="", along=("tokens",), series="system", value="throughput_tok_per_s",
+        label="tokens/s",
+    ),
 }  # fmt: skip
 """Tables of reproductions that have a plot."""
 

@@ -16,7 +16,6 @@ import numpy as np
 from sim.config.catalogue import load_device, load_model, load_system
 from sim.config.memory_form import memory_kind
 from sim.config.scenarios import load_scenario
-from sim.engines.serving.engine import policy_record
 from sim.evidence.papers import duplex_figure_8 as figure_8
 from sim.evidence.papers.duplex_figures import figures as drawn
 from sim.evidence.papers.duplex_systems import (
@@ -27,11 +26,11 @@ from sim.evidence.papers.duplex_systems import (
     lengths,
     released_split,
     saturation,
+    sequence_bytes,
 )
 from sim.evidence.reproduction import Reproduction, Row
 from sim.hardware import Link, System
 from sim.hardware.device import Coprocessing
-from sim.kernel import serving
 from sim.mapping.layout import Parallel
 from sim.simulation.explain import explain
 from sim.simulation.prepare import prepare
@@ -308,8 +307,7 @@ def _figure_5c() -> Iterator[Row]:
             }
         )  # fmt: skip
         prepared = prepare(scenario)
-        policy = policy_record(scenario.scheduler, prepared.budget.kv_B, prepared.program)[0]
-        held = serving.kv_bytes(prepared.program.streams, policy, inputs, inputs + outputs)
+        held = sequence_bytes(prepared, inputs, outputs)
         yield Row(
             id=f"F5c-{inputs}-{outputs}", quantity=f"batch of hetero at {inputs}, {outputs}",
             unit="requests", published=float(published),

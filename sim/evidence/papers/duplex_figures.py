@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from sim.engines.roofline import Batch, step
+from sim.engines.roofline import Batch, decode_batch, prefill_batch, step
 from sim.evidence.papers.duplex_systems import (
     BATCHES,
     DENSE,
@@ -13,6 +13,7 @@ from sim.evidence.papers.duplex_systems import (
     Kind,
     closed,
     open_loop,
+    sequence_bytes,
 )
 from sim.graph import breakdown_class
 from sim.kernel.records import SECONDS
@@ -43,6 +44,7 @@ def figures(progress: Callable[[str], None]) -> dict[str, Table]:
         ("figure-13", figure_13),
         ("figure-14", figure_14),
         ("figure-15", figure_15),
+        ("figure-16", figure_16),
         ("infiniband", infiniband),
     ):
         progress(name)
@@ -156,6 +158,34 @@ def figure_15() -> Iterator[Mapping[str, Any]]:
                         "system": kind,
                         **_energies(run),
                     }
+
+
+def figure_16() -> Iterator[Mapping[str, Any]]:
+    """Throughput of Mixtral at 128 on Duplex, and split in two devices a phase.
+
+    Of Duplex-Split in closed form: whichever of prompts on two devices and decoding on the other
+    two is slower; each pair holds all weights, which leaves less memory for KV. Waiting between the
+    two, and sending the cache over, are not simulated.
+    """
+    for length in SETUPS["mixtral"].lengths:
+        whole = closed("duplex+pe+et", "mixtral", 128, length, length)
+        pair = closed("duplex+pe+et", "mixtral", 128, length, length, stages=1, devices=2).prepared
+        held = sequence_bytes(pair, length, length)
+        batch = min(128, int(pair.budget.kv_B / held))
+        decode_s = step(pair.program, decode_batch(batch, length + length // 2)).seconds
+        prompt_s = step(pair.program, prefill_batch(1, length)).seconds
+        rates = {"decode": batch / decode_s, "prefill": length / prompt_s}
+        slower = min(rates, key=lambda phase: rates[phase])
+        for kind, rate, why in (
+            ("duplex+pe+et", whole.metrics["throughput_tok_per_s"], "all phases"),
+            ("duplex-split", rates[slower], f"{slower}, batch {batch}"),
+        ):
+            yield {
+                "tokens": length,
+                "system": kind,
+                "throughput_tok_per_s": rate,
+                "limited_by": why,
+            }
 
 
 def _energies(run: Run) -> dict[str, float]:

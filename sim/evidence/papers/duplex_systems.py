@@ -10,8 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.config.catalogue import load_model, load_system
+from sim.engines.serving.engine import policy_record
 from sim.hardware import System
+from sim.kernel import serving
 from sim.mapping.layout import Parallel
+from sim.simulation.prepare import Prepared
 from sim.simulation.result import Run
 from sim.simulation.run import simulate
 from sim.workload.architecture import Architecture
@@ -109,14 +112,16 @@ def model_of(name: str) -> Architecture:
 
 @cache
 def system_of(
-    kind: Kind, model: str, infiniband: str = NETWORK["bandwidth"]
+    kind: Kind, model: str, infiniband: str = NETWORK["bandwidth"], node: int | None = None
 ) -> tuple[System, Parallel]:
     """The system, and its parallelism: tensor in a node, data across nodes, experts over all.
 
-    With expert tensor parallelism experts are spread across nodes only.
+    With expert tensor parallelism experts are spread across nodes only. `node` devices a node where
+    it isn't the paper's default.
     """
     setup = (SETUPS | DENSE)[model]
     nodes, devices = nodes_of(kind, setup)
+    devices = node or devices
     form: dict[str, Any] = {
         "name": kind,
         "device": DEVICES.get(kind, "duplex-micro24"),
@@ -143,9 +148,10 @@ def run(
     batch: int,
     longest: int,
     infiniband: str = NETWORK["bandwidth"],
+    devices: int | None = None,
 ) -> Run:
     """A run of continuous batching with whole prompts, memory reserved for whole requests."""
-    system, parallel = system_of(kind, model, infiniband)
+    system, parallel = system_of(kind, model, infiniband, devices)
     scenario = {
         "name": f"{model} on {kind}",
         "model": model_of(model),
@@ -183,6 +189,7 @@ def closed(
     rounds: int = 0,
     stages: int = STAGES,
     infiniband: str = NETWORK["bandwidth"],
+    devices: int | None = None,
 ) -> Run:
     """`batch` clients, from a steady state with requests at random progress.
 
@@ -198,7 +205,14 @@ def closed(
             **lengths(inputs, outputs),
         }
     }
-    return run(kind, model, traffic, batch, inputs, infiniband)
+    return run(kind, model, traffic, batch, inputs, infiniband, devices)
+
+
+def sequence_bytes(prepared: Prepared, inputs: int, outputs: int) -> float:
+    """Bytes that one request reserves on each device."""
+    policy = policy_record(prepared.scenario.scheduler, prepared.budget.kv_B, prepared.program)[0]
+    held: float = serving.kv_bytes(prepared.program.streams, policy, inputs, inputs + outputs)
+    return held
 
 
 def open_loop(kind: Kind, model: str, rate: float, inputs: int, outputs: int) -> Run:
