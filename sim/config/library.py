@@ -21,6 +21,7 @@ FOLDERS: Final[Mapping[str, tuple[str, str]]] = {
     "models": ("workloads", "models"),
     "scenarios": ("workloads", "scenarios"),
     "traffic": ("workloads", "traffic"),
+    "papers": ("hw_configs", "papers"),
 }
 BASES: Final[Mapping[str, tuple[str, ...]]] = {"devices": ("families", "devices")}
 """Where `extends` of a kind looks, if not among its own kind."""

@@ -13,11 +13,19 @@ from sim.engines.scheduler import Scheduler
 from sim.engines.serving import serve_closed, serve_trace
 from sim.engines.serving.engine import Engine
 from sim.mapping.program import Program
+from sim.workload.routing import Router
 from sim.workload.traffic import Closed, Constant
 
 EXACT = 1e-9
 KV_B = 2.0**30
 LAYOUTS = {"alone": {}, "tp 2 x pp 2": {"count": 4, "tp": 2, "pp": 2}}
+
+EXPERTS = {
+    "expected": {"ep": 4},
+    "drawn": {"ep": 4, "router": Router(kind="zipf", skew=0.8, draw="sampled")},
+    "on two units": {"on": "PIM", "ep": 2, "coprocessing": "pe", "split": "exact"},
+    "of two groups": {"on": "PIM", "attention_dp": 2, "ep": 2, "coprocessing": "pe+et"},
+}
 
 
 def token_times(of: Program, scheduler: Scheduler, prompt: int, output: int) -> np.ndarray:
@@ -64,9 +72,10 @@ def test_prompts_of_encoders_are_not_cut_in_chunks(architecture: str) -> None:
     )
 
 
+@pytest.mark.parametrize("experts", EXPERTS)
 @pytest.mark.parametrize("kind", SCHEDULERS)
-def test_equal_requests_together_are_one_batch(kind: str) -> None:
-    of = program("moe", count=4, ep=4)
+def test_equal_requests_together_are_one_batch(kind: str, experts: str) -> None:
+    of = program("moe", count=4, **EXPERTS[experts])  # type: ignore[arg-type]
     got = served(of, Scheduler(kind=kind), KV_B, trace(*[(0.0, 20, 30)] * 6))  # type: ignore[arg-type]
     prefill = roofline.step(of, roofline.prefill_batch(6, 20))
     steps = [roofline.step(of, Batch(decodes=((20, n),) * 6)) for n in range(1, 30)]

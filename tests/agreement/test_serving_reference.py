@@ -25,6 +25,11 @@ PROGRAMS = {
     "sliding": program("sliding"),
     "chunked-window": program("chunked-window"),
     "moe": program("moe", "PIM", count=4, ep=2),
+    "shared experts": program("moe", "PIM", count=4, ep=2, coprocessing="pe"),
+    "groups": program("moe", count=4, attention_dp=2, ep=4),
+    "shared by groups": program(
+        "hybrid", "PIM", count=4, attention_dp=2, ep=2, coprocessing="pe+et", split="greedy"
+    ),
     "pipeline": program("dense", count=4, tp=2, pp=2),
     "hybrid": program("hybrid"),
     "encoder-decoder": program("encoder-decoder"),

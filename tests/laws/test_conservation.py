@@ -17,7 +17,12 @@ from sim.kernel.records import DECODE, DONE, LOG_COLUMNS, PREFILL, REJECTED, TOK
 from sim.mapping.program import Program
 from sim.workload.traffic import Trace
 
-KINDS = ("dense", "sliding", "moe", "hybrid", "encoder-decoder", "vision-language")
+PROGRAMS = {
+    kind: program(kind, "PIM")
+    for kind in ("dense", "sliding", "moe", "hybrid", "encoder-decoder", "vision-language")
+}
+PROGRAMS["shared experts"] = program("moe", "PIM", coprocessing="pe")
+PROGRAMS["groups"] = program("moe", "PIM", count=4, attention_dp=2, ep=2, coprocessing="pe+et")
 requests_ = st.lists(
     st.tuples(st.floats(0.0, 0.01), st.integers(1, 120), st.integers(1, 60)),
     min_size=1,
@@ -37,12 +42,12 @@ schedulers = st.builds(
 
 def any_run(test: Callable[..., None]) -> Callable[..., None]:
     """Run `test` on any small trace, scheduler, model and memory."""
-    run = given(st.sampled_from(KINDS), schedulers, requests_, st.floats(0.5, 5.0))(test)
+    run = given(st.sampled_from(sorted(PROGRAMS)), schedulers, requests_, st.floats(0.5, 5.0))(test)
     return settings(max_examples=60)(run)
 
 
 def run(kind: str, scheduler: Scheduler, requests: Trace, room: float) -> tuple[Program, Outcome]:
-    of = program(kind, "PIM")
+    of = PROGRAMS[kind]
     kv_B = (of.streams["kv_B"].sum() * 180 + of.state_B) * room
     return of, served(of, scheduler, kv_B, requests, log=20_000)
 

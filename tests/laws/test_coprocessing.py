@@ -8,12 +8,25 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import pytest
-from builders import DEVICES, GPU, MODELS, PIM, device, program, system
-from hypothesis import given, settings
+from builders import (
+    DEVICES,
+    GPU,
+    HIDDEN,
+    MHA,
+    MLP,
+    MODELS,
+    MOE,
+    PIM,
+    device,
+    model,
+    program,
+    system,
+)
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sim.dtypes import Precision
-from sim.engines.roofline import Batch, step, sweep
+from sim.engines.roofline import Batch, decode_batch, step, sweep
 from sim.errors import ConfigError, Infeasible
 from sim.hardware.device import Split
 from sim.kernel import records
@@ -22,6 +35,7 @@ from sim.mapping.capacity import device_weight_bytes
 from sim.mapping.layout import Parallel
 from sim.mapping.parallelism import plan
 from sim.mapping.program import Program, assemble
+from sim.workload.architecture import Block, Encoder
 from sim.workload.layers import build_graph
 from sim.workload.routing import Router
 
@@ -82,11 +96,6 @@ def products(of: Program) -> npt.NDArray[np.int64]:
     return np.flatnonzero(of.table.records["kind"] == records.EXPERTS)
 
 
-def is_idle(of: Program, done_rows: Floats) -> Booleans:
-    """Rows of operators that had nothing to do."""
-    return np.asarray((done_rows[:, BUSY_S] == 0.0) & (of.table.records["kind"] != records.EXPERTS))
-
-
 # --- never slower -------------------------------------------------------------------------------
 
 
@@ -118,16 +127,27 @@ def better(of: Program, unit: str, fields: tuple[str, ...], factor: float) -> Pr
 
 @pytest.mark.parametrize(
     "fields",
-    [RATES, ("weights_B_per_s",), ("flop_per_s",)],
-    ids=["bandwidth", "bandwidth of weights", "peak"],
+    [RATES, ("weights_B_per_s",), ("kv_B_per_s",), ("flop_per_s",)],
+    ids=["bandwidth", "bandwidth of weights", "bandwidth of KV", "peak"],
 )
 @given(kinds, layouts, units, batches, factors)
+@example("moe", {}, "gpu", Batch(prompts=((500, 0, 500),), decodes=((300, 2),) * 33), 3.2)
 def test_a_better_unit_is_never_slower(
     fields: tuple[str, ...], kind: str, layout: Layout, unit: str, batch: Batch, factor: float
 ) -> None:
     of = shared(kind, layout, "exact")
     faster = better(of, unit, fields, factor)
     assert step(faster, batch).seconds <= step(of, batch).seconds * SLACK
+
+
+@given(kinds, layouts, splits, routers, st.integers(1, 400), st.integers(1, 60))
+def test_more_sequences_never_take_less(
+    kind: str, layout: Layout, split: str, router: Router, sequences: int, more: int
+) -> None:
+    of = shared(kind, layout, split, router)
+    few, many = (step(of, decode_batch(n, 30)) for n in (sequences, sequences + more))
+    assert few.seconds <= many.seconds * SLACK
+    assert few.joules < many.joules
 
 
 # --- sums ---------------------------------------------------------------------------------------
@@ -209,6 +229,19 @@ def test_energy_of_a_unit_follows_its_own_constants(
     own = step(of, batch).chosen[:, 0] == UNITS.index(unit)
     assert dear_rows[own, JOULES] == pytest.approx(cheap_rows[own, JOULES] * factor, rel=1e-12)
     assert (dear_rows[~own] == cheap_rows[~own]).all()
+
+
+def test_experts_without_tokens_take_nothing() -> None:
+    """Those of an encoder, while sequences decode."""
+    experts = Block(mixer=MHA, ffn=MOE, norm_bias=True)
+    decoder = Block(mixer=MHA, cross_attention=MHA, ffn=MLP, norms=3)
+    graph = build_graph(model(decoder, encoder=Encoder(hidden=HIDDEN, layers=(experts,) * 2)))
+    machines = system(DEVICES["PIM"], coprocessing="pe")
+    of = assemble(graph, machines, plan(graph, machines, Parallel(tp=1)), Precision())
+    rows = step(of, decode_batch(3, 30)).rows
+    assert len(products(of)) == 4
+    assert (rows[products(of), :PAIR_SHARE] == 0.0).all()
+    assert np.isfinite(rows).all()
 
 
 # --- a split of one's own -----------------------------------------------------------------------
@@ -311,10 +344,10 @@ def test_a_device_that_cannot_share_is_infeasible(
 
 
 def test_a_unit_that_lacks_the_arithmetic_is_infeasible() -> None:
-    with pytest.raises(Infeasible, match="experts"):
-        program(
-            "moe", "PIM", coprocessing="pe", precision=Precision(activations="int8", weights="int8")
-        )
+    wide = Precision(weights="fp32", kv="fp32", activations="fp32")
+    assert np.isfinite(step(pinned("moe", {}, "gpu"), Batch(decodes=((3, 1),))).seconds)
+    with pytest.raises(Infeasible, match="no processor that runs experts computes in fp32"):
+        program("moe", "PIM", coprocessing="pe", precision=wide)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,55 @@
+"""Ownership: what running a system for years costs on top of buying it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+Values = float | npt.NDArray[np.float64]
+
+HOURS_A_YEAR: Final = 8760.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """Where systems stand: power drawn per power used, prices, and the grid's carbon."""
+
+    pue: Values
+    facility_USD_per_W: Values
+    electricity_USD_per_kWh: Values
+    carbon_kg_per_kWh: Values
+
+
+def facility_W(used_W: Values, site: Site) -> Values:
+    """Watts the site draws for systems that use `used_W`."""
+    return used_W * site.pue
+
+
+def facility_cost(
+    drawn_W: Values, site: Site, *, nodes: Values = 0.0, node_USD: Values = 0.0
+) -> Values:
+    """USD of building the site, and of the network and racks of `nodes`."""
+    return drawn_W * site.facility_USD_per_W + nodes * np.asarray(node_USD)
+
+
+def energy_kWh(drawn_W: Values, years: Values, *, utilisation: Values = 1.0) -> Values:
+    """Electricity of `years`."""
+    return drawn_W / 1000.0 * HOURS_A_YEAR * years * np.asarray(utilisation)
+
+
+def electricity_cost(
+    drawn_W: Values, years: Values, site: Site, *, utilisation: Values = 1.0
+) -> Values:
+    """USD of the electricity of `years`."""
+    return energy_kWh(drawn_W, years, utilisation=utilisation) * site.electricity_USD_per_kWh
+
+
+def cost_per_Mtok(
+    total_USD: Values, tok_per_s: Values, years: Values, *, utilisation: Values = 1.0
+) -> Values:
+    """USD per million tokens of a system that generates `tok_per_s` while it is used."""
+    tokens = tok_per_s * HOURS_A_YEAR * 3600.0 * years * np.asarray(utilisation)
+    return total_USD / tokens * 1e6
