@@ -24,7 +24,15 @@ from sim.cli.output import print_json
     type=click.Path(dir_okay=False, path_type=Path),
     help="Also write the rows as a Markdown page.",
 )
-def command(paper: str | None, as_json: bool, output: Path | None, page: Path | None) -> None:
+@click.option(
+    "--paper-rounding/--no-paper-rounding",
+    "rounding",
+    default=True,
+    help="Round intermediate results where the paper does (the default).",
+)
+def command(
+    paper: str | None, as_json: bool, output: Path | None, page: Path | None, rounding: bool
+) -> None:
     """Recompute every printed result of PAPER; without PAPER, list the papers."""
     from sim.evidence.papers import PAPERS, reproduce
     from sim.report.evidence import (
@@ -47,7 +55,7 @@ def command(paper: str | None, as_json: bool, output: Path | None, page: Path | 
         if live:
             click.echo(f"\r{text:<40}", err=True, nl=False)
 
-    found = reproduce(paper, figures=output is not None, on_progress=progress)
+    found = reproduce(paper, figures=output is not None, rounding=rounding, on_progress=progress)
     if live:
         click.echo("", err=True)
     if output is not None:

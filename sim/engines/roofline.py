@@ -43,8 +43,8 @@ def prefill_batch(sequences: int, tokens: int) -> Batch:
 class Step:
     """One iteration. Rows follow `program.table.graph.ops`.
 
-    `rows` [ops, 5]: seconds of all layers, of that launch overhead, joules of compute, memory and
-    link on one device; `chosen` [ops, 2]: processor (-1: a link) and bound.
+    `rows` [ops, columns] as `records` names them, of all layers and one device; `chosen` [ops, 2]:
+    processor (-1: a link) and bound.
     """
 
     seconds: float

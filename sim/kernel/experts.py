@@ -24,6 +24,7 @@ from sim.kernel.records import (
     LAUNCH_S,
     MEMORY_BOUND,
     MEMORY_J,
+    OVERHEAD,
     PAIR_SHARE,
     ROW_COLUMNS,
     SECONDS,
@@ -200,7 +201,9 @@ def exact_split(times: Any, starts: Any, loads: Any, spaces: int) -> int:
     best_mask, best = 0, np.inf
     for mask in range(1 << spaces):
         first, second = split_time(times, starts, loads, spaces, mask)
-        if max(first, second) < best:
+        if max(first, second) < best * (
+            1.0 - 1e-12
+        ):  # of equals, the first: not what rounding says
             best_mask, best = mask, max(first, second)
     return best_mask
 
@@ -301,6 +304,15 @@ def split_experts(
     loads = routing.loads
     members = members_of(ops, leader)
     count = members.shape[0]
+    if tokens <= 0.0:
+        for member in range(count):
+            row = rows[members[member]]
+            for column in range(ROW_COLUMNS):
+                row[column] = 0.0
+            row[PAIR_SHARE] = row[WEIGHT_SHARE] = 1.0
+            chosen[members[member], UNIT] = -1
+            chosen[members[member], BOUND] = OVERHEAD
+        return
     head = ops[leader]
     spaces, ranks = int(head.spaces), int(head.ranks)
     times, starts = np.zeros((2, SPACES)), np.zeros(2)
@@ -373,24 +385,6 @@ def split_experts(
         row[WEIGHT_SHARE] /= all_touched
         chosen[members[member], UNIT] = op.pinned
         chosen[members[member], BOUND] = bound
-
-
-@njit
-def overlap(ops: Any, leader: int, rows: Any, chosen: Any, units: Any) -> None:
-    """Let the rows of a group run at the same time on their units: only the slowest unit counts."""
-    members = members_of(ops, leader)
-    slowest, unit = -1.0, -1
-    for candidate in range(units.shape[0]):
-        total = 0.0
-        for index in members:
-            if chosen[index, UNIT] == candidate:
-                total += rows[index, BUSY_S]
-        if total > slowest:
-            slowest, unit = total, candidate
-    for index in members:
-        if chosen[index, UNIT] != unit:
-            rows[index, SECONDS] = 0.0
-            rows[index, LAUNCH_S] = 0.0
 
 
 @njit

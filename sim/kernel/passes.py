@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from sim.kernel.compiled import njit, prange
-from sim.kernel.experts import overlap, split_experts
+from sim.kernel.experts import members_of, split_experts
 from sim.kernel.operators import communicate, demand, joules, place, times
 from sim.kernel.records import (
     ALL,
@@ -69,6 +69,71 @@ def spread_over_groups(features: Any, streams: int, groups: float) -> None:
 
 
 @njit
+def overlap(
+    ops: Any, leader: int, features: Any, experts: Any, routing: Any, units: Any, links: Any,
+    rows: Any, chosen: Any,
+) -> None:  # fmt: skip
+    """Let the rows of a group run at the same time on their units: only the slowest unit counts.
+
+    What decodes goes where the group is done first, which need not be where it alone is fastest.
+    """
+    members = members_of(ops, leader)
+    for index in members:
+        if ops[index].phase == DECODE and rows[index, BUSY_S] > 0.0:
+            place_beside(
+                ops, index, members, features, experts, routing, units, links, rows, chosen
+            )
+    slowest, unit = -1.0, -1
+    for candidate in range(units.shape[0]):
+        total = 0.0
+        for index in members:
+            if chosen[index, UNIT] == candidate:
+                total += rows[index, BUSY_S]
+        if total > slowest:
+            slowest, unit = total, candidate
+    for index in members:
+        if chosen[index, UNIT] != unit:
+            rows[index, SECONDS] = 0.0
+            rows[index, LAUNCH_S] = 0.0
+
+
+@njit
+def place_beside(
+    ops: Any, index: int, members: Any, features: Any, experts: Any, routing: Any, units: Any,
+    links: Any, rows: Any, chosen: Any,
+) -> None:  # fmt: skip
+    """Move row `index` to the unit on which it and the other `members` are done first."""
+    op = ops[index]
+    if op.pinned >= 0:
+        return
+    best, best_s, best_busy = -1, np.inf, np.inf
+    asked = demand(op, features[op.stream], experts[op.stream])
+    for number in range(units.shape[0]):
+        if (units[number].runs >> op.capability) & 1 == 0:
+            continue
+        busy, _, _ = times(
+            op, asked, features[op.stream], experts[op.stream], routing.loads, units[number]
+        )
+        busy = (busy + op.launches * units[number].launch_s) * op.layers
+        done = 0.0
+        for unit in range(units.shape[0]):
+            total = busy if unit == number else 0.0
+            for other in members:
+                if other != index and chosen[other, UNIT] == unit:
+                    total += rows[other, BUSY_S]
+            done = max(done, total)
+        if done < best_s or (done == best_s and busy < best_busy):
+            best, best_s, best_busy = number, done, busy
+    if best >= 0 and best != chosen[index, UNIT]:
+        ops_there = ops[index : index + 1].copy()
+        ops_there[0].pinned = best
+        evaluate_row(
+            ops_there, 0, features, experts, routing, units, links,
+            rows[index : index + 1], chosen[index : index + 1],
+        )  # fmt: skip
+
+
+@njit
 def evaluate(
     ops: Any, features: Any, experts: Any, routing: Any, units: Any, links: Any, rows: Any,
     chosen: Any,
@@ -86,7 +151,7 @@ def evaluate(
         if op.group < 0 or op.leads == 0:
             continue
         if op.kind != EXPERTS:
-            overlap(ops, index, rows, chosen, units)
+            overlap(ops, index, features, experts, routing, units, links, rows, chosen)
         else:
             tokens = features[op.stream, op.phase, TOKENS]
             split_experts(ops, index, tokens, routing, units, rows, chosen)

@@ -12,16 +12,22 @@ from sim.evidence.reproduction import Reproduction
 
 PAPERS: Final = {
     "duplex": "Yun et al., Duplex: mixture of experts on xPU and Logic-PIM, MICRO 2024",
+    "hnlpu": "Liu et al., Hardwired-Neuron Language Processing Units, ASPLOS 2026",
 }
 Progress = Callable[[str], None]
 
 
 def reproduce(
-    paper: str, *, figures: bool = False, on_progress: Progress | None = None
+    paper: str,
+    *,
+    figures: bool = False,
+    rounding: bool = True,
+    on_progress: Progress | None = None,
 ) -> Reproduction:
     """Every printed result of `paper`, recomputed; ConfigError for a name that is no paper.
 
-    `figures` adds tables of what the paper draws without printing numbers.
+    `figures` adds tables of what the paper draws without printing numbers; without `rounding`
+    intermediate results are not rounded where the paper rounds them.
     """
     if paper not in PAPERS:
         near = get_close_matches(paper, PAPERS, n=1)
@@ -30,5 +36,7 @@ def reproduce(
             [Problem(message=f"no paper '{paper}'; {hint}known: {', '.join(PAPERS)}")]
         )
     module = importlib.import_module(f"sim.evidence.papers.{paper}")
-    result: Reproduction = module.reproduce(on_progress or (lambda _: None), figures=figures)
+    result: Reproduction = module.reproduce(
+        on_progress or (lambda _: None), figures=figures, rounding=rounding
+    )
     return result

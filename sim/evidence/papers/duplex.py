@@ -65,8 +65,13 @@ class Point:
     energy: float
 
 
-def reproduce(progress: Callable[[str], None], *, figures: bool = False) -> Reproduction:
-    """All rows, and with `figures` also tables of what is drawn and not printed."""
+def reproduce(
+    progress: Callable[[str], None], *, figures: bool = False, rounding: bool = True
+) -> Reproduction:
+    """All rows, and with `figures` also tables of what is drawn and not printed.
+
+    The paper shows no intermediate result that `rounding` could change.
+    """
     grid = _grid(progress)
     progress("Fig. 8, 5 and section 12")
     rows = [*_organisation(), *_models(), *_figure_5c(), *_figure_8(), *_released()]
