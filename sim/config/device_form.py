@@ -14,6 +14,7 @@ from sim.config.fields import (
     ByteEnergy,
     ComputeRate,
     Count,
+    Cycles,
     Factor,
     Flag,
     FlopEnergy,
@@ -161,7 +162,12 @@ class DieForm(Form):
 
     source: SourceKey = None
     area: Area | None = None
+    """Of all dies together."""
     process: Text | None = None
+    count: Cycles | None = None
+    """Dies of about equal size; one where nothing is said."""
+    wafer_scale: Flag = False
+    """One die is a whole wafer, its defects worked around."""
 
 
 class DeviceForm(Form):
@@ -283,6 +289,8 @@ def to_device(form: DeviceForm, name: str, energies: Mapping[str, float]) -> Dev
         host_step_s=value(form.host_step, 0.0),
         die_area_mm2=value(form.die.area),
         process=form.die.process,
+        dies=int(value(form.die.count, 1)),
+        wafer_scale=form.die.wafer_scale,
         price_USD=value(form.price),
         built=form.built,
         refuses=form.refuses,

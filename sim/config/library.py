@@ -22,6 +22,9 @@ FOLDERS: Final[Mapping[str, tuple[str, str]]] = {
     "scenarios": ("workloads", "scenarios"),
     "traffic": ("workloads", "traffic"),
     "papers": ("hw_configs", "papers"),
+    "processes": ("hw_configs", "processes"),
+    "sites": ("hw_configs", "sites"),
+    "costs": ("hw_configs", "costs"),
 }
 BASES: Final[Mapping[str, tuple[str, ...]]] = {"devices": ("families", "devices")}
 """Where `extends` of a kind looks, if not among its own kind."""

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from sim.config import library
+from sim.config.bounds import MoneyBounds
 from sim.config.device_form import DeviceForm, ProcessorForm, SourceForm, readings
 from sim.config.document import Document
 from sim.config.fields import (
@@ -19,7 +20,6 @@ from sim.config.fields import (
     DieCapacity,
     Energy,
     Form,
-    Money,
     Reading,
     Size,
     Text,
@@ -91,21 +91,6 @@ class LevelForm(Form):
     read: ByteEnergy
 
 
-class PriceForm(Form):
-    """What a GB (10^9 bytes) costs, and between what bounds."""
-
-    source: Text | None = None
-    low: Money
-    base: Money
-    high: Money
-
-    @model_validator(mode="after")
-    def _rising(self) -> PriceForm:
-        if not self.low.value <= self.base.value <= self.high.value:
-            raise wrong("low, base and high must not fall")
-        return self
-
-
 class MemoryForm(Form):
     """A memory technology: either an energy, or organisation, timing, activation and levels."""
 
@@ -119,7 +104,8 @@ class MemoryForm(Form):
     levels: dict[str, LevelForm] = Field(default_factory=dict)
     die: Area | None = None
     """Area of the die under the stack, or of a chip."""
-    price: PriceForm | None = None
+    price: MoneyBounds | None = None
+    """What a GB (10^9 bytes) costs."""
 
     @model_validator(mode="after")
     def _whole(self) -> MemoryForm:

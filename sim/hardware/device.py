@@ -43,6 +43,9 @@ class Device:
     """Time the host spends per engine iteration before the device can start."""
     die_area_mm2: float | None = None
     process: str | None = None
+    dies: int = 1
+    """Dies of about equal size that the area is of."""
+    wafer_scale: bool = False
     price_USD: float | None = None
     built: bool = True
     refuses: str | None = None

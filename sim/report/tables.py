@@ -42,6 +42,7 @@ def run_report(run: Run, reasons: Sequence[Reason]) -> RenderableType:
         *_heading(run),
         _latency_table(run.metrics),
         _rate_line(run.metrics),
+        *_cost_line(run),
         reason_table(run, reasons),
         _bound_line(run),
         _memory_line(run),
@@ -85,6 +86,16 @@ def _rate_line(metrics: Mapping[str, Any]) -> Text:
     if metrics["goodput_req_per_s"] is not None:
         parts.insert(1, f"Goodput {digits(metrics['goodput_req_per_s'])} requests/s within the SLO")
     return Text("\n".join(parts))
+
+
+def _cost_line(run: Run) -> list[Text]:
+    """USD and carbon a million tokens with their bounds, where they are known."""
+    parts = [
+        f"{digits(found['base'])} {unit} ({digits(found['low'])} to {digits(found['high'])})"
+        for unit, key in (("USD", "usd_per_Mtok"), ("kgCO2e", "kgCO2e_per_Mtok"))
+        if (found := run.cost[key]) is not None
+    ]
+    return [Text(f"Owned for its life, a million tokens: {', '.join(parts)}")] if parts else []
 
 
 def reason_table(run: Run, reasons: Sequence[Reason]) -> Table:
@@ -176,6 +187,8 @@ def _compared() -> list[tuple[str, str, str | None, str]]:
         ("goodput, requests/s", "goodput_req_per_s", None, ""),
         ("energy per token", "energy_J_per_tok", None, "J"),
         ("power", "power_W", None, "W"),
+        ("USD per million tokens", "cost_usd_per_Mtok", None, ""),
+        ("kgCO2e per million tokens", "carbon_kgCO2e_per_Mtok", None, ""),
     ]
 
 

@@ -15,6 +15,7 @@ from sim.engines.serving.simulation import Served
 from sim.graph import breakdown_class
 from sim.kernel.records import DONE, REJECTED
 from sim.simulation.cautions import cautions
+from sim.simulation.cost import per_Mtok
 from sim.simulation.metrics import (
     finite,
     latencies,
@@ -33,6 +34,11 @@ Floats = npt.NDArray[np.float64]
 
 BOUNDS = ("compute", "memory", "link", "overhead")
 """What an operator waits for, in the kernel's order."""
+
+
+def _base(value: Floats | None) -> float | None:
+    """The middle of [low, base, high]."""
+    return None if value is None else float(value[1])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -75,13 +81,38 @@ class Run:
         window = self.served.window
         duration, generated = window.until_s - window.from_s, window.generated_tokens
         energy = window.operator_joules + self._static_W * duration
+        cost, carbon = self._per_Mtok
         return {
             **values,
             "energy_J": finite(energy),
             "energy_J_per_tok": finite(energy / generated) if generated else None,
-            "power_W": finite(energy / duration) if duration > 0 else None,
-            "cost_usd_per_Mtok": None,
-            "carbon_kgCO2e_per_Mtok": None,
+            "power_W": self._power_W,
+            "cost_usd_per_Mtok": _base(cost),
+            "carbon_kgCO2e_per_Mtok": _base(carbon),
+        }
+
+    @property
+    def _power_W(self) -> float | None:
+        window = self.served.window
+        duration = window.until_s - window.from_s
+        return finite(window.operator_joules / duration + self._static_W) if duration > 0 else None
+
+    @cached_property
+    def _per_Mtok(self) -> tuple[Floats | None, Floats | None]:
+        window = self.served.window
+        duration = window.until_s - window.from_s
+        rate = window.generated_tokens / duration if duration > 0 else None
+        return per_Mtok(self.scenario.system, rate, self._power_W)
+
+    @cached_property
+    def cost(self) -> Mapping[str, Mapping[str, float] | None]:
+        """USD and kgCO2e per million generated tokens, each low, base and high."""
+        names = ("usd_per_Mtok", "kgCO2e_per_Mtok")
+        return {
+            name: None
+            if value is None
+            else dict(zip(("low", "base", "high"), map(float, value), strict=True))
+            for name, value in zip(names, self._per_Mtok, strict=True)
         }
 
     @property
@@ -239,6 +270,7 @@ class Run:
             "breakdown": dict(self.breakdown),
             "bound": dict(self.bound),
             "memory": {name: finite(value) for name, value in self.memory.items()},
+            "cost": dict(self.cost),
             "mapping": {
                 "tp": layout.tp,
                 "pp": layout.pp,

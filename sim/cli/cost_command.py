@@ -1,0 +1,24 @@
+"""`sim cost`."""
+
+from __future__ import annotations
+
+import click
+
+from sim.cli.output import print_json
+
+
+@click.command("cost")
+@click.argument("system")
+@click.option("--site", default="default", show_default=True, help="Where it stands: a site.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+def command(system: str, site: str, as_json: bool) -> None:
+    """What SYSTEM costs and emits, line by line, at its rated power."""
+    from sim.config.cost_form import ledger_of
+    from sim.report.ledger import ledger_report
+    from sim.report.tables import show
+
+    found = ledger_of(system, site=site)
+    if as_json:
+        print_json(found.to_json())
+        return
+    show(ledger_report(found))

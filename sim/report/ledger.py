@@ -1,0 +1,34 @@
+"""The ledger of a system, for a terminal."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+
+from sim.cost.ledger import Ledger
+from sim.report.quantity import digits
+from sim.report.tables import table
+
+
+def ledger_report(found: Ledger) -> RenderableType:
+    """Everything `sim cost` prints: lines with their formulas, then totals."""
+    lines = table(
+        f"Cost of {found.system}",
+        "line",
+        "unit",
+        "low",
+        "base",
+        "high",
+        "formula",
+        "sources",
+        left=2,
+    )
+    for line in found.lines:
+        lines.add_row(
+            line.name, line.unit, *(digits(float(each)) for each in line.value), line.formula,
+            ", ".join(line.sources),
+        )  # fmt: skip
+    totals = table("Totals", "total", "low", "base", "high")
+    for name, value in found.totals.items():
+        ends = ("-",) * 3 if value is None else tuple(digits(float(each)) for each in value)
+        totals.add_row(name, *ends)
+    return Group(lines, totals)
