@@ -36,6 +36,8 @@ class Kind(IntEnum):
     VECTOR = 4
     GATHER = 5
     COLLECTIVE = 6
+    PIPELINE = 7
+    """A whole model in metal, through which tokens pass one behind the other."""
 
 
 class Phase(IntEnum):
@@ -120,6 +122,8 @@ class Op:
     across_nodes: bool = False
     all_groups: bool = False
     """Sees the tokens of all data-parallel groups that share experts, not of its own alone."""
+    pipeline: Mapping[str, float] | None = None
+    """Times of a pipeline, as the kernel's records name them."""
     processor: str = ""
     """The processor that must run it; empty lets time decide."""
     concurrent: str = ""
@@ -267,6 +271,11 @@ def lower(
         record["pinned"] = (pinned or {}).get(op.operator_class, -1)
         if op.processor:
             record["pinned"] = processors.index(op.processor)
+        if op.kind == Kind.PIPELINE:
+            record["moves"] = 1
+            for name, value in (op.pipeline or {}).items():
+                record[name] = value
+            continue
         if op.kind == Kind.COLLECTIVE:
             record["link"] = 1 if op.across_nodes else 0
             record["message_B_per_token"] = op.message * activation_B
@@ -296,7 +305,7 @@ def lower(
 
 
 def _arithmetic(op: Op, weights: str, kv: str, activations: str) -> int:
-    if op.kind in (Kind.VECTOR, Kind.SCAN, Kind.GATHER, Kind.COLLECTIVE):
+    if op.kind in (Kind.VECTOR, Kind.SCAN, Kind.GATHER, Kind.COLLECTIVE, Kind.PIPELINE):
         return VECTOR
     operand = kv if op.kind == Kind.ATTENTION else weights
     return COMPUTE.index(arithmetic(operand, activations))

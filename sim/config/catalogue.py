@@ -114,7 +114,7 @@ def device_of(name: str, document: Document) -> Device:
 
 def _unstated(document: Document, form: DeviceForm) -> list[Problem]:
     """A problem for every share and overhead left out: 1 and 0 are what no device reaches."""
-    if form.refuses:
+    if form.refuses or form.hardwired is not None:
         return []
     share = "is missing: the share that good code reaches is due, e.g. '0.8 [KEY]'"
     time = "is missing: the time it costs is due, e.g. '2 us [KEY]'"

@@ -33,6 +33,7 @@ from sim.config.fields import (
     wrong,
 )
 from sim.hardware import Device, Efficiency, Link, Memory, Processor, System
+from sim.hardware.device import Hardwired
 from sim.operators import OPERATOR_CLASSES
 from sim.units import Source, Sourced
 
@@ -170,6 +171,21 @@ class DieForm(Form):
     """One die is a whole wafer, its defects worked around."""
 
 
+class HardwiredForm(Form):
+    """A model in metal: grid of chips, and times of the parts of a layer."""
+
+    source: SourceKey = None
+    model: Text
+    rows: Cycles
+    columns: Cycles
+    collective: Time
+    operator: Time
+    non_linear: Time
+    attention_per_ki_token: Time
+    buffer: Size
+    fetch: Bandwidth
+
+
 class DeviceForm(Form):
     """A device: one package with its processors, memories and link."""
 
@@ -187,6 +203,7 @@ class DeviceForm(Form):
     host_step: Time | None = None
     die: DieForm = DieForm()
     price: Money | None = None
+    hardwired: HardwiredForm | None = None
 
 
 def _named_device(value: Any) -> Any:
@@ -294,6 +311,23 @@ def to_device(form: DeviceForm, name: str, energies: Mapping[str, float]) -> Dev
         price_USD=value(form.price),
         built=form.built,
         refuses=form.refuses,
+        hardwired=_hardwired(form.hardwired),
+    )
+
+
+def _hardwired(form: HardwiredForm | None) -> Hardwired | None:
+    if form is None:
+        return None
+    return Hardwired(
+        model=form.model,
+        rows=int(form.rows.value),
+        columns=int(form.columns.value),
+        collective_s=form.collective.value,
+        operator_s=form.operator.value,
+        non_linear_s=form.non_linear.value,
+        attention_s_per_ki_token=form.attention_per_ki_token.value,
+        buffer_B=form.buffer.value,
+        fetch_B_per_s=form.fetch.value,
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from sim.config import library
 from sim.config.bounds import MoneyBounds
@@ -81,6 +83,18 @@ class TimingForm(Form):
         return self
 
 
+def _how_told(value: Any) -> str:
+    """One branch of the union is tried, so that its problems alone are told."""
+    return "sum" if isinstance(value, list | tuple) else "stated"
+
+
+ReadEnergy = Annotated[
+    Annotated[ByteEnergy, Tag("stated")] | Annotated[tuple[Text, ...], Tag("sum")],
+    Discriminator(_how_told),
+]
+"""Energy of a read: stated, or the names of the segments whose energies it is the sum of."""
+
+
 class LevelForm(Form):
     """One way to read: banks of a pseudo-channel at once, spacing, rows hidden or exposed."""
 
@@ -88,7 +102,7 @@ class LevelForm(Form):
     banks: Cycles
     spacing: Literal["ccd_s", "ccd_l"]
     rows: Literal["hidden", "exposed"]
-    read: ByteEnergy
+    read: ReadEnergy
 
 
 class MemoryForm(Form):
@@ -101,6 +115,8 @@ class MemoryForm(Form):
     organisation: OrganisationForm | None = None
     timing: TimingForm | None = None
     activation: Energy | None = None
+    segments: dict[str, ByteEnergy] = Field(default_factory=dict)
+    """Energy of each part of the way from the cell, for levels that add some of them up."""
     levels: dict[str, LevelForm] = Field(default_factory=dict)
     die: Area | None = None
     """Area of the die under the stack, or of a chip."""
@@ -117,6 +133,9 @@ class MemoryForm(Form):
         if any(part is None for part in parts) or HOST not in self.levels:
             raise wrong("organisation, timing, activation and levels (with `host`) go together")
         assert self.organisation is not None
+        assert self.timing is not None
+        groups = self.organisation.bank_groups.value
+        turn = self.timing.ccd_s.value * groups
         most = self.organisation.ranks.value * self.organisation.bank_groups.value
         most *= self.organisation.banks.value
         for name, level in self.levels.items():
@@ -125,7 +144,23 @@ class MemoryForm(Form):
                     f"level {name} reads {level.banks.text} banks at once, which do not divide the "
                     f"{most:g} of a pseudo-channel"
                 )
+            if level.spacing == "ccd_s" and self.timing.ccd_l.value > turn:
+                raise wrong(
+                    f"level {name} cannot read every ccd_s {self.timing.ccd_s.text}: its "
+                    f"{groups:g} bank groups in turn are back before ccd_l {self.timing.ccd_l.text}"
+                )
+            self._segments_known(name, level)
         return self
+
+    def _segments_known(self, name: str, level: LevelForm) -> None:
+        if isinstance(level.read, Reading):
+            return
+        if not level.read or len(set(level.read)) < len(level.read):
+            raise wrong(f"level {name}: read names each segment on the way once")
+        for segment in level.read:
+            if segment not in self.segments:
+                known = unknown_name(segment, list(self.segments) or ["no segments are given"])
+                raise wrong(f"level {name}: {known}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +170,10 @@ class MemoryKind:
     name: str
     energy: Sourced
     technology: Technology | None
-    timing_source: str
+    timing_source: str = ""
+    """Source of the core's timings, of which shares follow; the clock may have another."""
+    read_sources: Mapping[str, str] = field(default_factory=dict)
+    """Source of each level's energy."""
 
 
 @cache
@@ -147,11 +185,11 @@ def memory_kind(name: str) -> MemoryKind:
 
 def kind_of(name: str, document: Document) -> MemoryKind:
     """The memory technology that `document` describes."""
-    form = validated(MemoryForm, document)
+    form = _added_up(validated(MemoryForm, document), document)
     numbers = readings(form, document)
     technology = _technology(form)
     if technology is None:
-        return MemoryKind(name=name, energy=numbers["energy"], technology=None, timing_source="")
+        return MemoryKind(name=name, energy=numbers["energy"], technology=None)
     host = technology.levels[HOST]
     read = numbers[f"levels.{HOST}.read"]
     joules = technology.energy_J_per_B(host)
@@ -165,8 +203,27 @@ def kind_of(name: str, document: Document) -> MemoryKind:
         name=name,
         energy=energy,
         technology=technology,
-        timing_source=numbers["timing.clock"].source,
+        timing_source=numbers["timing.rcd"].source,
+        read_sources={level: numbers[f"levels.{level}.read"].source for level in form.levels},
     )
+
+
+def _added_up(form: MemoryForm, document: Document) -> MemoryForm:
+    """`form` with every energy of a read a number; a sum has its first segment's source."""
+    numbers = readings(form, document)
+    levels = {}
+    for name, level in form.levels.items():
+        if not isinstance(level.read, Reading):
+            joules = math.fsum(form.segments[each].value for each in level.read)
+            read = Reading(
+                value=joules,
+                text=f"{joules / 8e-12:.4g} pJ/bit: {' + '.join(level.read)}",
+                unit=form.segments[level.read[0]].unit,
+                key=numbers[f"segments.{level.read[0]}"].source,
+            )
+            level = level.model_copy(update={"read": read})
+        levels[name] = level
+    return form.model_copy(update={"levels": levels})
 
 
 def _technology(form: MemoryForm) -> Technology | None:
@@ -190,16 +247,18 @@ def _technology(form: MemoryForm) -> Technology | None:
             refi_s=timing.refi.value,
             rfc_s=timing.rfc.value,
         ),
-        levels={
-            name: Level(
-                banks=int(level.banks.value),
-                spacing=level.spacing,
-                rows=level.rows,
-                read_J_per_B=level.read.value,
-            )
-            for name, level in form.levels.items()
-        },
+        levels={name: _level(level) for name, level in form.levels.items()},
         activation_J=form.activation.value,
+    )
+
+
+def _level(form: LevelForm) -> Level:
+    assert isinstance(form.read, Reading), "sums are added up before"
+    return Level(
+        banks=int(form.banks.value),
+        spacing=form.spacing,
+        rows=form.rows,
+        read_J_per_B=form.read.value,
     )
 
 
@@ -235,8 +294,10 @@ def _at_level(processor: ProcessorForm, kind: MemoryKind, name: str) -> Processo
     level = technology.levels[name]
     where = f"level {name} of {kind.name}"
 
-    def derived(value: float, shown: str, unit: str) -> Reading:
-        return Reading(value=value, text=f"{shown}: {where}", unit=unit, key=kind.timing_source)
+    def derived(
+        value: float, shown: str, unit: str = "", source: str = kind.timing_source
+    ) -> Reading:
+        return Reading(value=value, text=f"{shown}: {where}", unit=unit, key=source)
 
     scale = technology.peak_B_per_s(level) / technology.peak_B_per_s(technology.levels[HOST])
     bundles = technology.organisation.banks_per_channel / level.banks
@@ -244,14 +305,14 @@ def _at_level(processor: ProcessorForm, kind: MemoryKind, name: str) -> Processo
     joules = technology.energy_J_per_B(level)
     efficiency = processor.efficiency
     if efficiency.memory is None:
-        shown = derived(share, f"{share:.3f}", "")
+        shown = derived(share, f"{share:.3f}")
         efficiency = efficiency.model_copy(update={"memory": shown})
     return processor.model_copy(
         update={
             "efficiency": efficiency,
-            "bandwidth_scale": processor.bandwidth_scale or derived(scale, f"{scale:.4g}", ""),
-            "bundles": processor.bundles or derived(bundles, f"{bundles:g}", ""),
+            "bandwidth_scale": processor.bandwidth_scale or derived(scale, f"{scale:.4g}"),
+            "bundles": processor.bundles or derived(bundles, f"{bundles:g}"),
             "memory_energy": processor.memory_energy
-            or derived(joules, f"{joules / 8e-12:.4g} pJ/bit", "J/B"),
+            or derived(joules, f"{joules / 8e-12:.4g} pJ/bit", "J/B", kind.read_sources[name]),
         }
     )

@@ -49,11 +49,31 @@ class Device:
     price_USD: float | None = None
     built: bool = True
     refuses: str | None = None
+    hardwired: Hardwired | None = None
+    """A model in its metal layers, which is all it runs."""
     sources: Mapping[str, Sourced] = field(default_factory=dict)
 
     def memory(self, name: str) -> Memory:
         """The memory called `name`."""
         return next(memory for memory in self.memories if memory.name == name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hardwired:
+    """What a chip of a hardwired LPU takes for the parts of a layer; its model is `model`.
+
+    `fetch_B_per_s` is the bandwidth at which keys and values beyond `buffer_B` come to one chip.
+    """
+
+    model: str
+    rows: int
+    columns: int
+    collective_s: float
+    operator_s: float
+    non_linear_s: float
+    attention_s_per_ki_token: float
+    buffer_B: float
+    fetch_B_per_s: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,6 +63,18 @@ def collective_time(
 
 
 @njit(inline="always")
+def pipeline_time(op: Any, tokens: float, pairs: float) -> float:
+    """Seconds until `tokens` tokens have left a pipeline that takes one every slot.
+
+    At least what one takes alone; else the slowest of the slots, the attention stage and the
+    fetching of keys and values that do not fit on chip.
+    """
+    alone = op.latency_s + op.in_line * op.pair_s * pairs / tokens
+    fetched = op.spill_s * max(pairs - op.on_chip_pairs, 0.0)
+    return max(alone, tokens * op.slot_s, op.pair_s * pairs, fetched)
+
+
+@njit(inline="always")
 def interpolate(table: Any, tokens: float, column: int) -> float:
     """Value of an expert-coverage table at `tokens`, linear between its rows.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from sim.kernel import laws
 from sim.kernel.compiled import njit, prange
 from sim.kernel.experts import members_of, split_experts
 from sim.kernel.operators import communicate, demand, joules, place, times
@@ -14,6 +15,7 @@ from sim.kernel.records import (
     BOUND,
     BUSY_S,
     COLLECTIVE,
+    COMPUTE_BOUND,
     COMPUTE_J,
     COST_COMPUTE_J,
     COST_COMPUTE_S,
@@ -29,6 +31,8 @@ from sim.kernel.records import (
     MEMORY_J,
     OVERHEAD,
     PAIR_SHARE,
+    PAIRS,
+    PIPELINE,
     PREFILL,
     ROW_COLUMNS,
     SECONDS,
@@ -204,6 +208,10 @@ def one_layer(op: Any, features: Any, experts: Any, loads: Any, units: Any, link
     unit, bound, launch_s, compute_J, memory_J, link_J = -1, LINK_BOUND, 0.0, 0.0, 0.0, 0.0
     if op.kind == COLLECTIVE:
         seconds, link_J = communicate(op, own[op.phase, TOKENS], mean[op.phase, TOKENS], links)
+    elif op.kind == PIPELINE:  # one row for the whole model; its power is static
+        unit, bound = 0, COMPUTE_BOUND
+        tokens, pairs = own[op.phase, TOKENS], own[op.phase, PAIRS]
+        seconds = laws.pipeline_time(op, tokens, pairs)
     else:
         unit, seconds, bound, launch_s = place(op, own, experts[op.stream], loads, units)
         compute_J, memory_J = joules(op, demand(op, mean, experts[op.stream]), units[unit])
@@ -311,7 +319,7 @@ def candidates(
     for index in range(ops.shape[0]):
         op = ops[index]
         own = features[op.stream]
-        if op.kind == COLLECTIVE or own[op.phase, TOKENS] <= 0.0:
+        if op.kind == COLLECTIVE or op.kind == PIPELINE or own[op.phase, TOKENS] <= 0.0:
             continue
         flops, weight_B, kv_B, activation_B, worst_weights, worst_work = demand(
             op, own, experts[op.stream]

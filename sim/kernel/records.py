@@ -18,7 +18,7 @@ ALGORITHMS: Final = 3
 DIRECT: Final = 2
 
 # Kinds and phases, as in sim.graph (asserted equal in a test).
-MATMUL, EXPERTS, ATTENTION, SCAN, ELEMENTWISE, GATHER, COLLECTIVE = range(7)
+MATMUL, EXPERTS, ATTENTION, SCAN, ELEMENTWISE, GATHER, COLLECTIVE, PIPELINE = range(8)
 ALL, PREFILL, DECODE, LOGITS = range(4)
 TOKENS, PAIRS, CACHED, SEQUENCES = range(4)
 """Features of a batch in one stream and phase."""
@@ -74,6 +74,12 @@ OP: Final = np.dtype(
         ("ranks", "f8"),  # expert-parallel ranks
         ("top_k", "f8"),
         ("message_B_per_token", "f8"),
+        ("latency_s", "f8"),  # of a pipeline: what a token alone takes, without attention
+        ("slot_s", "f8"),  # between two tokens of a full pipeline
+        ("pair_s", "f8"),  # of its attention stage, for a cached token attended to
+        ("spill_s", "f8"),  # to fetch what does not fit on chip, for a cached token
+        ("on_chip_pairs", "f8"),  # cached tokens of all sequences that fit
+        ("in_line", "f8"),  # layers a token passes
         ("steps", "f8", (ALGORITHMS,)),
         ("factor", "f8", (ALGORITHMS,)),  # bytes a device sends per byte of message
     ],

@@ -6,7 +6,9 @@ import math
 from dataclasses import dataclass
 
 from sim.errors import Infeasible
-from sim.graph import Graph, Kind, Op
+from sim.graph import Graph, Kind, Op, Phase
+from sim.hardware import Device
+from sim.hardware.hardwired.pipeline import KI, Pipeline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +86,45 @@ def collective_elements(graph: Graph, grid: Grid) -> dict[str, float]:
         "output projection, row": slice_,
         "output projection, gather": slice_,
     }
+
+
+def in_metal(graph: Graph, device: Device, kv_element_B: float) -> Graph:
+    """`graph` as one operator: tokens that pass, one behind the other, through all its layers.
+
+    Six stages a layer (HNLPU, Fig. 11); every chip holds a part of each position's keys and values.
+    Infeasible where the device has another model in its metal.
+    """
+    chip = device.hardwired
+    assert chip is not None
+    if graph.name != chip.model:
+        raise Infeasible(
+            f"{device.title} has {chip.model} in its metal layers and runs nothing else, "
+            f"not {graph.name}"
+        )
+    layers = graph.layers
+    pipeline = Pipeline(
+        layers=layers,
+        collective_s=chip.collective_s,
+        operator_s=chip.operator_s,
+        non_linear_s=chip.non_linear_s,
+        attention_s_per_token=chip.attention_s_per_ki_token / KI,
+    )
+    held = graph.kv_bytes_per_token("int8") * kv_element_B / (chip.rows * chip.columns)
+    op = Op(
+        name="pipeline",
+        kind=Kind.PIPELINE,
+        operator_class="fc",
+        phase=Phase.ALL,
+        pipeline={
+            "latency_s": pipeline.token_s(0.0),
+            "slot_s": pipeline.slot_s(0.0),
+            "pair_s": pipeline.attention_s_per_token,
+            "spill_s": held / chip.fetch_B_per_s,
+            "on_chip_pairs": chip.buffer_B / held,
+            "in_line": float(layers),
+        },
+    )
+    return Graph(name=graph.name, ops=(op,), layers=layers, hidden=graph.hidden)
 
 
 def chips_needed(graph: Graph, mm2_per_weight: float, other_mm2: float, reticle_mm2: float) -> int:

@@ -14,7 +14,12 @@ from sim.operators import COMMUNICATION
 
 
 def plan(graph: Graph, system: System, wanted: Parallel) -> Layout:
-    """The layout asked for, with what is left open chosen; ConfigError where it cannot be."""
+    """The layout asked for, with what is left open chosen; ConfigError where it cannot be.
+
+    A hardwired model is laid out in its metal: what is asked for is left aside.
+    """
+    if system.device.hardwired is not None:
+        return Layout(tp=system.count, pp=1, ep=1, dp=1)
     tp, pp, ep, dp, groups = wanted.tp, wanted.pp, wanted.ep, wanted.dp, wanted.attention_dp
     problems: list[Problem] = []
     if tp is None:

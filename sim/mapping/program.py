@@ -13,8 +13,9 @@ from sim.errors import ConfigError, Infeasible, Problem
 from sim.graph import Graph, OpTable, Phase, Stream, lower
 from sim.hardware import System
 from sim.hardware.records import link_records, processor_records
-from sim.kernel.records import COLLECTIVE, MACHINE, STREAM, Routing
+from sim.kernel.records import COLLECTIVE, MACHINE, PROCESSOR, STREAM, Routing
 from sim.mapping.coprocessing import coprocess, given_masks, memory_spaces, policy_of, runs
+from sim.mapping.hardwired import in_metal
 from sim.mapping.layout import Layout
 from sim.mapping.parallelism import shard, stage_imbalance
 from sim.operators import OPERATOR_CLASSES
@@ -68,6 +69,8 @@ def assemble(
     Raises Infeasible where the device cannot run, ConfigError for a placement that names no
     processor of the device or no operator class.
     """
+    if system.device.hardwired is not None:
+        return _in_metal(graph, system, precision)
     units = processor_records(system.device)
     sharded = shard(graph, layout, system)
     shares = system.coprocessing != "none"
@@ -126,6 +129,50 @@ def assemble(
         state_B=bytes_per_element(precision.activations)
         * group_share
         * sum(op.state * op.layers for op in sharded.ops if op.phase == Phase.DECODE),
+    )
+
+
+def _in_metal(graph: Graph, system: System, precision: Precision) -> Program:
+    """The program of a model hardwired on all chips of `system`."""
+    chip = system.device.hardwired
+    assert chip is not None
+    chips = chip.rows * chip.columns
+    if system.count != chips:
+        raise Infeasible(
+            f"{system.name}: the model is on a grid of {chip.rows} x {chip.columns} chips, not on "
+            f"{system.count}",
+            chips=chips,
+        )
+    kv_B = bytes_per_element(precision.kv)
+    line = in_metal(graph, system.device, kv_B)
+    streams = _stream_records(line, 0.0)
+    streams["kv_B"] = graph.kv_bytes_per_token(precision.kv) / chips
+    machine = np.zeros(1, MACHINE)
+    machine["devices"] = machine["group"] = chips
+    machine["stages"] = machine["groups"] = machine["imbalance"] = 1.0
+    machine["host_step_s"] = system.device.host_step_s
+    static_W = system.device.static_W
+    machine["static_W"] = np.nan if static_W is None else static_W
+    return Program(
+        graph=graph,
+        system=system,
+        layout=Layout(tp=chips, pp=1, ep=1, dp=1),
+        precision=precision,
+        router=Router(),
+        table=lower(
+            line, weights=precision.weights, kv=precision.kv, activations=precision.activations
+        ),
+        streams=streams,
+        units=np.zeros(1, PROCESSOR),
+        links=link_records(system.device.link, system.network),
+        machine=machine,
+        routing=Routing(
+            coverage=coverage_table(Router(), 0, 0),
+            loads=np.zeros((1, 0)),
+            masks=np.zeros((0, 0, 0), np.int64),
+            mask_tokens=np.zeros(0),
+        ),
+        state_B=0.0,
     )
 
 

@@ -27,7 +27,9 @@ from sim.kernel.records import (
     JOULES,
     LAUNCH_S,
     PAIR_SHARE,
+    PAIRS,
     SECONDS,
+    TOKENS,
     UNIT,
     VECTOR,
 )
@@ -224,17 +226,18 @@ def _row(
     }
     features = done.features[int(record["stream"]), int(record["phase"])]
     link = chosen < 0
+    uncounted = link or op.kind == Kind.PIPELINE
     bound = BOUNDS[int(done.chosen[index, BOUND])]
     return {
         "operator": op.name,
         "class": breakdown_class(op),
         "layers": op.layers,
         "tokens": float(features[0]),
-        "arithmetic": None if link else _arithmetic_name(int(record["arithmetic"])),
-        "flops": None if link else flops,
-        "weight_B": None if link else float(asked[1]),
-        "kv_B": None if link else float(asked[2]),
-        "activation_B": None if link else float(asked[3]),
+        "arithmetic": None if uncounted else _arithmetic_name(int(record["arithmetic"])),
+        "flops": None if uncounted else flops,
+        "weight_B": None if uncounted else float(asked[1]),
+        "kv_B": None if uncounted else float(asked[2]),
+        "activation_B": None if uncounted else float(asked[3]),
         "message_B": float(record["message_B_per_token"] * features[0]) * op.layers
         if link
         else None,
@@ -244,8 +247,8 @@ def _row(
         "unit": "link" if link else names[chosen],
         "bound": bound,
         "why": _why(prepared, done, index, op, chosen, intensity, ridges, totals, bound),
-        "compute_s": None if link else float(costs[chosen, COST_COMPUTE_S]) * op.layers,
-        "memory_s": None if link else float(costs[chosen, COST_MEMORY_S]) * op.layers,
+        "compute_s": None if uncounted else float(costs[chosen, COST_COMPUTE_S]) * op.layers,
+        "memory_s": None if uncounted else float(costs[chosen, COST_MEMORY_S]) * op.layers,
         "launch_s": float(done.rows[index, LAUNCH_S]),
         "time_s": float(done.rows[index, SECONDS]),
         "busy_s": float(done.rows[index, BUSY_S]),
@@ -267,6 +270,21 @@ def _arithmetic_name(arithmetic: int) -> str:
     return "vector" if arithmetic == VECTOR else COMPUTE[arithmetic]
 
 
+def _why_line(record: np.void, features: Floats) -> str:
+    """What the tokens in a pipeline wait for."""
+    tokens, pairs = float(features[TOKENS]), float(features[PAIRS])
+    waits = {
+        "a token alone takes longer": record["latency_s"]
+        + record["in_line"] * record["pair_s"] * pairs / tokens,
+        "the slowest stage paces them": record["slot_s"] * tokens,
+        "attention paces them": record["pair_s"] * pairs,
+        "keys and values from HBM pace them": record["spill_s"]
+        * max(pairs - float(record["on_chip_pairs"]), 0.0),
+    }
+    reason = max(waits, key=lambda name: float(waits[name]))
+    return f"{tokens:g} tokens one behind the other through {record['in_line']:g} layers: {reason}"
+
+
 def _why(
     prepared: Prepared,
     done: Step,
@@ -285,6 +303,8 @@ def _why(
         link = prepared.scenario.system.network if op.across_nodes else device.link
         return f"{op.collective} over {op.group} devices on {link.name if link else 'no link'}"
     name = device.processors[chosen].name
+    if op.kind == Kind.PIPELINE:
+        return _why_line(record, done.features[int(record["stream"]), int(record["phase"])])
     where = f"{intensity:.3g} Op/B at a ridge of {ridges[name]:.3g}: {bound}-bound"
     if op.kind == Kind.EXPERTS and op.concurrent:
         share = float(done.rows[index, PAIR_SHARE])

@@ -83,25 +83,30 @@ class Channel:
 
 
 def host_cycles_per_row(organisation: Organisation, timing: Timing, rows: int) -> float:
-    """Cycles a row of a long stream that alternates between two banks of different groups.
+    """Cycles a row of a long stream that alternates between banks of different groups.
 
-    Pairs of banks take turns; each is opened as soon as it may be, while others are read.
+    Sets of as many banks as ccd_l is longer than ccd_s (at least two) take turns; each is opened
+    as soon as it may be, while others are read.
     """
     channel = Channel(organisation, timing)
-    pairs = [(bank, bank + 1) for bank in range(0, organisation.banks_per_channel, 2)]
-    for pair in pairs:
-        for bank in pair:
+    wide = max(2, -(-timing.ccd_l // timing.ccd_s))
+    while organisation.bank_groups % wide and wide < organisation.bank_groups:
+        wide += 1  # sets begin at the same group
+    sets = [range(bank, bank + wide) for bank in range(0, organisation.banks_per_channel, wide)]
+    for each in sets:
+        for bank in each:
             channel.activate(bank, 0)
     at, started = 0, 0
-    for turn in range(rows // 2):
-        pair = pairs[turn % len(pairs)]
-        for column in range(2 * organisation.columns):
-            at = channel.read(pair[column % 2], at)
-        for bank in pair:
+    turns = max(rows // wide, 2 * len(sets))
+    for turn in range(turns):
+        banks = sets[turn % len(sets)]
+        for column in range(wide * organisation.columns):
+            at = channel.read(banks[column % wide], at)
+        for bank in banks:
             channel.activate(bank, channel.precharge(bank, at))
-        if turn == len(pairs) - 1:
+        if turn == len(sets) - 1:
             started = at
-    return (at - started) / (rows - 2 * len(pairs))
+    return (at - started) / (wide * (turns - len(sets)))
 
 
 def together_cycles_per_row(

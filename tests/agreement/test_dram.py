@@ -11,15 +11,19 @@ from dram_commands import Channel, host_cycles_per_row, together_cycles_per_row
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.config.catalogue import load_device
+from sim.config.catalogue import load_device, names
 from sim.config.document import parse_document
 from sim.config.library import folder
 from sim.config.memory_form import kind_of, memory_kind
 from sim.errors import ConfigError
-from sim.hardware.dram import Level, Organisation, Technology, Timing, row_cycles
+from sim.hardware.dram import Level, Organisation, Technology, Timing, row_cycles, spacing
 
 HBM3 = memory_kind("hbm3").technology
 assert HBM3 is not None
+TIMED = {
+    name: kind for name in names("memories") if (kind := memory_kind(name).technology) is not None
+}
+LEVELS = [(name, level) for name, kind in TIMED.items() for level in kind.levels]
 TEXT = (folder("memories") / "hbm3.yaml").read_text(encoding="utf-8")
 
 
@@ -64,6 +68,16 @@ def test_host_stream_equals_commands_issued_one_by_one() -> None:
     assert found == pytest.approx(expected, rel=0.01)
 
 
+@given(st.integers(1, 4), st.sampled_from([2, 4, 8]))
+def test_host_stream_alternates_between_as_many_groups_as_it_takes(ccd_s: int, times: int) -> None:
+    """Eight groups hide a ccd_l of up to eight times ccd_s."""
+    organisation = replace(HBM3.organisation, bank_groups=8)
+    timing = replace(HBM3.timing, ccd_s=ccd_s, ccd_l=times * ccd_s)
+    expected = row_cycles(HBM3.levels["host"], organisation, timing)
+    found = host_cycles_per_row(organisation, timing, 400)
+    assert found == pytest.approx(expected, rel=0.01)
+
+
 timings = st.builds(
     lambda rcd, rp, ras, extra, ccd, rtp: replace(
         HBM3.timing, rcd=rcd, rp=rp, ras=ras, rc=ras + rp + extra, ccd_l=ccd, rtp=rtp
@@ -95,6 +109,29 @@ def test_next_row_is_ready_on_its_cycle_and_not_one_before(timing: Timing) -> No
     assert not channel.may_activate(0, due - 1)
 
 
+@pytest.mark.parametrize(("name", "label"), LEVELS)
+def test_levels_of_the_library_are_tight_from_both_sides(name: str, label: str) -> None:
+    """Reads, and the next row of what waits for it, come on their cycle and not one before."""
+    organisation, timing = TIMED[name].organisation, TIMED[name].timing
+    level = TIMED[name].levels[label]
+    channel = Channel(organisation, timing)
+    first = at = channel.activate(0, 0)
+    other = 1 if level.spacing == "ccd_s" else 0
+    channel.banks[other].activated = first
+    read = channel.read(0, at)
+    assert channel.may_read(other, read + spacing(level, timing))
+    assert not channel.may_read(other, read + spacing(level, timing) - 1)
+    if level.rows == "hidden":
+        return
+    at = read
+    for _ in range(organisation.columns - 1):
+        at = channel.read(0, at)
+    channel.precharge(0, at)
+    due = first + int(row_cycles(level, organisation, timing))
+    assert channel.may_activate(0, due)
+    assert not channel.may_activate(0, due - 1)
+
+
 @given(timings, st.integers(1, 20))
 def test_slower_timing_never_sustains_more(timing: Timing, more: int) -> None:
     for name in ("rcd", "rp", "rtp", "faw", "rc"):
@@ -120,6 +157,11 @@ def replace_timing(technology: Technology, timing: Timing) -> Technology:
         ("rcd: 19", "rcd: 19.5", "whole number"),
         ("clock: 0.769 ns", "clock: 0.769", "needs a unit"),
         ("activation: 0.909 nJ\n", "", "go together"),
+        ("ccd_l: 4", "ccd_l: 9", "4 bank groups in turn are back before ccd_l 9"),
+        ("[cell, column, mux]", "[cell, colum, mux]", "did you mean 'column'"),
+        ("[cell, column, mux]", "[cell, cell]", "each segment on the way once"),
+        ("[cell, column, mux]", "[]", "each segment on the way once"),
+        ("cell: 0.44 pJ/bit", "cell: 0.44", "needs a unit"),
     ],
 )  # fmt: skip
 def test_impossible_memories_are_one_clear_error(old: str, new: str, words: str) -> None:

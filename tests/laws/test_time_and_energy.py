@@ -251,9 +251,11 @@ def test_kernel_numbers_are_those_of_the_graph() -> None:
         records.ELEMENTWISE,
         records.GATHER,
         records.COLLECTIVE,
+        records.PIPELINE,
     ]
     assert [kind.name for kind in Kind] == [
         "MATMUL", "EXPERTS", "ATTENTION", "SCAN", "VECTOR", "GATHER", "COLLECTIVE",
+        "PIPELINE",
     ]  # fmt: skip
     assert {phase.name: phase.value for phase in Phase} == {
         "ALL": records.ALL,

@@ -241,7 +241,7 @@ def test_a_mistake_is_one_clear_error(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["run", "gpt-oss-azure-hnlpu"], "timing of the hardwired LPU"),
+        (["run", "gpt-oss-azure-hnlpu", "--set", "model=mixtral-8x7b"], "runs nothing else"),
         (["run", "llama-1b-ethos-u55"], "does not fit"),
         (["explain", "llama-1b-ethos-u55"], "does not fit"),
         (["run", "mixtral-azure-h100", "--set", "system.coprocessing=pe"], "two processors"),
