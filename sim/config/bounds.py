@@ -11,37 +11,39 @@ from sim.config.fields import Form, Money, Number, Reading, Text, wrong
 Plain = Annotated[Reading, Number(low=0.0)]
 
 
-class FactorBounds(Form):
-    """A plain number between bounds; one number stands for all three."""
+class Bounds(Form):
+    """Low, base and high of a number, which must not fall."""
 
     source: Text | None = None
+    low: Reading
+    base: Reading
+    high: Reading
+
+    @model_validator(mode="after")
+    def _rising(self) -> Bounds:
+        if not self.low.value <= self.base.value <= self.high.value:
+            raise wrong("low, base and high must not fall")
+        return self
+
+
+class FactorBounds(Bounds):
+    """A plain number between bounds."""
+
     low: Plain
     base: Plain
     high: Plain
 
-    @model_validator(mode="after")
-    def _rising(self) -> FactorBounds:
-        if not self.low.value <= self.base.value <= self.high.value:
-            raise wrong("low, base and high must not fall")
-        return self
 
-
-class MoneyBounds(Form):
+class MoneyBounds(Bounds):
     """A sum between bounds."""
 
-    source: Text | None = None
     low: Money
     base: Money
     high: Money
 
-    @model_validator(mode="after")
-    def _rising(self) -> MoneyBounds:
-        if not self.low.value <= self.base.value <= self.high.value:
-            raise wrong("low, base and high must not fall")
-        return self
-
 
 def _spread(value: Any) -> Any:
+    """One number stands for all three."""
     return value if isinstance(value, dict) else {"low": value, "base": value, "high": value}
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from sim.config import library
-from sim.config.bounds import Bounded, FactorBounds, MoneyBounds, Sum
+from sim.config.bounds import Bounded, Bounds, Sum
 from sim.config.catalogue import load_system
 from sim.config.device_form import SourceForm, readings
 from sim.config.fields import Factor, Form, Text
@@ -74,7 +74,7 @@ class PracticeForm(Form):
     package_kg: Bounded
 
 
-def bounds(form: FactorBounds | MoneyBounds) -> Floats:
+def bounds(form: Bounds) -> Floats:
     """Low, base and high."""
     return np.array([form.low.value, form.base.value, form.high.value])
 

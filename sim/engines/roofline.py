@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sim.kernel import passes, serving
+from sim.kernel import passes, sequences, serving
 from sim.kernel.experts import expert_features
 from sim.kernel.records import JOULES, ROW_COLUMNS
 from sim.mapping.program import Program
@@ -63,11 +63,11 @@ def features_of(program: Program, batch: Batch) -> tuple[Floats, float]:
     """
     features = np.zeros((len(program.streams), 4, 4))
     for prompt, begin, tokens in batch.prompts:
-        serving.add_prefill(program.streams, features, prompt, begin, tokens, prompt)
+        sequences.add_prefill(program.streams, features, prompt, begin, tokens, prompt)
     for prompt, generated in batch.decodes:
-        serving.add_decode(program.streams, features, prompt, prompt + generated)
-    sequences = float(len(batch.prompts) + len(batch.decodes))
-    parts = serving.microbatches(program.machine[0], sequences)
+        sequences.add_decode(program.streams, features, prompt, prompt + generated)
+    count = float(len(batch.prompts) + len(batch.decodes))
+    parts = serving.microbatches(program.machine[0], count)
     return features / parts, parts
 
 

@@ -1,4 +1,4 @@
-"""A mixture of experts, expert by expert: loads drawn from a router, and their split on two units.
+"""A mixture of experts, expert by expert, from loads drawn of a router.
 
 `loads` [pool + 1, experts] counts the token-expert pairs of the first tokens of a drawn sequence;
 a batch of any size is a difference of two rows. A layer takes the mean over `DRAWS` batches of the
@@ -13,29 +13,7 @@ import numpy as np
 
 from sim.kernel import laws
 from sim.kernel.compiled import njit
-from sim.kernel.records import (
-    BOUND,
-    BUSY_S,
-    COMPUTE_BOUND,
-    COMPUTE_J,
-    DRAWS,
-    EXACT,
-    GIVEN,
-    LAUNCH_S,
-    MEMORY_BOUND,
-    MEMORY_J,
-    OVERHEAD,
-    PAIR_SHARE,
-    ROW_COLUMNS,
-    SECONDS,
-    SPACES,
-    TOKENS,
-    TOUCHED,
-    UNIT,
-    WEIGHT_SHARE,
-    WORST_LOAD,
-    WORST_TOUCHED,
-)
+from sim.kernel.records import DRAWS, TOKENS, TOUCHED, WORST_LOAD, WORST_TOUCHED
 
 
 @njit(inline="always")
@@ -109,10 +87,9 @@ def expert_times(op: Any, load: float, unit: Any) -> Any:
 
 
 @njit(inline="always")
-def start_s(op: Any, unit: Any) -> float:
-    """Seconds before the experts' first byte flows on `unit`: launches and the stream's start."""
-    ramp_s = unit.ramp_B / unit.activations_B_per_s / unit.memory_efficiency
-    return ramp_s + op.launches * unit.launch_s
+def ramp_s(unit: Any) -> float:
+    """Seconds that the start of a stream costs on `unit`."""
+    return unit.ramp_B / unit.activations_B_per_s / unit.memory_efficiency
 
 
 @njit
@@ -140,251 +117,8 @@ def drawn_time(op: Any, tokens: float, loads: Any, unit: Any) -> Any:
         busy_s += worst
         compute_s += worst_compute
         memory_s += worst_memory
-    ramp_s = unit.ramp_B / unit.activations_B_per_s / unit.memory_efficiency
-    return busy_s / DRAWS + ramp_s, compute_s / DRAWS, memory_s / DRAWS + ramp_s
-
-
-# --- split between two units ------------------------------------------------------------------
-
-
-@njit(inline="always")
-def split_time(times: Any, starts: Any, loads: Any, spaces: int, mask: int) -> Any:
-    """Seconds of the first unit and of the second, which has the spaces whose bits `mask` sets.
-
-    `times` [2, spaces] are seconds of a space's experts on each unit, `starts` [2] what a unit
-    takes to begin, `loads` [spaces] token-expert pairs.
-    """
-    first, second, some_first, some_second = 0.0, 0.0, False, False
-    for space in range(spaces):
-        if loads[space] <= 0.0:
-            continue
-        if (mask >> space) & 1:
-            second += times[1, space]
-            some_second = True
-        else:
-            first += times[0, space]
-            some_first = True
-    return (
-        first + (starts[0] if some_first else 0.0),
-        second + (starts[1] if some_second else 0.0),
-    )
-
-
-@njit
-def greedy_split(times: Any, starts: Any, loads: Any, spaces: int) -> int:
-    """Spaces to move to the second unit: those with the fewest tokens first, while it helps.
-
-    Duplex (arXiv 2409.01141), section V-B; everything starts on the first unit.
-    """
-    mask = 0
-    first, second = split_time(times, starts, loads, spaces, mask)
-    best = max(first, second)
-    for _ in range(spaces):
-        chosen = -1
-        for space in range(spaces):
-            left = (mask >> space) & 1 == 0 and loads[space] > 0.0
-            if left and (chosen < 0 or loads[space] < loads[chosen]):
-                chosen = space
-        if chosen < 0:
-            break
-        moved = mask | (1 << chosen)
-        first, second = split_time(times, starts, loads, spaces, moved)
-        if max(first, second) >= best:
-            break
-        best, mask = max(first, second), moved
-    return mask
-
-
-@njit
-def exact_split(times: Any, starts: Any, loads: Any, spaces: int) -> int:
-    """Spaces on the second unit in the split that takes the least time of all."""
-    best_mask, best = 0, np.inf
-    for mask in range(1 << spaces):
-        first, second = split_time(times, starts, loads, spaces, mask)
-        if max(first, second) < best * (
-            1.0 - 1e-12
-        ):  # of equals, the first: not what rounding says
-            best_mask, best = mask, max(first, second)
-    return best_mask
-
-
-@njit
-def nearest_row(rows: Any, tokens: float) -> int:
-    """Index of the value of `rows`, which rise, that is nearest to `tokens`."""
-    above = min(np.searchsorted(rows, tokens), rows.shape[0] - 1)
-    if above > 0 and tokens - rows[above - 1] < rows[above] - tokens:
-        return above - 1
-    return above
-
-
-@njit
-def fill_spaces(
-    ops: Any, members: Any, tokens: float, loads: Any, units: Any, draw: int, rank: int,
-    times: Any, products: Any, computing: Any, pairs: Any, touched: Any,
-) -> None:  # fmt: skip
-    """What each memory space of one rank asks for and takes in one drawn batch.
-
-    Fills `times` [2, spaces] with seconds on each unit; `products` [members, spaces] with those of
-    each product of the group and `computing` with the compute-bound among them; `pairs` and
-    `touched` [spaces] with token-expert pairs and experts that have some.
-    """
-    leader = ops[members[0]]
-    ranks = int(leader.ranks)
-    spaces = int(leader.spaces)
-    for space in range(spaces):
-        times[0, space] = times[1, space] = pairs[space] = touched[space] = 0.0
-        for member in range(members.shape[0]):
-            products[member, space] = computing[member, space] = 0.0
-    for index in range(loads.shape[1] // ranks):
-        load = load_of(loads, tokens, draw, rank + index * ranks)
-        if load <= 0.0:
-            continue
-        space = index % spaces
-        pairs[space] += load
-        touched[space] += min(load, 1.0)
-        for member in range(members.shape[0]):
-            op = ops[members[member]]
-            compute, memory = expert_times(op, load, units[op.pinned])
-            side = 0 if op.pinned == leader.pinned else 1
-            products[member, space] += max(compute, memory)
-            times[side, space] += max(compute, memory)
-            if compute > memory:
-                computing[member, space] += compute
-
-
-@njit
-def members_of(ops: Any, leader: int) -> Any:
-    """Rows of the group that `leader` leads."""
-    count = 0
-    for index in range(leader, ops.shape[0]):
-        count += ops[index].group == ops[leader].group
-    members = np.empty(count, np.int64)
-    count = 0
-    for index in range(leader, ops.shape[0]):
-        if ops[index].group == ops[leader].group:
-            members[count] = index
-            count += 1
-    return members
-
-
-@njit
-def spaces_of_batches(ops: Any, leader: int, tokens: float, loads: Any, units: Any) -> Any:
-    """Token-expert pairs and seconds of the memory spaces of all drawn batches.
-
-    Shapes [draws, ranks, spaces, experts of a space] and [draws, ranks, 2, spaces].
-    """
-    members = members_of(ops, leader)
-    ranks, spaces = int(ops[leader].ranks), int(ops[leader].spaces)
-    local = loads.shape[1] // ranks
-    own = np.zeros((DRAWS, ranks, spaces, (local + spaces - 1) // spaces))
-    times = np.zeros((DRAWS, ranks, 2, spaces))
-    products, computing = np.zeros((members.shape[0], spaces)), np.zeros((members.shape[0], spaces))
-    pairs, touched = np.zeros(spaces), np.zeros(spaces)
-    for draw in range(DRAWS):
-        for rank in range(ranks):
-            fill_spaces(
-                ops, members, tokens, loads, units, draw, rank,
-                times[draw, rank], products, computing, pairs, touched,
-            )  # fmt: skip
-            for index in range(local):
-                load = load_of(loads, tokens, draw, rank + index * ranks)
-                own[draw, rank, index % spaces, index // spaces] = load
-    return own, times
-
-
-@njit
-def split_experts(
-    ops: Any, leader: int, tokens: float, routing: Any, units: Any, rows: Any, chosen: Any
-) -> None:
-    """Fill the rows of a group of expert products that two units share.
-
-    Each product is there once for each unit, pinned to it. The layer takes the slower unit of the
-    busiest rank; that unit's products count their time, the other's are done meanwhile.
-    """
-    loads = routing.loads
-    members = members_of(ops, leader)
-    count = members.shape[0]
-    if tokens <= 0.0:
-        for member in range(count):
-            row = rows[members[member]]
-            for column in range(ROW_COLUMNS):
-                row[column] = 0.0
-            row[PAIR_SHARE] = row[WEIGHT_SHARE] = 1.0
-            chosen[members[member], UNIT] = -1
-            chosen[members[member], BOUND] = OVERHEAD
-        return
-    head = ops[leader]
-    spaces, ranks = int(head.spaces), int(head.ranks)
-    times, starts = np.zeros((2, SPACES)), np.zeros(2)
-    products, computing = np.zeros((count, SPACES)), np.zeros((count, SPACES))
-    pairs, touched = np.zeros(SPACES), np.zeros(SPACES)
-    worst, found = np.zeros((count, 4)), np.zeros((count, 4))  # busy, waited for, launch, compute
-    compute_s = np.zeros(count)
-    for member in range(count):
-        op = ops[members[member]]
-        side = 0 if op.pinned == head.pinned else 1
-        starts[side] += start_s(op, units[op.pinned])
-        for column in range(ROW_COLUMNS):
-            rows[members[member], column] = 0.0
-    all_touched = 0.0
-    for draw in range(DRAWS):
-        slowest = -1.0
-        for rank in range(ranks):
-            fill_spaces(
-                ops, members, tokens, loads, units, draw, rank,
-                times, products, computing, pairs, touched,
-            )  # fmt: skip
-            if head.split == GIVEN:
-                mask = routing.masks[nearest_row(routing.mask_tokens, tokens), draw, rank]
-            elif head.split == EXACT:
-                mask = exact_split(times, starts, pairs, spaces)
-            else:
-                mask = greedy_split(times, starts, pairs, spaces)
-            first, second = split_time(times, starts, pairs, spaces, mask)
-            for member in range(count):
-                op = ops[members[member]]
-                side = 0 if op.pinned == head.pinned else 1
-                for column in range(4):
-                    found[member, column] = 0.0
-                for space in range(spaces):
-                    if (mask >> space) & 1 == side and pairs[space] > 0.0:
-                        found[member, 0] += products[member, space]
-                        found[member, 3] += computing[member, space]
-                        rows[members[member], PAIR_SHARE] += pairs[space]
-                        rows[members[member], WEIGHT_SHARE] += touched[space]
-                if found[member, 0] > 0.0:
-                    found[member, 0] += start_s(op, units[op.pinned])
-                    if (side == 0) == (first >= second):
-                        found[member, 1] = found[member, 0]
-                        found[member, 2] = op.launches * units[op.pinned].launch_s
-            for space in range(spaces):
-                all_touched += touched[space]
-            if max(first, second) > slowest:
-                slowest = max(first, second)
-                worst, found = found, worst
-        for member in range(count):
-            rows[members[member], BUSY_S] += worst[member, 0]
-            rows[members[member], SECONDS] += worst[member, 1]
-            rows[members[member], LAUNCH_S] += worst[member, 2]
-            compute_s[member] += worst[member, 3]
-    for member in range(count):
-        op = ops[members[member]]
-        row = rows[members[member]]
-        unit = units[op.pinned]
-        mean_pairs, mean_touched = row[PAIR_SHARE] / DRAWS, row[WEIGHT_SHARE] / DRAWS
-        bound = COMPUTE_BOUND if compute_s[member] > 0.5 * row[BUSY_S] else MEMORY_BOUND
-        for column in (SECONDS, BUSY_S, LAUNCH_S):
-            row[column] *= op.layers / DRAWS
-        flops = mean_pairs * op.flops_per_token / op.top_k
-        row[COMPUTE_J] = flops * unit.J_per_flop[op.arithmetic] * op.layers
-        row[MEMORY_J] = op.layers * (
-            mean_touched * op.weight_B / op.experts * unit.weights_J_per_B
-            + mean_pairs * op.activation_B_per_token / op.top_k * unit.activations_J_per_B
-        )
-        row[PAIR_SHARE] = mean_pairs / (tokens * op.top_k)
-        row[WEIGHT_SHARE] /= all_touched
-        chosen[members[member], UNIT] = op.pinned
-        chosen[members[member], BOUND] = bound
+    start = ramp_s(unit)
+    return busy_s / DRAWS + start, compute_s / DRAWS, memory_s / DRAWS + start
 
 
 @njit

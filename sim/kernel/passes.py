@@ -8,7 +8,6 @@ import numpy as np
 
 from sim.kernel import laws
 from sim.kernel.compiled import njit, prange
-from sim.kernel.experts import members_of, split_experts
 from sim.kernel.operators import communicate, demand, joules, place, times
 from sim.kernel.records import (
     ALL,
@@ -41,6 +40,7 @@ from sim.kernel.records import (
     UNIT,
     WEIGHT_SHARE,
 )
+from sim.kernel.splitting import members_of, split_experts
 
 
 @njit

@@ -19,7 +19,7 @@ from sim.graph import Graph, Kind, Op
 from sim.hardware import Processor, System
 from sim.kernel.records import EXACT, GIVEN, GREEDY, SPACES
 from sim.mapping.layout import Layout
-from sim.operators import COMMUNICATION
+from sim.mapping.parallelism import collective_after
 
 if TYPE_CHECKING:
     from sim.graph import OpTable
@@ -74,8 +74,8 @@ def policy_of(system: System) -> int:
 def coprocess(graph: Graph, layout: Layout, system: System) -> Graph:
     """`graph`, as one device runs it, with products of experts shared by two units.
 
-    "pe+et" also splits every expert over the tensor-parallel group, whose partial sums are reduced
-    before the weighted sum.
+    "pe+et" splits every expert over the tensor-parallel group and, as the released simulator does,
+    charges one more all-reduce of a hidden state a token for it.
     """
     host, near = pair_of(system)
     if system.coprocessing == "pe+et" and layout.ep != layout.attention_dp:
@@ -103,17 +103,12 @@ def _shared(
         op, name=f"{op.name}.{near.name}", processor=near.name, concurrent=label, owned=False
     )
     if system.coprocessing == "pe+et" and op.shard == "row" and layout.tp > 1:
-        yield Op(
-            name=f"{op.name}.all-reduce",
-            kind=Kind.COLLECTIVE,
-            operator_class=COMMUNICATION,
-            layers=op.layers,
-            layer_indices=op.layer_indices,
-            stream=op.stream,
-            phase=op.phase,
-            message=op.outputs * layout.ep / op.top_k,
-            collective="all-reduce",
-            group=layout.tp,
+        yield collective_after(
+            op,
+            f"{op.name}.all-reduce",
+            "all-reduce",
+            op.outputs * layout.ep / op.top_k,
+            layout.tp,
         )
 
 
@@ -124,7 +119,7 @@ def given_masks(
 
     `tokens` [rows] are the batch sizes the policy was asked for; others take the nearest.
     """
-    from sim.kernel.experts import spaces_of_batches
+    from sim.kernel.splitting import spaces_of_batches
 
     policy = system.split
     assert callable(policy)

@@ -167,6 +167,31 @@ def _collectives(op: Op, layout: Layout, system: System) -> Iterator[Op]:
         yield from _group(op, "all-gather", op.outputs, layout, system)
 
 
+def collective_after(
+    op: Op,
+    name: str,
+    collective: Collective,
+    message: float,
+    group: int,
+    *,
+    across_nodes: bool = False,
+) -> Op:
+    """A collective of `message` elements a token among `group` devices, in the layers of `op`."""
+    return Op(
+        name=name,
+        kind=Kind.COLLECTIVE,
+        operator_class=COMMUNICATION,
+        layers=op.layers,
+        layer_indices=op.layer_indices,
+        stream=op.stream,
+        phase=op.phase,
+        message=message,
+        collective=collective,
+        group=group,
+        across_nodes=across_nodes,
+    )
+
+
 def _group(
     op: Op, collective: Collective, message: float, layout: Layout, system: System
 ) -> Iterator[Op]:
@@ -179,19 +204,8 @@ def _group(
     outside = math.ceil(layout.tp / inside)
     for group, size, across in ((inside, message, False), (outside, message / inside, True)):
         if group > 1:
-            yield Op(
-                name=f"{op.name}.{collective}" + (".network" if across else ""),
-                kind=Kind.COLLECTIVE,
-                operator_class=COMMUNICATION,
-                layers=op.layers,
-                layer_indices=op.layer_indices,
-                stream=op.stream,
-                phase=op.phase,
-                message=size,
-                collective=collective,
-                group=group,
-                across_nodes=across,
-            )
+            name = f"{op.name}.{collective}" + (".network" if across else "")
+            yield collective_after(op, name, collective, size, group, across_nodes=across)
 
 
 def _exchange(op: Op, shard: str, layout: Layout, system: System) -> Iterator[Op]:
@@ -210,18 +224,9 @@ def _exchange(op: Op, shard: str, layout: Layout, system: System) -> Iterator[Op
     for group, share, across in ((inside, inside / groups, False), (outside, 1.0, True)):
         if group > 1:
             kind = "dispatch" if shard == "column" else "return"
-            yield Op(
-                name=f"experts_{kind}.all-to-all" + (".network" if across else ""),
-                kind=Kind.COLLECTIVE,
-                operator_class=COMMUNICATION,
-                layers=op.layers,
-                layer_indices=op.layer_indices,
-                stream=op.stream,
-                phase=op.phase,
-                message=elements * share,
-                collective="all-to-all",
-                group=group,
-                across_nodes=across,
+            name = f"experts_{kind}.all-to-all" + (".network" if across else "")
+            yield collective_after(
+                op, name, "all-to-all", elements * share, group, across_nodes=across
             )
 
 

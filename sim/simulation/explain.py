@@ -17,7 +17,7 @@ from sim.engines.roofline import Batch, Step, decode_batch, prefill_batch, step
 from sim.engines.serving.engine import policy_record
 from sim.errors import ConfigError, Problem
 from sim.graph import Kind, Op, breakdown_class
-from sim.kernel import passes, serving
+from sim.kernel import passes, sequences
 from sim.kernel.records import (
     BOUND,
     BUSY_S,
@@ -159,7 +159,7 @@ def running_sequences(prepared: Prepared, context: int, output: int) -> int:
     """
     program, scenario = prepared.program, prepared.scenario
     policy = policy_record(scenario.scheduler, prepared.budget.kv_B, program)
-    held = serving.kv_bytes(program.streams, policy[0], max(context - 1, 1), context)
+    held = sequences.kv_bytes(program.streams, policy[0], max(context - 1, 1), context)
     most = scenario.scheduler.max_batch
     if held > 0.0:
         most = min(most, max(int(prepared.budget.kv_B / held), 1))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sim.engines.scheduler import Scheduler
 from sim.engines.serving.engine import Outcome, policy_record
-from sim.kernel import serving
+from sim.kernel import sequences
 from sim.kernel.records import DECODE, DONE, LOG_COLUMNS, PREFILL, REJECTED, TOKENS
 from sim.mapping.program import Program
 from sim.workload.traffic import Trace
@@ -96,7 +96,7 @@ def test_memory_is_never_overdrawn_and_comes_back(
     rejected = got.requests[got.requests["status"] == REJECTED]
     policy = policy_record(scheduler, got.kv_capacity_B, of)[0]
     for request in rejected:
-        whole = serving.kv_bytes(
+        whole = sequences.kv_bytes(
             of.streams, policy, request["input"], request["input"] + request["output"]
         )
         assert whole > got.kv_capacity_B

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.kernel import serving
+from sim.kernel import sequences
 from sim.kernel.records import (
     ALL,
     CACHED,
@@ -42,13 +42,13 @@ def policy(block: int = 1, state_B: float = 0.0) -> np.void:
 
 def prefill(stream: np.ndarray, prompt: int, begin: int, tokens: int, target: int) -> np.ndarray:
     features = np.zeros((1, 4, 4))
-    serving.add_prefill(stream, features, prompt, begin, tokens, target)
+    sequences.add_prefill(stream, features, prompt, begin, tokens, target)
     return features[0]
 
 
 def decode(stream: np.ndarray, prompt: int, context: int) -> np.ndarray:
     features = np.zeros((1, 4, 4))
-    serving.add_decode(stream, features, prompt, context)
+    sequences.add_decode(stream, features, prompt, context)
     return features[0]
 
 
@@ -93,10 +93,10 @@ def test_growth_holds_over_the_steady_steps(
 ) -> None:
     (stream,) = streams(window=window, chunked=chunked and window > 0, keep=keep)
     context = prompt + generated
-    first = serving.attended(stream, prompt, context)
-    growth = serving.grows(stream, prompt, context)
-    for ahead in range(min(steps, serving.steady_steps(stream, prompt, context))):
-        assert serving.attended(stream, prompt, context + ahead) == pytest.approx(
+    first = sequences.attended(stream, prompt, context)
+    growth = sequences.grows(stream, prompt, context)
+    for ahead in range(min(steps, sequences.steady_steps(stream, prompt, context))):
+        assert sequences.attended(stream, prompt, context + ahead) == pytest.approx(
             first + ahead * growth, abs=1e-9
         )
 
@@ -118,7 +118,7 @@ def test_pruned_prompt_is_short_but_what_was_generated_is_whole() -> None:
     again = prefill(stream, 40, 0, 46, 46)[PREFILL]
     assert again[TOKENS] == again[CACHED] == 26
     assert again[PAIRS] == 26 * 27 / 2
-    assert serving.kv_bytes(stream, policy(), 40, 46) == 26
+    assert sequences.kv_bytes(stream, policy(), 40, 46) == 26
 
 
 def test_encoder_runs_once_with_the_first_chunk() -> None:
@@ -145,8 +145,8 @@ def test_decoder_of_an_encoder_decoder_starts_with_one_token() -> None:
 
 def test_phases_add_up_to_all() -> None:
     features = np.zeros((1, 4, 4))
-    serving.add_prefill(streams(), features, 20, 0, 20, 20)
-    serving.add_decode(streams(), features, 5, 9)
+    sequences.add_prefill(streams(), features, 20, 0, 20, 20)
+    sequences.add_decode(streams(), features, 5, 9)
     assert (features[0, ALL] == features[0, PREFILL] + features[0, DECODE]).all()
 
 
@@ -162,5 +162,5 @@ def test_phases_add_up_to_all() -> None:
     ],
 )
 def test_cache_is_held_in_whole_blocks(fields: dict[str, int], context: int, want: float) -> None:
-    held = serving.kv_bytes(streams(**fields), policy(block=16, state_B=7.0), 20, context)
+    held = sequences.kv_bytes(streams(**fields), policy(block=16, state_B=7.0), 20, context)
     assert held == want + 7.0

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import simpy
 
 from sim.engines.scheduler import Scheduler
-from sim.kernel import records, serving
+from sim.kernel import records, sequences, serving
 from sim.mapping.program import Program
 
 Floats = npt.NDArray[np.float64]
@@ -152,7 +152,7 @@ class Engine:
             number = self.waiting[state["head"]]
             request = self.requests[number]
             assert 1 <= tokens < request["output"]
-            need = serving.kv_bytes(
+            need = sequences.kv_bytes(
                 self.program.streams,
                 policy,
                 request["input"],

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from sim.config.catalogue import load_model, load_system
 from sim.engines.serving.engine import policy_record
 from sim.hardware import System
-from sim.kernel import serving
+from sim.kernel import sequences
 from sim.mapping.layout import Parallel
 from sim.simulation.prepare import Prepared
 from sim.simulation.result import Run
@@ -211,7 +211,7 @@ def closed(
 def sequence_bytes(prepared: Prepared, inputs: int, outputs: int) -> float:
     """Bytes that one request reserves on each device."""
     policy = policy_record(prepared.scenario.scheduler, prepared.budget.kv_B, prepared.program)[0]
-    held: float = serving.kv_bytes(prepared.program.streams, policy, inputs, inputs + outputs)
+    held: float = sequences.kv_bytes(prepared.program.streams, policy, inputs, inputs + outputs)
     return held
 
 

@@ -63,10 +63,6 @@ class Pipeline:
         """Seconds of one token through all layers when it need not wait for others."""
         return self.layers * sum(self.parts(cached).values())
 
-    def padded_token_s(self, cached: float) -> float:
-        """Seconds of one token through a full pipeline, every stage as long as the slowest."""
-        return self.slots * self.slot_s(cached)
-
 
 def direct_collective_s(
     elements: float, *, bytes_each: float, B_per_s: float, hop_s: float
