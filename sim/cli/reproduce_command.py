@@ -49,6 +49,10 @@ def command(
         for key, text in PAPERS.items():
             click.echo(f"{key}  {text}")
         return
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)  # before the work, as it may not be allowed
+    if page is not None:
+        page.touch()
     live = sys.stderr.isatty()
 
     def progress(text: str) -> None:
@@ -59,6 +63,8 @@ def command(
     if live:
         click.echo("", err=True)
     if output is not None:
+        if not found.tables:
+            click.echo(f"{paper} draws nothing that its rows do not have", err=True)
         for path in reproduction_tables(found, output):
             click.echo(f"wrote {path}", err=True)
     if page is not None:

@@ -21,6 +21,8 @@ from sim.simulation.run import simulate
 )
 def command(scenario: str, sets: tuple[str, ...], as_json: bool, output: Path | None) -> None:
     """Simulate SCENARIO, a name (`sim list scenarios`) or a YAML file."""
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)  # before the work, as it may not be allowed
     with progress(scenario) as update:
         run = simulate(scenario, sets=sets, on_progress=update)
     if output is not None:
@@ -37,7 +39,6 @@ def command(scenario: str, sets: tuple[str, ...], as_json: bool, output: Path | 
 def _write(run: Run, folder: Path) -> None:
     import json
 
-    folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(run.to_json(), indent=2, allow_nan=False, ensure_ascii=False)
     (folder / "result.json").write_text(text + "\n", encoding="utf-8")
     run.requests.to_csv(folder / "requests.csv", index_label="request")

@@ -22,7 +22,9 @@ class Bounds(Form):
     @model_validator(mode="after")
     def _rising(self) -> Bounds:
         if not self.low.value <= self.base.value <= self.high.value:
-            raise wrong("low, base and high must not fall")
+            raise wrong(
+                f"low {self.low.text}, base {self.base.text}, high {self.high.text} must not fall"
+            )
         return self
 
 

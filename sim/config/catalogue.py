@@ -20,7 +20,7 @@ from sim.config.device_form import (
     to_system,
 )
 from sim.config.document import Document, read_document
-from sim.config.memory_form import at_levels, memory_kind
+from sim.config.memory_form import MemoryKind, at_levels, memory_kind
 from sim.config.models import to_architecture
 from sim.config.scenario_form import TrafficFileForm
 from sim.config.validate import validated
@@ -78,20 +78,16 @@ def load_device(given: Given) -> Device:
 
 def device_of(name: str, document: Document) -> Device:
     """The device that `document` describes, every number with its source."""
-    form, problems = at_levels(validated(DeviceForm, document), document)
+    form = validated(DeviceForm, document)
+    kinds, problems = _technologies(form, document)
+    form, wrong_levels = at_levels(form, document, kinds)
+    problems += wrong_levels
     numbers = readings(form, document)
     energies: dict[str, float] = {}
-    for key, memory in form.memories.items():
-        if memory.technology is None or memory.energy is not None:
-            continue
-        path = ("memories", key, "technology")
-        try:
-            found = memory_kind(memory.technology).energy
-        except ConfigError as error:
-            problems += [document.problem(path, each.message) for each in error.problems]
-            continue
-        energies[key] = found.value or 0.0
-        numbers[f"memories.{key}.energy"] = found
+    for key, kind in kinds.items():
+        if form.memories[key].energy is None:
+            energies[key] = kind.energy.value or 0.0
+            numbers[f"memories.{key}.energy"] = kind.energy
     for key, processor in form.processors.items():
         for use in ("weights", "kv", "activations"):
             memory_name = getattr(processor.memory, use)
@@ -106,10 +102,31 @@ def device_of(name: str, document: Document) -> Device:
                     )
                 )
     problems += _unstated(document, form)
-    problems += _unsourced(document, numbers, sources_of(form.sources))
+    theirs = {key: source for kind in kinds.values() for key, source in kind.sources.items()}
+    problems += _unsourced(document, numbers, theirs | sources_of(form.sources))
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
     return replace(to_device(form, form.name or name, energies), sources=numbers)
+
+
+def _technologies(
+    form: DeviceForm, document: Document
+) -> tuple[dict[str, MemoryKind], list[Problem]]:
+    """The technology of each memory that has one; a path starts from the device's file."""
+    kinds: dict[str, MemoryKind] = {}
+    problems: list[Problem] = []
+    for key, memory in form.memories.items():
+        if memory.technology is None:
+            continue
+        path = ("memories", key, "technology")
+        try:
+            kinds[key] = memory_kind(memory.technology, folder_of(document, path))
+        except ConfigError as error:
+            problems += [
+                each if each.file else document.problem(path, each.message)
+                for each in error.problems
+            ]
+    return kinds, problems
 
 
 def _unstated(document: Document, form: DeviceForm) -> list[Problem]:
@@ -124,7 +141,8 @@ def _unstated(document: Document, form: DeviceForm) -> list[Problem]:
     for key, processor in form.processors.items():
         path = ("processors", key)
         runs = processor.operators or ("attention-prefill",)
-        shares = ["compute", "memory"]
+        shares = ["compute"]
+        shares += ["memory"] if processor.level is None else []  # a level gives it, or is wrong
         shares += ["attention"] if any(name.startswith("attention") for name in runs) else []
         wanted += [
             ((*path, "efficiency", name), getattr(processor.efficiency, name), share)
@@ -292,7 +310,8 @@ def _kind_of_file(path: Path) -> str:
     keys = set(data) if isinstance(data, dict) else set()
     for kind, mark in (
         ("scenarios", "traffic"), ("devices", "processors"), ("systems", "device"),
-        ("traffic", "trace"), ("models", "vocabulary"), ("devices", "extends"),
+        ("traffic", "trace"), ("memories", "organisation"), ("memories", "energy"),
+        ("models", "vocabulary"), ("devices", "extends"),
     ):  # fmt: skip
         if mark in keys:
             return kind

@@ -35,9 +35,9 @@ class Form(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
 
-def wrong(message: str) -> PydanticCustomError:
-    """An error whose message reaches the user as it is."""
-    return PydanticCustomError("config", "{message}", {"message": message})
+def wrong(message: str, *at: str) -> PydanticCustomError:
+    """An error whose message reaches the user as it is; `at` is the key within what is checked."""
+    return PydanticCustomError("config", "{message}", {"message": message, "at": at})
 
 
 def _split(text: str) -> tuple[str, str | None]:

@@ -13,7 +13,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from sim.config import library
 from sim.config.bounds import MoneyBounds
-from sim.config.device_form import DeviceForm, ProcessorForm, SourceForm, readings
+from sim.config.device_form import DeviceForm, ProcessorForm, SourceForm, readings, sources_of
 from sim.config.document import Document
 from sim.config.fields import (
     Area,
@@ -32,7 +32,7 @@ from sim.config.fields import (
 from sim.config.validate import validated
 from sim.errors import Problem
 from sim.hardware.dram import Level, Organisation, Technology, Timing
-from sim.units import Sourced
+from sim.units import Source, Sourced
 
 HOST = "host"
 """The level of a device's own processor; others are told relative to it."""
@@ -74,12 +74,13 @@ class TimingForm(Form):
         if self.rc.value < self.ras.value + self.rp.value:
             raise wrong(
                 f"rc {self.rc.text} is below ras {self.ras.text} + rp {self.rp.text}: a row cannot "
-                "open again before it has closed"
+                "open again before it has closed",
+                "rc",
             )
         if self.ccd_l.value < self.ccd_s.value:
-            raise wrong(f"ccd_l {self.ccd_l.text} is below ccd_s {self.ccd_s.text}")
+            raise wrong(f"ccd_l {self.ccd_l.text} is below ccd_s {self.ccd_s.text}", "ccd_l")
         if not 0.0 < self.rfc.value < self.refi.value:
-            raise wrong("rfc must be above 0 and below refi")
+            raise wrong("must be above 0 and below refi", "rfc")
         return self
 
 
@@ -141,13 +142,19 @@ class MemoryForm(Form):
         for name, level in self.levels.items():
             if level.banks.value > most or most % level.banks.value:
                 raise wrong(
-                    f"level {name} reads {level.banks.text} banks at once, which do not divide the "
-                    f"{most:g} of a pseudo-channel"
+                    f"{level.banks.text} banks at once do not divide the {most:g} of a "
+                    "pseudo-channel",
+                    "levels",
+                    name,
+                    "banks",
                 )
             if level.spacing == "ccd_s" and self.timing.ccd_l.value > turn:
                 raise wrong(
-                    f"level {name} cannot read every ccd_s {self.timing.ccd_s.text}: its "
-                    f"{groups:g} bank groups in turn are back before ccd_l {self.timing.ccd_l.text}"
+                    f"cannot read every ccd_s {self.timing.ccd_s.text}: {groups:g} bank groups in "
+                    f"turn are back before ccd_l {self.timing.ccd_l.text}",
+                    "levels",
+                    name,
+                    "spacing",
                 )
             self._segments_known(name, level)
         return self
@@ -156,11 +163,11 @@ class MemoryForm(Form):
         if isinstance(level.read, Reading):
             return
         if not level.read or len(set(level.read)) < len(level.read):
-            raise wrong(f"level {name}: read names each segment on the way once")
+            raise wrong("names each segment on the way once", "levels", name, "read")
         for segment in level.read:
             if segment not in self.segments:
                 known = unknown_name(segment, list(self.segments) or ["no segments are given"])
-                raise wrong(f"level {name}: {known}")
+                raise wrong(known, "levels", name, "read")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,13 +181,20 @@ class MemoryKind:
     """Source of the core's timings, of which shares follow; the clock may have another."""
     read_sources: Mapping[str, str] = field(default_factory=dict)
     """Source of each level's energy."""
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    """Sources that its file describes itself."""
+
+
+def memory_kind(given: str, base: Path | None = None) -> MemoryKind:
+    """The memory technology of a name of the library, or of a path from the folder `base`."""
+    if not library.is_path(given):
+        return _of_library(given)
+    return kind_of(*library.found_document("memories", given, base or Path()))
 
 
 @cache
-def memory_kind(name: str) -> MemoryKind:
-    """The memory technology `name` of the library."""
-    _, document = library.found_document("memories", name, Path())
-    return kind_of(name, document)
+def _of_library(name: str) -> MemoryKind:
+    return kind_of(*library.found_document("memories", name, Path()))
 
 
 def kind_of(name: str, document: Document) -> MemoryKind:
@@ -189,7 +203,9 @@ def kind_of(name: str, document: Document) -> MemoryKind:
     numbers = readings(form, document)
     technology = _technology(form)
     if technology is None:
-        return MemoryKind(name=name, energy=numbers["energy"], technology=None)
+        return MemoryKind(
+            name=name, energy=numbers["energy"], technology=None, sources=sources_of(form.sources)
+        )
     host = technology.levels[HOST]
     read = numbers[f"levels.{HOST}.read"]
     joules = technology.energy_J_per_B(host)
@@ -205,6 +221,7 @@ def kind_of(name: str, document: Document) -> MemoryKind:
         technology=technology,
         timing_source=numbers["timing.rcd"].source,
         read_sources={level: numbers[f"levels.{level}.read"].source for level in form.levels},
+        sources=sources_of(form.sources),
     )
 
 
@@ -262,23 +279,27 @@ def _level(form: LevelForm) -> Level:
     )
 
 
-def at_levels(form: DeviceForm, document: Document) -> tuple[DeviceForm, list[Problem]]:
+def at_levels(
+    form: DeviceForm, document: Document, kinds: Mapping[str, MemoryKind]
+) -> tuple[DeviceForm, list[Problem]]:
     """`form` with what the levels of its processors give them, and what is wrong with levels.
 
-    A number that the device states itself stands.
+    `kinds` has the technology of each memory that has one. A number that the device states itself
+    stands.
     """
     problems: list[Problem] = []
     changed: dict[str, ProcessorForm] = {}
     for name, processor in form.processors.items():
         memory = form.memories.get(processor.memory.weights)
-        if processor.level is None or memory is None or memory.technology is None:
-            if processor.level is not None and memory is not None:
-                message = "needs a memory with a `technology` that has levels"
-                problems.append(document.problem(("processors", name, "level"), message))
+        if processor.level is None or memory is None:
             continue
-        if memory.technology not in library.files("memories"):
-            continue  # said elsewhere
-        kind = memory_kind(memory.technology)
+        if memory.technology is None:
+            message = "needs a memory with a `technology` that has levels"
+            problems.append(document.problem(("processors", name, "level"), message))
+            continue
+        kind = kinds.get(processor.memory.weights)
+        if kind is None:
+            continue  # what is wrong with it is said elsewhere
         levels = {} if kind.technology is None else kind.technology.levels
         if processor.level not in levels:
             message = f"{kind.name}: {unknown_name(processor.level, list(levels) or ['none'])}"

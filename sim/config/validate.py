@@ -29,6 +29,7 @@ def _problem(form: type[BaseModel], document: Document, error: Any) -> Problem:
     missing = error["type"] == "missing"
     if missing:
         path = (*path, error["loc"][-1])
+    path = (*path, *error.get("ctx", {}).get("at", ()))
     return document.problem(path, _message(form, path, error))
 
 

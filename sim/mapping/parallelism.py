@@ -22,6 +22,9 @@ def plan(graph: Graph, system: System, wanted: Parallel) -> Layout:
         return Layout(tp=system.count, pp=1, ep=1, dp=1)
     tp, pp, ep, dp, groups = wanted.tp, wanted.pp, wanted.ep, wanted.dp, wanted.attention_dp
     problems: list[Problem] = []
+    if groups > 1 and not any(op.experts for op in graph.ops):
+        message = f"{groups} groups share experts, but {graph.name} has none: use dp"
+        raise ConfigError([_problem("parallel.attention_dp", message)])
     if tp is None:
         most = max(system.count // (pp * groups * (dp or 1)), 1)
         tp = _widest(graph, most, system.devices_per_node)
@@ -32,20 +35,16 @@ def plan(graph: Graph, system: System, wanted: Parallel) -> Layout:
         elif kv_heads and kv_heads % tp and tp % kv_heads:
             message = f"{tp} neither divides nor is divided by {kv_heads} KV heads"
             problems.append(_problem("parallel.tp", message))
-        if op.experts and op.experts % ep:
-            hint = ""
-            if ep > op.experts:
-                hint = "; fewer ranks than devices split each expert over several"
-            problems.append(
-                _problem("parallel.ep", f"{ep} does not divide the {op.experts} experts{hint}")
-            )
-    if tp * groups % ep:
-        many = f"tp = {tp}" if groups == 1 else f"tp x attention_dp = {tp * groups}"
+    experts = max((op.experts for op in graph.ops), default=0)
+    many = f"tp = {tp}" if groups == 1 else f"tp x attention_dp = {tp * groups}"
+    if experts % ep:
+        most_ep = math.gcd(experts, tp * groups)
+        hint = f": ep = {most_ep} splits each over {tp * groups // most_ep} of {many} devices"
+        message = f"{ep} does not divide the {experts} experts"
+        problems.append(_problem("parallel.ep", message + (hint if ep > experts else "")))
+    elif tp * groups % ep:
         message = f"{ep} does not divide {many}, whose devices it groups"
         problems.append(_problem("parallel.ep", message))
-    if groups > 1 and not any(op.experts for op in graph.ops):
-        message = f"{groups} groups share experts, but {graph.name} has none: use dp"
-        problems.append(_problem("parallel.attention_dp", message))
     if pp > graph.layers:
         problems.append(_problem("parallel.pp", f"{pp} stages for {graph.layers} layers"))
     devices = tp * pp * groups
@@ -213,7 +212,8 @@ def _exchange(op: Op, shard: str, layout: Layout, system: System) -> Iterator[Op
 
     Of the products of experts, the "column" one is before its tokens come, the "row" one after.
     Each device sends the tokens of its part of the group. Inside and across nodes go one after the
-    other.
+    other. Devices that share an expert gather its tokens from each other, and reduce-scatter (as
+    costly as a gather) their partial sums.
     """
     groups = layout.attention_dp
     if groups == 1 or op.kind != Kind.EXPERTS or op.shard != shard:
@@ -228,6 +228,10 @@ def _exchange(op: Op, shard: str, layout: Layout, system: System) -> Iterator[Op
             yield collective_after(
                 op, name, "all-to-all", elements * share, group, across_nodes=across
             )
+    sharers = min(layout.stage_devices // layout.ep, layout.tp)
+    if sharers > 1:  # each received a part of the tokens of an expert it has a part of
+        name = "experts_gather.all-gather" if shard == "column" else "experts_scatter.all-gather"
+        yield collective_after(op, name, "all-gather", elements * sharers, sharers)
 
 
 def _stage_transfers(graph: Graph, layout: Layout, system: System) -> Iterator[Op]:

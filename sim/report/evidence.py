@@ -21,7 +21,7 @@ def _shown(row: Row) -> list[str]:
             return f"{100.0 * value:+.1f} %"
         return f"{value:+.3g}"
 
-    tolerance = "-" if row.tolerance is None else error(row.tolerance).replace("+", "±")
+    tolerance = "-" if row.tolerance is None else error(row.tolerance).replace("+", "±", 1)
     unit = f" {row.unit}" if row.unit else ""
     return [
         row.id,
@@ -54,7 +54,6 @@ def _notes(found: Reproduction) -> list[str]:
 
 def reproduction_tables(found: Reproduction, folder: Path) -> list[Path]:
     """Files written: a CSV and a plot for each figure."""
-    folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, rows in found.tables.items():
         path = folder / f"{name}.csv"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -255,3 +256,24 @@ def test_an_infeasible_design_says_its_numbers(
     assert out == ""
     assert err.startswith("Infeasible: ")
     assert words in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "llama-8b-azure-h100", "-o", "FILE/out"],
+        ["reproduce", "hnlpu", "-o", "FILE/out"],
+        ["reproduce", "hnlpu", "--page", "NONE/page.md"],
+        ["trace", "convert", "azure-like-2k", "-o", "NONE/trace.csv"],
+    ],
+)
+def test_output_that_cannot_be_written_is_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str]
+) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    places = {"FILE": str(tmp_path / "file"), "NONE": str(tmp_path / "none")}
+    line = [re.sub("FILE|NONE", lambda found: places[found[0]], each) for each in arguments]
+    code, out, err = run(capsys, *line)
+    assert (code, out) == (2, "")
+    assert str(tmp_path) in err
+    assert "Traceback" not in err

@@ -132,6 +132,21 @@ def test_one_device_has_the_whole_graph_and_sends_nothing() -> None:
         assert slices == whole
 
 
+def test_devices_that_share_an_expert_gather_its_tokens() -> None:
+    """Two groups of four: with ep 8 each expert is on one device, with ep 2 on the four of a node.
+
+    What a device received by all-to-all is a quarter of what the four together then hold.
+    """
+    message = {}
+    for ep in (2, 8):
+        slices = parts("moe", 8, node=4, tp=4, attention_dp=2, ep=ep)[1]
+        message[ep] = {op.name: (op.message, op.group) for op in slices.ops if op.message}
+    assert not [name for name in message[8] if name.startswith("experts_gather")]
+    sent, _ = message[2]["experts_dispatch.all-to-all.network"]
+    assert message[2]["experts_gather.all-gather"] == (pytest.approx(4 * sent), 4)
+    assert "experts_scatter.all-gather" in message[2]
+
+
 @pytest.mark.parametrize("kind", sorted(MODELS))
 def test_devices_together_hold_the_model_and_what_is_copied(kind: str) -> None:
     """Weights of 4 devices exceed the model's by the copies of replicated operators only."""
@@ -166,6 +181,7 @@ def test_plan_fills_the_node_and_repeats() -> None:
         ({"tp": 3}, "parallel.tp", "3 does not divide the 4 heads"),
         ({"tp": 4, "ep": 3}, "parallel.ep", "3 does not divide the 8 experts"),
         ({"tp": 2, "ep": 4}, "parallel.ep", "4 does not divide tp = 2"),
+        ({"tp": 4, "ep": 16}, "parallel.ep", "8 experts: ep = 4 splits each over 1 of tp = 4"),
         ({"pp": 5, "tp": 1}, "parallel.pp", "5 stages for 4 layers"),
         ({"tp": 4, "dp": 3}, "parallel", "needs 12 devices; toys has 8"),
     ],
@@ -185,7 +201,9 @@ def test_tp_must_fit_the_kv_heads() -> None:
 def test_several_problems_come_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         layout("moe", tp=3, ep=5, pp=9)
-    assert len(caught.value.problems) == 5
+    assert [each.path for each in caught.value.problems] == [
+        "parallel.tp", "parallel.ep", "parallel.pp", "parallel",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("wanted", [{"tp": 2}, {"tp": 1, "pp": 2}])

@@ -23,7 +23,9 @@ def test_every_row_passes_or_is_shown_only() -> None:
     found = reproduce("hnlpu")
     assert [row.id for row in found.rows if row.status == "miss"] == []
     assert sum(row.status == "pass" for row in found.rows) >= 120
-    assert sum(row.kind == "calibrated" for row in found.rows) == 7  # 2K bars, stall, throughput
+    assert (
+        sum(row.kind == "calibrated" for row in found.rows) == 10
+    )  # 2K bars, stall, rate, power, upkeep
     assert PAGE.read_text(encoding="utf-8") == reproduction_page(found)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 
@@ -79,10 +79,11 @@ def _row(
     *,
     source: str,
     tolerance: float | None = COST,
+    kind: Literal["identity", "calibrated"] = "identity",
 ) -> Row:
     return Row(
         id=id, quantity=quantity, unit=unit, published=published, simulated=float(simulated),
-        tolerance=tolerance, kind="identity", source=source,
+        tolerance=tolerance, kind=kind, source=source,
     )  # fmt: skip
 
 
@@ -116,7 +117,8 @@ def _chip(inputs: Inputs, graph: Graph) -> Iterator[Row]:
     yield _row("H1-silicon", "silicon of a system", "mm2", 13232.0, grid.chips * area,
                source="Table 2")  # fmt: skip
     system_kW = grid.chips * power * inputs["system_power_factor"] / 1e3
-    yield _row("H1-system", "power of a system", "kW", 6.9, system_kW, source="Table 2")
+    yield _row("H1-system", "power of a system", "kW", 6.9, system_kW, source="Table 2",
+               kind="calibrated")  # fmt: skip
     buffer = inputs["buffer_banks"] * inputs["buffer_port_bytes"] * inputs["clock_GHz"] / 1e3
     yield _row("H1-sram", "bandwidth of the attention buffer", "TB/s", 80.0, buffer, source="5")
     yield _row("H2-chip", "hardwired weights of a chip", "weights", 7_275_548_160.0,
@@ -292,16 +294,19 @@ def _ownership(inputs: Inputs, *, rounding: bool) -> Iterator[Row]:
     fifty = hnlpu_ownership(inputs, 50, 5, rounding=rounding)
     few, many = h100_ownership(inputs, 2000), h100_ownership(inputs, 100_000)
     loose = COST if rounding else 0.04
+    fitted = {"maintenance"}  # software of a GPU and year is what is left of it
     for line, (first, h_low, second, h_high) in PRINTED.items():
         yield from _ends(f"H9-{line}-1", f"{line} of one system", "M USD", first,
                          np.asarray(one[line]) / 1e6, source="Table 5",
                          tolerance=loose)  # fmt: skip
         yield _row(f"H9-{line}-h100-2000", f"{line} of 2,000 H100", "M USD", h_low,
-                   np.asarray(few[line]) / 1e6, source="Table 5")  # fmt: skip
+                   np.asarray(few[line]) / 1e6, source="Table 5",
+                   kind="calibrated" if line in fitted else "identity")  # fmt: skip
         yield from _ends(f"H9-{line}-50", f"{line} of 50 systems", "M USD", second,
                          np.asarray(fifty[line]) / 1e6, source="Table 5")  # fmt: skip
         yield _row(f"H9-{line}-h100-100000", f"{line} of 100,000 H100", "M USD", h_high,
-                   np.asarray(many[line]) / 1e6, source="Table 5")  # fmt: skip
+                   np.asarray(many[line]) / 1e6, source="Table 5",
+                   kind="calibrated" if line in fitted else "identity")  # fmt: skip
     gain = np.sort(np.asarray(many["dynamic"]) / np.asarray(fifty["dynamic"]))
     yield from _ends("H9-tco", "TCO of 100,000 H100 over 50 systems, re-spun twice", "x",
                      (41.7, 80.4), gain, source="App. B")  # fmt: skip
