@@ -129,12 +129,9 @@ def place_beside(
         if done < best_s or (done == best_s and busy < best_busy):
             best, best_s, best_busy = number, done, busy
     if best >= 0 and best != chosen[index, UNIT]:
-        ops_there = ops[index : index + 1].copy()
-        ops_there[0].pinned = best
-        evaluate_row(
-            ops_there, 0, features, experts, routing, units, links,
-            rows[index : index + 1], chosen[index : index + 1],
-        )  # fmt: skip
+        there = ops.copy()
+        there[index].pinned = best
+        evaluate_row(there, index, features, experts, routing, units, links, rows, chosen)
 
 
 @njit
@@ -150,6 +147,24 @@ def evaluate(
     for index in range(ops.shape[0]):
         if ops[index].group < 0 or ops[index].kind != EXPERTS:
             evaluate_row(ops, index, features, experts, routing, units, links, rows, chosen)
+    together(routing.masks, ops, features, experts, routing, units, links, rows, chosen)
+    total = 0.0
+    for index in range(ops.shape[0]):
+        total += rows[index, SECONDS]
+    return total
+
+
+@njit
+def together(
+    masks: Any, ops: Any, features: Any, experts: Any, routing: Any, units: Any, links: Any,
+    rows: Any, chosen: Any,
+) -> None:  # fmt: skip
+    """Settle the rows of groups, whose members work at the same time on several units.
+
+    Without any group `masks` is None, and numba leaves all of this out of what it compiles.
+    """
+    if masks is None:
+        return
     for index in range(ops.shape[0]):
         op = ops[index]
         if op.group < 0 or op.leads == 0:
@@ -159,10 +174,6 @@ def evaluate(
         else:
             tokens = features[op.stream, op.phase, TOKENS]
             split_experts(ops, index, tokens, routing, units, rows, chosen)
-    total = 0.0
-    for index in range(ops.shape[0]):
-        total += rows[index, SECONDS]
-    return total
 
 
 @njit

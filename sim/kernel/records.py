@@ -140,12 +140,13 @@ class Routing(NamedTuple):
 
     `loads` [pool + 1, experts]: token-expert pairs of the first tokens of a drawn sequence, or one
     row where expectations do. `masks` [rows, draws, ranks]: memory spaces that a user's policy
-    gives the second unit in batches of `mask_tokens` [rows] tokens, or empty.
+    gives the second unit in batches of `mask_tokens` [rows] tokens, or empty; None where no
+    operators work at the same time, so that what lets them need not be compiled.
     """
 
     coverage: npt.NDArray[np.float64]
     loads: npt.NDArray[np.float64]
-    masks: npt.NDArray[np.int64]
+    masks: npt.NDArray[np.int64] | None
     mask_tokens: npt.NDArray[np.float64]
 
 

@@ -24,7 +24,7 @@ from sim.kernel.records import (
 )
 
 
-@njit(inline="always")
+@njit
 def attended(stream: Any, prompt: int, context: int) -> float:
     """Cached tokens the newest of `context` tokens attends to in `stream`."""
     if stream.kind == CROSS:
@@ -42,13 +42,13 @@ def attended(stream: Any, prompt: int, context: int) -> float:
     return seen
 
 
-@njit(inline="always")
+@njit
 def kept(stream: Any, prompt: int, tokens: int) -> float:
     """How many of the first `tokens` tokens are left: techniques cut only the prompt."""
     return tokens - (1.0 - stream.keep) * min(prompt, tokens)
 
 
-@njit(inline="always")
+@njit
 def steady_steps(stream: Any, prompt: int, context: int) -> int:
     """Decode steps from `context` over which `attended` grows evenly."""
     if stream.window == 0 or stream.kind == CROSS:
@@ -59,13 +59,13 @@ def steady_steps(stream: Any, prompt: int, context: int) -> int:
     return 1 << 60
 
 
-@njit(inline="always")
+@njit
 def grows(stream: Any, prompt: int, context: int) -> float:
     """1 where one more token means one more cached token attended to, else 0."""
     return attended(stream, prompt, context + 1) - attended(stream, prompt, context)
 
 
-@njit(inline="always")
+@njit
 def window_pairs(stream: Any, tokens: float) -> float:
     """Query-key pairs of the first `tokens` tokens of a causal stream."""
     w = float(stream.window)
@@ -98,7 +98,7 @@ def kv_bytes(streams: Any, policy: Any, prompt: int, context: int) -> float:
     return total
 
 
-@njit(inline="always")
+@njit
 def add_features(
     features: Any, phase: int, tokens: float, pairs: float, cached: float, sequences: float
 ) -> None:

@@ -70,7 +70,7 @@ def tally(
         joules[index, unit, part] += rows[index, COMPUTE_J + part] * times * passes
 
 
-@njit(inline="always")
+@njit
 def row_joules(rows: Any, index: int) -> float:
     """Joules of row `index` on one device."""
     return rows[index, COMPUTE_J] + rows[index, MEMORY_J] + rows[index, LINK_J]
@@ -140,7 +140,7 @@ def compact(requests: Any, running: Any, engine: Any) -> None:
         engine.kv_used_B = 0.0  # what rounding left would keep a request of just the size out
 
 
-@njit(inline="always")
+@njit
 def decoding(request: Any) -> bool:
     """Whether a running request has its whole prompt in memory."""
     return request.prefilled == request.target
@@ -311,7 +311,7 @@ def mixed_iteration(
     compact(requests, running, engine)
 
 
-@njit(inline="always")
+@njit
 def close_gap(request: Any, engine: Any, gaps: Any) -> None:
     """The gap before a token that a request gets now ends."""
     gap = engine.now_s - request.last_s
@@ -319,7 +319,7 @@ def close_gap(request: Any, engine: Any, gaps: Any) -> None:
     request.max_gap_s = max(request.max_gap_s, gap)
 
 
-@njit(inline="always")
+@njit
 def emit(request: Any, engine: Any) -> None:
     """A request gets one token now; with its last one it ends."""
     request.generated += 1
@@ -456,7 +456,7 @@ def decode_stretch(
                 tally(rows, chosen, index, 1.0, micro * machine.group, seconds, joules)
         time = passes.step_time(total, micro, machine)
         energy = passes.step_energy(still_J + moving_J, time, micro, machine)
-        log_step(log, engine, time, energy, micro, decoders, 0, features)
+        log_step(log, engine, time, energy, micro, decoders, engine.picked, features)
         engine.now_s += time
         engine.busy_s += time
         engine.joules += energy

@@ -34,19 +34,19 @@ PARTS = 4
 of the work what is compute-bound."""
 
 
-@njit(inline="always")
+@njit
 def side_of(op: Any, head: Any) -> int:
     """0 for a product on the unit of the group's first, 1 for one on the other unit."""
     return 0 if op.pinned == head.pinned else 1
 
 
-@njit(inline="always")
+@njit
 def start_s(op: Any, unit: Any) -> float:
     """Seconds before the experts' first byte flows on `unit`: launches and the stream's start."""
     return ramp_s(unit) + op.launches * unit.launch_s
 
 
-@njit(inline="always")
+@njit
 def split_time(times: Any, starts: Any, loads: Any, spaces: int, mask: int) -> Any:
     """Seconds of the first unit and of the second, which has the spaces whose bits `mask` sets.
 

@@ -104,6 +104,7 @@ def assemble(
     kv_B = bytes_per_element(precision.kv)
     group_share = stage_share / layout.attention_dp  # a group holds its own sequences only
     loads = np.zeros((1, 0))
+    grouped = bool((table.records["group"] >= 0).any())
     masks, mask_tokens = np.zeros((0, 0, 0), np.int64), np.zeros(0)
     if experts and _draws(router, system):
         loads = load_table(router, experts, top_k, seed=seed)
@@ -123,7 +124,7 @@ def assemble(
         routing=Routing(
             coverage=coverage_table(router, experts, top_k, layout.ep),
             loads=loads,
-            masks=masks,
+            masks=masks if grouped else None,
             mask_tokens=mask_tokens,
         ),
         state_B=bytes_per_element(precision.activations)
@@ -169,7 +170,7 @@ def _in_metal(graph: Graph, system: System, precision: Precision) -> Program:
         routing=Routing(
             coverage=coverage_table(Router(), 0, 0),
             loads=np.zeros((1, 0)),
-            masks=np.zeros((0, 0, 0), np.int64),
+            masks=None,
             mask_tokens=np.zeros(0),
         ),
         state_B=0.0,

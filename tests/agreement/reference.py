@@ -290,7 +290,8 @@ def machine(program: Program) -> Machine:
         table=program.routing.coverage.tolist(),
         drawn=sequence(loads) if len(loads) > 1 else None,
         given=Given(
-            masks=program.routing.masks.tolist(), tokens=program.routing.mask_tokens.tolist()
+            masks=[] if (masks := program.routing.masks) is None else masks.tolist(),
+            tokens=program.routing.mask_tokens.tolist(),
         ),
         state_B=program.state_B,
     )
