@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sim.hardware import Device, Efficiency, Link, Memory, Processor, System
     from sim.scenario import Parallel, Precision, Scenario, Scheduler, Slo
     from sim.simulation.explain import Explanation, explain
+    from sim.simulation.hardwire import Hardwiring, hardwire
     from sim.simulation.result import Run
     from sim.simulation.run import simulate
     from sim.workload.architecture import Architecture
@@ -29,6 +30,7 @@ _HOMES = {
     "sim.hardware": ("Device", "Efficiency", "Link", "Memory", "Processor", "System"),
     "sim.scenario": ("Parallel", "Precision", "Scenario", "Scheduler", "Slo"),
     "sim.simulation.explain": ("Explanation", "explain"),
+    "sim.simulation.hardwire": ("Hardwiring", "hardwire"),
     "sim.simulation.result": ("Run",),
     "sim.simulation.run": ("simulate",),
     "sim.workload.architecture": ("Architecture",),
@@ -41,6 +43,7 @@ __all__ = [
     "Device",
     "Efficiency",
     "Explanation",
+    "Hardwiring",
     "Infeasible",
     "Link",
     "Memory",
@@ -54,6 +57,7 @@ __all__ = [
     "System",
     "__version__",
     "explain",
+    "hardwire",
     "load_device",
     "load_model",
     "load_scenario",

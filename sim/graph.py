@@ -124,6 +124,8 @@ class Op:
     """Sees the tokens of all data-parallel groups that share experts, not of its own alone."""
     pipeline: Mapping[str, float] | None = None
     """Times of a pipeline, as the kernel's records name them."""
+    windowed: Stream | None = None
+    """What those layers of a pipeline see that attend to less than `stream`."""
     processor: str = ""
     """The processor that must run it; empty lets time decide."""
     concurrent: str = ""
@@ -142,7 +144,8 @@ class Graph:
     @cached_property
     def streams(self) -> tuple[Stream, ...]:
         """Distinct streams, in order of first use."""
-        return tuple(dict.fromkeys(op.stream for op in self.ops))
+        seen = (stream for op in self.ops for stream in (op.stream, op.windowed) if stream)
+        return tuple(dict.fromkeys(seen))
 
     @property
     def decodes(self) -> bool:
@@ -273,6 +276,7 @@ def lower(
             record["pinned"] = processors.index(op.processor)
         if op.kind == Kind.PIPELINE:
             record["moves"] = 1
+            record["windowed"] = streams[op.windowed or op.stream]
             for name, value in (op.pipeline or {}).items():
                 record[name] = value
             continue

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sim.cost.ownership import Site
+from sim.cost.practice import Basis, Practice
 from sim.dtypes import Precision
 from sim.engines.scheduler import Scheduler
 from sim.hardware import System
@@ -15,7 +17,7 @@ from sim.workload.architecture import Architecture
 from sim.workload.routing import Router
 from sim.workload.traffic import Traffic
 
-__all__ = ["Parallel", "Precision", "Scenario", "Scheduler", "Slo"]
+__all__ = ["Costing", "Parallel", "Precision", "Scenario", "Scheduler", "Slo"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +26,15 @@ class Slo:
 
     ttft_s: float | None = None
     tbt_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Costing:
+    """Where and how the system is owned, and whether devices have their price or their cost."""
+
+    site: Site
+    practice: Practice
+    basis: Basis = "price"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +58,8 @@ class Scenario:
     placement: Mapping[str, str] = field(default_factory=dict)
     techniques: tuple[Mapping[str, Any], ...] = ()
     slo: Slo = field(default_factory=Slo)
+    cost: Costing | None = None
+    """None: the usual site and practice."""
     seed: int = 0
     digest: str | None = None
     sources: Mapping[str, Sourced] = field(default_factory=dict)

@@ -18,6 +18,7 @@ COMMANDS = {
     "explain": "Every operator of one iteration: which unit runs it, and why.",
     "list": "What there is: devices, systems, models, techniques, scenarios, traffic, papers.",
     "show": "A resolved device, system, model, traffic or scenario with its sources.",
+    "hardwire": "A model as a hardwired LPU: its chips, what they hold, how fast tokens pass.",
     "cost": "What a system costs and emits, line by line: silicon, memory, NRE, ownership, carbon.",
     "reproduce": "Printed results of a paper beside what is simulated for them.",
     "schema": "JSON Schema of the YAML forms, for editors.",

@@ -32,6 +32,9 @@ def command(scenario: str, sets: tuple[str, ...], as_json: bool, systems: tuple[
             refused[system or scenario] = error
     if not runs:
         raise next(iter(refused.values()))
+    from sim.simulation.conclusion import conclude
+
+    conclusion = conclude(runs)
     if as_json:
         print_json(
             {
@@ -40,6 +43,7 @@ def command(scenario: str, sets: tuple[str, ...], as_json: bool, systems: tuple[
                     {"system": name, "reason": error.reason, **error.numbers}
                     for name, error in refused.items()
                 ],
+                "conclusion": None if conclusion is None else conclusion.to_json(),
             }
         )
         return
@@ -47,4 +51,4 @@ def command(scenario: str, sets: tuple[str, ...], as_json: bool, systems: tuple[
     from sim.simulation.reasons import reasons
 
     reported = {name: error.reason for name, error in refused.items()}
-    show(compare_report(runs, [reasons(run) for run in runs], reported))
+    show(compare_report(runs, [reasons(run) for run in runs], reported, conclusion))

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, model_validator
 
-from sim.config.fields import Form, Money, Number, Reading, Text, wrong
+from sim.config.fields import Form, Money, Number, Reading, ShareOfPeak, Text, wrong
 
 Plain = Annotated[Reading, Number(low=0.0)]
 
@@ -44,6 +44,14 @@ class MoneyBounds(Bounds):
     high: Money
 
 
+class ShareBounds(Bounds):
+    """A share above 0 and up to 1 between bounds."""
+
+    low: ShareOfPeak
+    base: ShareOfPeak
+    high: ShareOfPeak
+
+
 def _spread(value: Any) -> Any:
     """One number stands for all three."""
     return value if isinstance(value, dict) else {"low": value, "base": value, "high": value}
@@ -53,3 +61,6 @@ Bounded = Annotated[
     FactorBounds, BeforeValidator(_spread, json_schema_input_type=float | FactorBounds)
 ]
 Sum = Annotated[MoneyBounds, BeforeValidator(_spread, json_schema_input_type=str | MoneyBounds)]
+YieldBounds = Annotated[
+    ShareBounds, BeforeValidator(_spread, json_schema_input_type=float | ShareBounds)
+]

@@ -20,7 +20,13 @@ from sim.config.device_form import (
     to_system,
 )
 from sim.config.document import Document, read_document
-from sim.config.memory_form import MemoryKind, at_levels, memory_kind
+from sim.config.memory_form import (
+    MemoryKind,
+    at_levels,
+    memory_kind,
+    stacks_of,
+    with_technologies,
+)
 from sim.config.models import to_architecture
 from sim.config.scenario_form import TrafficFileForm
 from sim.config.validate import validated
@@ -34,7 +40,8 @@ from sim.workload.traffic import Trace
 from sim.workload.traffic.readers import read_trace
 
 KINDS: Final = (
-    "devices", "systems", "models", "techniques", "scenarios", "traffic", "memories",
+    "devices", "systems", "models", "techniques", "scenarios", "traffic", "memories", "processes",
+    "sites", "costs",
 )  # fmt: skip
 Given = str | Path | Mapping[str, Any]
 
@@ -82,12 +89,8 @@ def device_of(name: str, document: Document) -> Device:
     kinds, problems = _technologies(form, document)
     form, wrong_levels = at_levels(form, document, kinds)
     problems += wrong_levels
+    form = with_technologies(form, kinds)
     numbers = readings(form, document)
-    energies: dict[str, float] = {}
-    for key, kind in kinds.items():
-        if form.memories[key].energy is None:
-            energies[key] = kind.energy.value or 0.0
-            numbers[f"memories.{key}.energy"] = kind.energy
     for key, processor in form.processors.items():
         for use in ("weights", "kv", "activations"):
             memory_name = getattr(processor.memory, use)
@@ -106,7 +109,7 @@ def device_of(name: str, document: Document) -> Device:
     problems += _unsourced(document, numbers, theirs | sources_of(form.sources))
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
-    return replace(to_device(form, form.name or name, energies), sources=numbers)
+    return replace(to_device(form, form.name or name, stacks_of(form, kinds)), sources=numbers)
 
 
 def _technologies(

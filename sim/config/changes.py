@@ -9,6 +9,8 @@ from typing import Any, Final, get_origin
 from pydantic import BaseModel
 
 from sim.config import catalogue, library
+from sim.config.bounds import Bounds
+from sim.config.cost_form import PracticeForm, SiteForm
 from sim.config.device_form import USER, DeviceForm, SystemForm
 from sim.config.document import Document, Key, Place, parse_document, value_at
 from sim.config.fields import Reading, unknown_key
@@ -18,6 +20,8 @@ from sim.config.validate import form_at, keys_at
 from sim.errors import ConfigError, Problem
 
 _FORMS: Final[tuple[tuple[Key, type[BaseModel]], ...]] = (
+    (("cost", "site"), SiteForm),
+    (("cost", "practice"), PracticeForm),
     (("system", "device"), DeviceForm),
     (("system",), SystemForm),
     (("model",), ModelForm),
@@ -50,7 +54,9 @@ def _set(document: Document, text: str) -> Document:
     new = parse_document(value, place.file).data
     document = _expanded(document, path)
     _check(document, path, place)
-    if isinstance(new, str | int | float) and _ruled(path)[0] is Reading:
+    ruled = _ruled(path)[0]
+    number = ruled is Reading or (isinstance(ruled, type) and issubclass(ruled, Bounds))
+    if isinstance(new, str | int | float) and number:
         new = f"{new} [{USER.key}]" if "[" not in str(new) else new
     document = document.with_value(path, new, place)
     if path in (("system", "device"), ("system", "count")):  # no longer what its name says
@@ -84,6 +90,13 @@ def _expanded(document: Document, path: Key) -> Document:
             raise ConfigError([document.problem(("model",), message)])
         name, own = catalogue.document_of("models", given, base)
         document = _inline(document, ("model",), own, name)
+    kind = {"site": "sites", "practice": "costs"}.get(str(path[1])) if len(path) > 2 else None
+    if path[0] == "cost" and kind is not None:
+        given = (document.data.get("cost") or {}).get(path[1], "default")
+        if isinstance(given, str):
+            base = catalogue.folder_of(document, ("cost", str(path[1])))
+            name, own = catalogue.document_of(kind, given, base)
+            document = _inline(document, path[:2], own, name)
     if path[:1] == ("traffic",) and len(path) > 1 and isinstance(document.data.get("traffic"), str):
         given = document.data["traffic"]
         document = document.with_value(("traffic",), {"trace": given}, document.place(path[:1]))

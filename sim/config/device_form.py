@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag
 
+from sim.config.bounds import Bounded, Sum
 from sim.config.document import Document
 from sim.config.fields import (
     Area,
@@ -20,7 +21,6 @@ from sim.config.fields import (
     FlopEnergy,
     Form,
     LinkRate,
-    Money,
     OneOf,
     Power,
     Reading,
@@ -32,6 +32,7 @@ from sim.config.fields import (
     Time,
     wrong,
 )
+from sim.config.making_form import DieForm, MakingForm, ends, to_making
 from sim.hardware import Device, Efficiency, Link, Memory, Processor, System
 from sim.hardware.device import Hardwired
 from sim.operators import OPERATOR_CLASSES
@@ -136,6 +137,10 @@ class DeviceMemoryForm(Form):
     capacity: Size | None = None
     bandwidth: Bandwidth | None = None
     energy: ByteEnergy | None = None
+    price: Sum | None = None
+    """What a GB (10^9 bytes) costs."""
+    carbon: Bounded | None = None
+    """kgCO2e embodied in a GB."""
 
 
 class LinkForm(Form):
@@ -158,21 +163,11 @@ class PowerForm(Form):
     static: Power | None = None
 
 
-class DieForm(Form):
-    """Silicon of one device."""
-
-    source: SourceKey = None
-    area: Area | None = None
-    """Of all dies together."""
-    process: Text | None = None
-    count: Cycles | None = None
-    """Dies of about equal size; one where nothing is said."""
-    wafer_scale: Flag = False
-    """One die is a whole wafer, its defects worked around."""
-
-
 class HardwiredForm(Form):
-    """A model in metal: grid of chips, and times of the parts of a layer."""
+    """A model in metal: grid of chips, and times of the parts of a layer.
+
+    `link_element` is due with `links: first-principles`, which leaves `collective` aside.
+    """
 
     source: SourceKey = None
     model: Text
@@ -184,6 +179,10 @@ class HardwiredForm(Form):
     attention_per_ki_token: Time
     buffer: Size
     fetch: Bandwidth
+    vex: Literal["per-layer", "shared"] = "per-layer"
+    windows: Flag = False
+    links: Literal["calibrated", "first-principles"] = "calibrated"
+    link_element: Size | None = None
 
 
 class DeviceForm(Form):
@@ -202,7 +201,8 @@ class DeviceForm(Form):
     power: PowerForm = PowerForm()
     host_step: Time | None = None
     die: DieForm = DieForm()
-    price: Money | None = None
+    making: MakingForm = MakingForm()
+    price: Sum | None = None
     hardwired: HardwiredForm | None = None
 
 
@@ -284,8 +284,8 @@ def value(reading: Reading | None, default: Any = None) -> Any:
     return default if reading is None else reading.value
 
 
-def to_device(form: DeviceForm, name: str, energies: Mapping[str, float]) -> Device:
-    """The device; `energies` has the energy per byte of each memory whose technology says it."""
+def to_device(form: DeviceForm, name: str, stacks: Mapping[str, int]) -> Device:
+    """The device, its memories filled in; `stacks` has how many each memory is made of."""
     return Device(
         name=name,
         title=form.title,
@@ -295,8 +295,11 @@ def to_device(form: DeviceForm, name: str, energies: Mapping[str, float]) -> Dev
                 name=key,
                 capacity_B=value(each.capacity),
                 bandwidth_B_per_s=value(each.bandwidth),
-                energy_J_per_B=value(each.energy, energies.get(key)),
+                energy_J_per_B=value(each.energy),
                 technology=each.technology,
+                price_USD_per_GB=None if each.price is None else ends(each.price),
+                carbon_kg_per_GB=None if each.carbon is None else ends(each.carbon),
+                stacks=stacks.get(key, 0),
             )
             for key, each in form.memories.items()
         ),
@@ -308,7 +311,8 @@ def to_device(form: DeviceForm, name: str, energies: Mapping[str, float]) -> Dev
         process=form.die.process,
         dies=int(value(form.die.count, 1)),
         wafer_scale=form.die.wafer_scale,
-        price_USD=value(form.price),
+        making=to_making(form.die, form.making),
+        price_USD=None if form.price is None else ends(form.price),
         built=form.built,
         refuses=form.refuses,
         hardwired=_hardwired(form.hardwired),
@@ -328,6 +332,10 @@ def _hardwired(form: HardwiredForm | None) -> Hardwired | None:
         attention_s_per_ki_token=form.attention_per_ki_token.value,
         buffer_B=form.buffer.value,
         fetch_B_per_s=form.fetch.value,
+        vex=form.vex,
+        windows=form.windows,
+        links=form.links,
+        link_element_B=value(form.link_element),
     )
 
 

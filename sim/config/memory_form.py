@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,8 +12,16 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from sim.config import library
-from sim.config.bounds import MoneyBounds
-from sim.config.device_form import DeviceForm, ProcessorForm, SourceForm, readings, sources_of
+from sim.config.bounds import Bounded, Bounds, Sum
+from sim.config.device_form import (
+    DeviceForm,
+    DeviceMemoryForm,
+    ProcessorForm,
+    SourceForm,
+    readings,
+    sources_of,
+    value,
+)
 from sim.config.document import Document
 from sim.config.fields import (
     Area,
@@ -21,6 +29,7 @@ from sim.config.fields import (
     Cycles,
     DieCapacity,
     Energy,
+    Flag,
     Form,
     Reading,
     Size,
@@ -121,8 +130,12 @@ class MemoryForm(Form):
     levels: dict[str, LevelForm] = Field(default_factory=dict)
     die: Area | None = None
     """Area of the die under the stack, or of a chip."""
-    price: MoneyBounds | None = None
+    price: Sum | None = None
     """What a GB (10^9 bytes) costs."""
+    carbon: Bounded | None = None
+    """kgCO2e embodied in a GB."""
+    stacked: Flag = False
+    """Stacks of dies that lie beside the device's own, on an interposer or on top of it."""
 
     @model_validator(mode="after")
     def _whole(self) -> MemoryForm:
@@ -181,6 +194,10 @@ class MemoryKind:
     """Source of the core's timings, of which shares follow; the clock may have another."""
     read_sources: Mapping[str, str] = field(default_factory=dict)
     """Source of each level's energy."""
+    price: Bounds | None = None
+    carbon: Bounds | None = None
+    stack_B: float | None = None
+    """Capacity of one stack, where dies are stacked."""
     sources: Mapping[str, Source] = field(default_factory=dict)
     """Sources that its file describes itself."""
 
@@ -202,26 +219,50 @@ def kind_of(name: str, document: Document) -> MemoryKind:
     form = _added_up(validated(MemoryForm, document), document)
     numbers = readings(form, document)
     technology = _technology(form)
+    found = MemoryKind(
+        name=name,
+        energy=numbers["energy"] if technology is None else _host_energy(technology, numbers),
+        technology=technology,
+        price=_with_sources(form.price, numbers, "price"),
+        carbon=_with_sources(form.carbon, numbers, "carbon"),
+        stack_B=_stack_B(form),
+        sources=sources_of(form.sources),
+    )
     if technology is None:
-        return MemoryKind(
-            name=name, energy=numbers["energy"], technology=None, sources=sources_of(form.sources)
-        )
-    host = technology.levels[HOST]
+        return found
+    return replace(
+        found,
+        timing_source=numbers["timing.rcd"].source,
+        read_sources={level: numbers[f"levels.{level}.read"].source for level in form.levels},
+    )
+
+
+def _host_energy(technology: Technology, numbers: Mapping[str, Sourced]) -> Sourced:
+    joules = technology.energy_J_per_B(technology.levels[HOST])
     read = numbers[f"levels.{HOST}.read"]
-    joules = technology.energy_J_per_B(host)
-    energy = Sourced(
+    return Sourced(
         value=joules,
         text=f"{joules / 8e-12:.4g} pJ/bit: reading and opening rows",
         unit=read.unit,
         source=read.source,
     )
-    return MemoryKind(
-        name=name,
-        energy=energy,
-        technology=technology,
-        timing_source=numbers["timing.rcd"].source,
-        read_sources={level: numbers[f"levels.{level}.read"].source for level in form.levels},
-        sources=sources_of(form.sources),
+
+
+def _stack_B(form: MemoryForm) -> float | None:
+    if not form.stacked:
+        return None
+    return math.inf if form.organisation is None else form.organisation.capacity.value
+
+
+def _with_sources(form: Bounds | None, numbers: Mapping[str, Sourced], path: str) -> Bounds | None:
+    """`form` whose three numbers bring their source along, for use in another document."""
+    if form is None:
+        return None
+    return form.model_copy(
+        update={
+            end: replace(getattr(form, end), key=numbers[f"{path}.{end}"].source)
+            for end in ("low", "base", "high")
+        }
     )
 
 
@@ -277,6 +318,34 @@ def _level(form: LevelForm) -> Level:
         rows=form.rows,
         read_J_per_B=form.read.value,
     )
+
+
+def with_technologies(form: DeviceForm, kinds: Mapping[str, MemoryKind]) -> DeviceForm:
+    """`form` with energy, price and carbon of each memory from its technology, where left out."""
+    changed: dict[str, DeviceMemoryForm] = {}
+    for name, kind in kinds.items():
+        memory, energy = form.memories[name], kind.energy
+        changed[name] = memory.model_copy(
+            update={
+                "energy": memory.energy
+                or Reading(
+                    value=energy.value or 0.0, text=energy.text, unit=energy.unit,
+                    key=energy.source,
+                ),
+                "price": memory.price or kind.price,
+                "carbon": memory.carbon or kind.carbon,
+            }
+        )  # fmt: skip
+    return form.model_copy(update={"memories": {**form.memories, **changed}})
+
+
+def stacks_of(form: DeviceForm, kinds: Mapping[str, MemoryKind]) -> dict[str, int]:
+    """Stacks of each memory that is stacked."""
+    return {
+        name: max(round(value(form.memories[name].capacity, 0.0) / kind.stack_B), 1)
+        for name, kind in kinds.items()
+        if kind.stack_B is not None
+    }
 
 
 def at_levels(

@@ -124,7 +124,7 @@ class ParallelForm(Form):
     """Degrees of parallelism; what is left out is chosen."""
 
     tp: Count | None = Parallel.tp
-    pp: Count = Parallel.pp
+    pp: Count | None = Parallel.pp
     ep: Count = Parallel.ep
     dp: Count | None = Parallel.dp
     attention_dp: Count = Parallel.attention_dp
@@ -186,6 +186,14 @@ def _trace(value: Any) -> Any:
 Reference = Annotated[Any, BeforeValidator(_reference)]
 
 
+class CostForm(Form):
+    """Where and how the system is owned."""
+
+    site: Reference = "default"
+    practice: Reference = "default"
+    basis: Literal["price", "cost"] = "price"
+
+
 class ScenarioForm(Form):
     """Model + system + traffic + mapping + scheduler + techniques."""
 
@@ -203,6 +211,7 @@ class ScenarioForm(Form):
     placement: dict[Operator, Text] = Field(default_factory=dict)
     techniques: tuple[dict[str, Any], ...] = ()
     slo: SloForm = SloForm()
+    cost: CostForm = CostForm()
     seed: Index = 0
 
 

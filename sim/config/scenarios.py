@@ -9,12 +9,14 @@ from typing import Any, TypeVar
 
 from sim.config import catalogue, library
 from sim.config.changes import changed
+from sim.config.cost_form import practice_of, site_of
 from sim.config.device_form import USER
 from sim.config.digest import digest
 from sim.config.document import Document, Key, Place
 from sim.config.ready import SETTINGS, changed_scenario, check_reach, ready
 from sim.config.scenario_form import (
     ClosedForm,
+    CostForm,
     DTypeForm,
     LengthForm,
     PoissonForm,
@@ -25,7 +27,7 @@ from sim.config.validate import validated
 from sim.dtypes import Precision
 from sim.errors import ConfigError, Problem
 from sim.hardware import Device, System
-from sim.scenario import Parallel, Scenario, Scheduler, Slo
+from sim.scenario import Costing, Parallel, Scenario, Scheduler, Slo
 from sim.techniques import TECHNIQUES
 from sim.units import Source, Sourced
 from sim.workload.architecture import Architecture
@@ -118,6 +120,7 @@ class _Loader:
         system = self._try(("system",), self._system)
         model = self._try(("model",), self._model)
         traffic = self._try(("traffic",), lambda: self._traffic(form.traffic))
+        costing = self._try(("cost",), lambda: self._costing(form.cost))
         for index, technique in enumerate(form.techniques):
             self._technique(index, technique)
         if self.problems or system is None or model is None or traffic is None:
@@ -137,6 +140,7 @@ class _Loader:
                 ttft_s=None if form.slo.ttft is None else form.slo.ttft.value,
                 tbt_s=None if form.slo.tbt is None else form.slo.tbt.value,
             ),
+            cost=costing,
             seed=form.seed,
         )
         used = {number.source for number in self.numbers.values()}
@@ -179,6 +183,32 @@ class _Loader:
             self._own_sources(document)
         self.numbers |= {f"system.{path}": each for path, each in system.sources.items()}
         return system
+
+    def _costing(self, form: CostForm) -> Costing | None:
+        if form == CostForm():
+            return None
+        parts = {}
+        for part, kind in (("site", "sites"), ("practice", "costs")):
+            given = getattr(form, part)
+            base = catalogue.folder_of(self.document, ("cost", part))
+            if isinstance(given, dict):
+                parts[part] = library.with_bases(kind, self.document.under(("cost", part)))
+            else:
+                try:
+                    parts[part] = catalogue.document_of(kind, given, base)[1]
+                except ConfigError as error:
+                    raise ConfigError(
+                        [
+                            each
+                            if each.file
+                            else self.document.problem(("cost", part), each.message)
+                            for each in error.problems
+                        ]
+                    ) from None
+        site, practice = site_of(parts["site"]), practice_of(parts["practice"])
+        for part, numbers in (("site", site.sources), ("practice", practice.sources)):
+            self.numbers |= {f"cost.{part}.{path}": each for path, each in numbers.items()}
+        return Costing(site=site, practice=practice, basis=form.basis)
 
     def _own_sources(self, document: Document) -> None:
         """Sources that the files of this scenario bring along."""

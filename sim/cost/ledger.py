@@ -1,245 +1,202 @@
-"""Ledger: what a system costs and emits, line by line, each as [low, base, high].
-
-Lines add up to the totals. Low is the end that makes things cheap: low prices, few defects, many
-units.
-"""
+"""Ledger: what a system costs and emits, line by line, from dies to three years of electricity."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from sim.cost.carbon import embodied_die, operational
-from sim.cost.ownership import Site, electricity_cost, energy_kWh, facility_cost, facility_W
+from sim.cost.carbon import operational
+from sim.cost.lines import (
+    CAPITAL,
+    CARBON,
+    DEVICE,
+    EMITTED,
+    NRE,
+    RUNNING,
+    Ledger,
+    Line,
+    sources_at,
+    three,
+    total,
+)
+from sim.cost.masks import LayerStack
+from sim.cost.ownership import electricity_cost, energy_kWh, facility_cost, facility_W
+from sim.cost.practice import Costs
 from sim.cost.process import Process
-from sim.cost.silicon import RETICLE_mm, die_cost, dies_per_wafer, murphy_yield
-from sim.errors import ConfigError, Infeasible, Problem
+from sim.cost.unit import device_lines
+from sim.errors import ConfigError, Problem
 from sim.hardware import Device, System
 
 Floats = npt.NDArray[np.float64]
 
-SMALL_W: Final = 100.0
-"""Rated power below which a device sits on a small board."""
+
+DESIGN: Final = {
+    "architecture": "architecture",
+    "verification": "verification",
+    "physical": "physical design",
+    "ip": "licences (IP)",
+}
+"""Parts of a chip's design."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Practice:
-    """Packaging, boards, volume and ownership; each [low, base, high]."""
+def layers_of(device: Device, process: Process) -> LayerStack:
+    """Mask layers of the device's process, and which each product has for itself: all, or as said.
 
-    interposer_USD_per_mm2: Floats
-    flip_chip_USD_per_mm2: Floats
-    board_USD: Floats
-    small_board_USD: Floats
-    units: Floats
-    years: Floats
-    maintenance_per_year: Floats
-    memory_kg_per_GB: Floats
-    package_kg: Floats
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Line:
-    """One entry: what it is, in what unit, how it came about, and whose numbers it rests on."""
-
-    name: str
-    unit: str
-    value: Floats
-    formula: str
-    sources: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """The line as plain values."""
-        low, base, high = (float(each) for each in self.value)
-        return {
-            "name": self.name, "unit": self.unit, "low": low, "base": base, "high": high,
-            "formula": self.formula, "sources": list(self.sources),
-        }  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Ledger:
-    """Lines of a system; `totals` by name, None where a number is not known."""
-
-    system: str
-    lines: tuple[Line, ...]
-    totals: Mapping[str, Floats | None]
-
-    def to_json(self) -> dict[str, Any]:
-        """The ledger as plain values."""
-        return {
-            "system": self.system,
-            "lines": [line.to_json() for line in self.lines],
-            "totals": {
-                name: None
-                if value is None
-                else dict(zip(("low", "base", "high"), map(float, value), strict=True))
-                for name, value in self.totals.items()
-            },
-        }
-
-
-def three(value: float) -> Floats:
-    """One number for all ends."""
-    return np.full(3, float(value))
-
-
-def check_die(device: Device, process: Process) -> float:
-    """Area of one die of `device`, mm2.
-
-    Infeasible where it isn't known; ConfigError where it is larger than the reticle or the wafer.
+    ConfigError where it would own more than there are.
     """
-    if device.die_area_mm2 is None:
-        raise Infeasible(f"{device.title}: the area of its die is not known; give `die.area`")
-    each = device.die_area_mm2 / device.dies
-    reticle = RETICLE_mm[0] * RETICLE_mm[1]
-    wafer = np.pi * (process.wafer_mm / 2.0) ** 2
-    if each > wafer:
-        message = (
-            f"{each:g} mm2 is larger than a wafer of {process.wafer_mm:g} mm ({wafer:,.0f} mm2)"
+    making, stack = device.making, process.layers
+    try:
+        return replace(
+            stack,
+            own_euv=stack.euv if making.own_euv is None else making.own_euv,
+            own_duv=stack.duv if making.own_duv is None else making.own_duv,
         )
-        raise ConfigError([Problem(path="die.area", message=message)])
-    if each > reticle and not device.wafer_scale:
-        message = (
-            f"{each:g} mm2 is larger than the reticle's {reticle:g} mm2: give `die.count`, or "
-            "`die.wafer_scale: true`"
-        )
-        raise ConfigError([Problem(path="die.area", message=message)])
-    return each
+    except ConfigError as error:
+        raise ConfigError(
+            [
+                Problem(
+                    path=f"die.own_layers.{(each.path or '').removeprefix('own_')}",
+                    message=f"{each.message} of {process.name}",
+                )
+                for each in error.problems
+            ]
+        ) from None
 
 
-def silicon_lines(device: Device, process: Process) -> Iterator[Line]:
-    """Dies of one device: how many a wafer gives, how many work, what they cost and embody."""
-    area = check_die(device, process)
-    if device.wafer_scale:
-        gross, good, how = 1.0, three(1.0), "one a wafer, defects worked around"
-    else:
-        gross = float(np.asarray(dies_per_wafer(area, wafer_mm=process.wafer_mm)))
-        good = np.asarray(murphy_yield(area, process.defects_per_cm2))
-        how = "Murphy: ((1 - exp(-A D)) / (A D))^2"
-    defects = _sources(process.sources, "defects_per_cm2")
-    yield Line(name="die area", unit="mm2", value=three(area * device.dies),
-               formula=f"{device.dies} x {area:g}",
-               sources=_sources(device.sources, "die.area"))  # fmt: skip
-    yield Line(name="dies a wafer", unit="dies", value=three(gross),
-               formula="pi r^2 / A - pi d / sqrt(2 A)", sources=())  # fmt: skip
-    yield Line(name="yield", unit="share", value=good[::-1] if not device.wafer_scale else good,
-               formula=how, sources=defects)  # fmt: skip
-    cost = np.asarray(die_cost(process.wafer_USD, three(gross), good))
-    yield Line(name="dies", unit="USD", value=cost * device.dies,
-               formula="wafer / (dies a wafer x yield) x dies",
-               sources=(*_sources(process.sources, "wafer"), *defects))  # fmt: skip
-    carbon = np.asarray(embodied_die(area, good, kg_per_cm2=process.carbon_kg_per_cm2))
-    yield Line(name="dies' carbon", unit="kgCO2e", value=carbon * device.dies,
-               formula="area x carbon a cm2 / yield",
-               sources=_sources(process.sources, "carbon_kg_per_cm2"))  # fmt: skip
+def nre_lines(device: Device, costs: Costs) -> Iterator[Line]:
+    """What is spent once for all devices: masks, re-spins, design."""
+    process, practice, making = costs.process, costs.practice, device.making
+    stack, products = layers_of(device, process), making.products
+    masks = sources_at(process.sources, "masks", "mask_set")
+    masks += sources_at(device.sources, "die.own_layers", "die.products")
+    price = process.mask_set_USD
+    own = np.asarray(stack.own_cost(price, products))
+    yield Line(name="masks shared by all products", unit=NRE,
+               value=np.asarray(stack.shared_cost(price)),
+               formula=f"set x {1.0 - stack.own_share:.4g}", sources=masks)  # fmt: skip
+    yield Line(name="masks of each product", unit=NRE, value=own,
+               formula=f"set x {stack.own_share:.4g} x {products} products",
+               sources=masks)  # fmt: skip
+    yield Line(name="re-spins", unit=NRE, value=own * practice.respins,
+               formula="masks of each product x re-spins",
+               sources=sources_at(practice.sources, "respins"))  # fmt: skip
+    for part, share in practice.design_shares.items():
+        stated = making.design_USD.get(part)
+        yield Line(
+            name=DESIGN[part], unit=NRE,
+            value=process.design_USD * share if stated is None else np.asarray(stated),
+            formula=f"design x {share:g}" if stated is None else "as the device states",
+            sources=(
+                *sources_at(process.sources, "design"),
+                *sources_at(practice.sources, "design_shares"),
+            ) if stated is None else sources_at(device.sources, f"making.design.{part}"),
+        )  # fmt: skip
 
 
-def _sources(numbers: Mapping[str, Any], path: str) -> tuple[str, ...]:
-    """Sources of the numbers at `path` and below it."""
-    found = {
-        number.source
-        for key, number in numbers.items()
-        if key == path or key.startswith(f"{path}.")
-    }
-    return tuple(sorted(found))
+def ledger(system: System, costs: Costs, used_W: Floats | float | None = None) -> Ledger:
+    """The ledger of `system`, which uses `used_W` on average: its rated power if nothing is said.
 
-
-def device_lines(
-    device: Device, process: Process, practice: Practice, prices: Mapping[str, tuple[Floats, str]]
-) -> Iterator[Line]:
-    """Everything one device is made of. `prices` has USD a GB and its source by technology."""
-    yield from silicon_lines(device, process)
-    stacked = False
-    for memory in device.memories:
-        found = prices.get(memory.technology or "")
-        if found is None or memory.capacity_B is None:
-            continue
-        stacked |= (memory.technology or "").startswith(("hbm", "hybrid"))
-        gigabytes = memory.capacity_B / 1e9
-        yield Line(name=f"memory {memory.name}", unit="USD", value=found[0] * gigabytes,
-                   formula=f"{gigabytes:.4g} GB x price a GB", sources=(found[1],))  # fmt: skip
-        yield Line(name=f"memory {memory.name}'s carbon", unit="kgCO2e",
-                   value=practice.memory_kg_per_GB * gigabytes,
-                   formula=f"{gigabytes:.4g} GB x carbon a GB", sources=("act-dram",))  # fmt: skip
-    area = device.die_area_mm2 or 0.0
-    per_mm2 = practice.interposer_USD_per_mm2 if stacked else practice.flip_chip_USD_per_mm2
-    yield Line(name="package and test", unit="USD", value=per_mm2 * area,
-               formula=f"{area:g} mm2 x {'interposer' if stacked else 'flip-chip'} a mm2",
-               sources=("package-estimate",))  # fmt: skip
-    yield Line(name="package's carbon", unit="kgCO2e", value=practice.package_kg,
-               formula="one package", sources=("act-fab",))  # fmt: skip
-    small = device.tdp_W is not None and device.tdp_W < SMALL_W
-    yield Line(name="board, cooling, chassis", unit="USD",
-               value=practice.small_board_USD if small else practice.board_USD,
-               formula=f"a device {'below' if small else 'not below'} {SMALL_W:g} W",
-               sources=("board-estimate",))  # fmt: skip
-
-
-def ledger(
-    system: System,
-    process: Process,
-    site: Site,
-    practice: Practice,
-    prices: Mapping[str, tuple[Floats, str]],
-) -> Ledger:
-    """The ledger of `system`, at its rated power.
-
-    Capital is the list price where the device has one, else its cost and its part of the NRE.
+    Buildings are for the rated power, electricity is of the power used. Owners pay the list price
+    where there is one, else cost and part of the NRE with a markup; at basis "cost" without any.
     """
-    device = system.device
-    lines = list(device_lines(device, process, practice, prices))
-
-    def total(unit: str) -> Floats:
-        return np.asarray(sum(line.value for line in lines if line.unit == unit))
-
-    unit_cost, unit_kg = total("USD"), total("kgCO2e")
-    nre = process.mask_set_USD + process.design_USD
-    spread = nre / practice.units[::-1]
-    nre_sources = (*_sources(process.sources, "mask_set"), *_sources(process.sources, "design"))
-    lines.append(Line(name="NRE a unit", unit="USD/unit", value=spread,
-                      formula="(mask set + design) / units",
-                      sources=(*nre_sources, "volume-estimate")))  # fmt: skip
-    listed = None if device.price_USD is None else three(device.price_USD)
-    each = unit_cost + spread if listed is None else listed
-    how = "list price" if listed is not None else "cost and NRE a unit"
-    devices = each * system.count
-    lines.append(Line(name="devices", unit="USD, capital", value=devices,
-                      formula=f"{system.count} x {how}",
-                      sources=_sources(device.sources, "price")))  # fmt: skip
-    embodied = unit_kg * system.count
-    capex, tco, used = devices, None, None
-    if device.tdp_W is not None:
-        drawn = np.asarray(facility_W(device.tdp_W * system.count, site))
-        house = np.asarray(facility_cost(drawn, site))
-        bill = np.asarray(electricity_cost(drawn, practice.years, site))
-        capex = devices + house
-        upkeep = capex * practice.maintenance_per_year * practice.years
-        tco = capex + bill + upkeep
-        used = np.asarray(operational(energy_kWh(drawn, practice.years), site.carbon_kg_per_kWh))
-        lines += [
-            Line(name="facility", unit="USD, capital", value=house,
-                 formula="rated power x PUE x facility a W", sources=("site-estimate",)),
-            Line(name="electricity", unit="USD, running", value=bill,
-                 formula="rated power x PUE x years x price", sources=("site-estimate",)),
-            Line(name="maintenance", unit="USD, running", value=upkeep,
-                 formula="capital x share a year x years", sources=("board-estimate",)),
-            Line(name="electricity's carbon", unit="kgCO2e, running", value=used,
-                 formula="rated power x PUE x years x grid", sources=("site-estimate",)),
-        ]  # fmt: skip
-    return Ledger(
-        system=system.name,
-        lines=tuple(lines),
-        totals={
-            "die_area_mm2": three((device.die_area_mm2 or 0.0) * system.count),
-            "nre_usd": nre,
-            "unit_cost_usd": unit_cost,
-            "capex_usd": capex,
-            "tco_usd": tco,
-            "embodied_kgCO2e": embodied,
-            "operational_kgCO2e": used,
-        },
+    device, practice = system.device, costs.practice
+    lines = list(device_lines(device, costs))
+    unit_cost, unit_kg = total(lines, DEVICE), total(lines, CARBON)
+    lines += nre_lines(device, costs)
+    nre = total(lines, NRE)
+    units = practice.units if device.making.units is None else np.asarray(device.making.units)
+    volume = (
+        sources_at(practice.sources, "units")
+        if device.making.units is None
+        else sources_at(device.sources, "making.units")
     )
+    spread = nre / units
+    lines.append(Line(name="NRE a device", unit="USD/device", value=spread,
+                      formula="NRE / units", sources=volume))  # fmt: skip
+    lines += _capital(system, costs, unit_cost, spread, units)
+    carbon = unit_kg * system.count * (1.0 + np.asarray(device.making.updates))
+    totals: dict[str, Floats | None] = {
+        "die_area_mm2": three((device.die_area_mm2 or 0.0) * system.count),
+        "nre_usd": nre,
+        "unit_cost_usd": unit_cost,
+        "capex_usd": None,
+        "tco_usd": None,
+        "embodied_kgCO2e": carbon,
+        "operational_kgCO2e": None,
+    }
+    rated = None if device.tdp_W is None else device.tdp_W * system.count
+    used = rated if used_W is None else used_W
+    if used is not None:
+        lines += _running(costs, used if rated is None else rated, used, lines)
+        totals["tco_usd"] = total(lines, CAPITAL, RUNNING)
+        totals["operational_kgCO2e"] = total(lines, EMITTED)
+    totals["capex_usd"] = total(lines, CAPITAL)
+    listed = device.price_USD is not None and costs.basis == "price"
+    how = "list price" if listed else "cost, NRE and markup"
+    how = "cost and NRE" if costs.basis == "cost" else how
+    return Ledger(system=system.name, basis=how, lines=tuple(lines), totals=totals)
+
+
+def _capital(
+    system: System, costs: Costs, unit_cost: Floats, spread: Floats, units: Floats
+) -> Iterator[Line]:
+    """What the owner pays for devices, spares, and those that replace them."""
+    device, practice, making = system.device, costs.practice, system.device.making
+    listed = device.price_USD is not None and costs.basis == "price"
+    markup, paid = three(1.0), sources_at(device.sources, "price" if listed else "making.markup")
+    if costs.basis == "price" and not listed:
+        markup = practice.markup if making.markup is None else np.asarray(making.markup)
+        paid = paid or sources_at(practice.sources, "markup")
+    each = unit_cost * markup if not listed else np.asarray(device.price_USD)
+    devices = each * system.count
+    how = "list price" if listed else "cost x markup"
+    yield Line(name="devices", unit=CAPITAL, value=devices, formula=f"{system.count} x {how}",
+               sources=paid)  # fmt: skip
+    if not listed:
+        yield Line(name="their NRE", unit=CAPITAL, value=spread * markup * system.count,
+                   formula=f"{system.count} x NRE a device x markup", sources=paid)  # fmt: skip
+    yield Line(name="spares", unit=CAPITAL, value=devices * practice.spares,
+               formula="devices x spares",
+               sources=sources_at(practice.sources, "spares"))  # fmt: skip
+    updates = np.asarray(making.updates)
+    if updates.any():
+        stack = layers_of(device, costs.process)
+        masks = np.asarray(stack.own_cost(costs.process.mask_set_USD, making.products)) / units
+        yield Line(name="updates", unit=CAPITAL,
+                   value=(unit_cost + masks) * markup * system.count * updates,
+                   formula=f"{system.count} x (cost + masks of its own) x markup x updates",
+                   sources=sources_at(device.sources, "making.updates"))  # fmt: skip
+
+
+def _running(
+    costs: Costs, rated_W: Floats | float, used_W: Floats | float, lines: list[Line]
+) -> list[Line]:
+    """Buildings, electricity and upkeep of a system that was bought as `lines` say.
+
+    NRE and updates need no upkeep.
+    """
+    site, practice = costs.site, costs.practice
+    house = np.asarray(facility_cost(facility_W(rated_W, site), site))
+    drawn, years = np.asarray(facility_W(used_W, site)), practice.years
+    bought = house + next(line.value for line in lines if line.name == "devices")
+    place, upkeep = site.sources, sources_at(practice.sources, "maintenance_per_year", "years")
+    return [
+        Line(name="facility", unit=CAPITAL, value=house,
+             formula="rated power x PUE x facility a W",
+             sources=sources_at(place, "pue", "facility_USD_per_W")),
+        Line(name="electricity", unit=RUNNING,
+             value=np.asarray(electricity_cost(drawn, years, site)),
+             formula="power x PUE x years x price",
+             sources=sources_at(place, "pue", "electricity_USD_per_kWh")),
+        Line(name="maintenance", unit=RUNNING,
+             value=bought * practice.maintenance_per_year * years,
+             formula="(devices + facility) x share a year x years", sources=upkeep),
+        Line(name="electricity's carbon", unit=EMITTED,
+             value=np.asarray(operational(energy_kWh(drawn, years), site.carbon_kg_per_kWh)),
+             formula="power x PUE x years x grid",
+             sources=sources_at(place, "pue", "carbon_kg_per_kWh")),
+    ]  # fmt: skip

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+
+from sim.units import Sourced
 
 Values = float | npt.NDArray[np.float64]
 
@@ -21,6 +24,7 @@ class Site:
     facility_USD_per_W: Values
     electricity_USD_per_kWh: Values
     carbon_kg_per_kWh: Values
+    sources: Mapping[str, Sourced] = field(default_factory=dict)
 
 
 def facility_W(used_W: Values, site: Site) -> Values:
@@ -47,9 +51,9 @@ def electricity_cost(
     return energy_kWh(drawn_W, years, utilisation=utilisation) * site.electricity_USD_per_kWh
 
 
-def cost_per_Mtok(
-    total_USD: Values, tok_per_s: Values, years: Values, *, utilisation: Values = 1.0
+def per_Mtok(
+    total: Values, tok_per_s: Values, years: Values, *, utilisation: Values = 1.0
 ) -> Values:
-    """USD per million tokens of a system that generates `tok_per_s` while it is used."""
+    """`total` per million tokens of a system that generates `tok_per_s` while it is used."""
     tokens = tok_per_s * HOURS_A_YEAR * 3600.0 * years * np.asarray(utilisation)
-    return total_USD / tokens * 1e6
+    return total / tokens * 1e6

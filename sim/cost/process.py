@@ -1,4 +1,4 @@
-"""Process: what making chips on a node costs, each number as [low, base, high]."""
+"""Process: what making chips on a node costs, each number as [cheap, base, dear]."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from sim.cost.masks import LayerStack
 from sim.units import Sourced
 
 Floats = npt.NDArray[np.float64]
@@ -15,13 +16,14 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Process:
-    """A class of processes of about one node. Arrays are [low, base, high]."""
+    """A class of processes of about one node. `design_USD` is of a whole new chip."""
 
     name: str
     wafer_USD: Floats
     wafer_mm: float
     defects_per_cm2: Floats
     mask_set_USD: Floats
+    layers: LayerStack
     design_USD: Floats
     carbon_kg_per_cm2: Floats
     sources: Mapping[str, Sourced] = field(default_factory=dict)

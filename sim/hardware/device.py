@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from sim.errors import ConfigError, Problem
 from sim.hardware.link import Link
+from sim.hardware.making import Ends, Making
 from sim.hardware.memory import Memory
 from sim.hardware.processor import Processor
 from sim.units import Sourced
@@ -46,7 +47,8 @@ class Device:
     dies: int = 1
     """Dies of about equal size that the area is of."""
     wafer_scale: bool = False
-    price_USD: float | None = None
+    making: Making = field(default_factory=Making)
+    price_USD: Ends | None = None
     built: bool = True
     refuses: str | None = None
     hardwired: Hardwired | None = None
@@ -63,6 +65,9 @@ class Hardwired:
     """What a chip of a hardwired LPU takes for the parts of a layer; its model is `model`.
 
     `fetch_B_per_s` is the bandwidth at which keys and values beyond `buffer_B` come to one chip.
+    `vex`: attention units of each layer's own, or one a chip that all share. `windows`: whether
+    layers use those that the model has. `links`: collectives take `collective_s` each, or what the
+    device's link takes for elements of `link_element_B`.
     """
 
     model: str
@@ -74,6 +79,10 @@ class Hardwired:
     attention_s_per_ki_token: float
     buffer_B: float
     fetch_B_per_s: float
+    vex: Literal["per-layer", "shared"] = "per-layer"
+    windows: bool = False
+    links: Literal["calibrated", "first-principles"] = "calibrated"
+    link_element_B: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sim.hardware.making import Ends
+
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
@@ -14,3 +16,8 @@ class Memory:
     bandwidth_B_per_s: float | None
     energy_J_per_B: float | None = None
     technology: str | None = None
+    price_USD_per_GB: Ends | None = None
+    """A GB is 10^9 bytes."""
+    carbon_kg_per_GB: Ends | None = None
+    stacks: int = 0
+    """Stacks of dies beside the device's own, 0 where memory is not stacked."""

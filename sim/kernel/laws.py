@@ -63,15 +63,20 @@ def collective_time(
 
 
 @njit(inline="always")
-def pipeline_time(op: Any, tokens: float, pairs: float) -> float:
+def pipeline_time(op: Any, tokens: float, pairs: float, windowed: float, answers: float) -> float:
     """Seconds until `tokens` tokens have left a pipeline that takes one every slot.
 
-    At least what one takes alone; else the slowest of the slots, the attention stage and the
-    fetching of keys and values that do not fit on chip.
+    At least what one takes alone; else the slowest of the slots, the attention stage (or the unit
+    that all layers share), the busiest link and the fetching of keys and values that do not fit on
+    chip. Layers with windows see `windowed` pairs; `answers` tokens have their logits gathered.
     """
-    alone = op.latency_s + op.in_line * op.pair_s * pairs / tokens
-    fetched = op.spill_s * max(pairs - op.on_chip_pairs, 0.0)
-    return max(alone, tokens * op.slot_s, op.pair_s * pairs, fetched)
+    line = op.in_line * op.pair_s * pairs + op.in_line_windowed * op.pair_s * windowed
+    alone = op.latency_s + line / tokens
+    stage = max(op.stage * op.pair_s * pairs, op.stage_windowed * op.pair_s * windowed)
+    links = op.link_s * tokens + op.answer_s * answers
+    cached = op.held * pairs + op.held_windowed * windowed
+    fetched = op.spill_s * max(cached - op.on_chip_pairs, 0.0)
+    return max(alone, tokens * op.slot_s, stage, op.shared * line, links, fetched)
 
 
 @njit(inline="always")

@@ -222,7 +222,8 @@ def one_layer(op: Any, features: Any, experts: Any, loads: Any, units: Any, link
     elif op.kind == PIPELINE:  # one row for the whole model; its power is static
         unit, bound = 0, COMPUTE_BOUND
         tokens, pairs = own[op.phase, TOKENS], own[op.phase, PAIRS]
-        seconds = laws.pipeline_time(op, tokens, pairs)
+        windowed, answers = features[op.windowed][op.phase, PAIRS], own[LOGITS, TOKENS]
+        seconds = laws.pipeline_time(op, tokens, pairs, windowed, answers)
     else:
         unit, seconds, bound, launch_s = place(op, own, experts[op.stream], loads, units)
         compute_J, memory_J = joules(op, demand(op, mean, experts[op.stream]), units[unit])

@@ -76,10 +76,19 @@ OP: Final = np.dtype(
         ("message_B_per_token", "f8"),
         ("latency_s", "f8"),  # of a pipeline: what a token alone takes, without attention
         ("slot_s", "f8"),  # between two tokens of a full pipeline
-        ("pair_s", "f8"),  # of its attention stage, for a cached token attended to
+        ("pair_s", "f8"),  # of its longest attention stage, for a cached token attended to
         ("spill_s", "f8"),  # to fetch what does not fit on chip, for a cached token
         ("on_chip_pairs", "f8"),  # cached tokens of all sequences that fit
-        ("in_line", "f8"),  # layers a token passes
+        ("link_s", "f8"),  # its busiest link, for a token; 0 where collectives are calibrated
+        ("answer_s", "f8"),  # and for the logits of one
+        ("shared", "f8"),  # 1: one attention unit serves all layers; 0: each has its own
+        ("in_line", "f8"),  # attention stages a token passes, the shorter ones in part
+        ("stage", "f8"),  # the longest of them, in such stages
+        ("held", "f8"),  # share of a cached token's bytes that is theirs
+        ("windowed", "i8"),  # the stream of layers that attend to less, and the same three of them
+        ("in_line_windowed", "f8"),
+        ("stage_windowed", "f8"),
+        ("held_windowed", "f8"),
         ("steps", "f8", (ALGORITHMS,)),
         ("factor", "f8", (ALGORITHMS,)),  # bytes a device sends per byte of message
     ],

@@ -10,14 +10,15 @@ class Parallel:
     """How a model is spread: tensor, pipeline, expert and data parallelism.
 
     None lets the mapping choose: tensor parallel over the devices of a node as far as heads
-    divide, data-parallel replicas with the rest. `attention_dp` tensor-parallel groups work in
+    divide, the fewest pipeline stages (1, 2, 4 ...) over which the weights fit, data-parallel
+    replicas with the rest. `attention_dp` tensor-parallel groups work in
     lock-step as one engine: each serves its own sequences, all of them share the experts. `ep`
     ranks hold the experts of the tp * attention_dp devices; each expert is then tensor-split over
     tp * attention_dp / ep devices.
     """
 
     tp: int | None = None
-    pp: int = 1
+    pp: int | None = None
     ep: int = 1
     dp: int | None = None
     attention_dp: int = 1

@@ -15,7 +15,7 @@ from sim.hardware import System
 from sim.hardware.records import link_records, processor_records
 from sim.kernel.records import COLLECTIVE, MACHINE, PROCESSOR, STREAM, Routing
 from sim.mapping.coprocessing import coprocess, given_masks, memory_spaces, policy_of, runs
-from sim.mapping.hardwired import in_metal
+from sim.mapping.hardwired import held_by_stream, in_metal, line_of
 from sim.mapping.layout import Layout
 from sim.mapping.parallelism import shard, stage_imbalance
 from sim.operators import OPERATOR_CLASSES
@@ -147,7 +147,8 @@ def _in_metal(graph: Graph, system: System, precision: Precision) -> Program:
     kv_B = bytes_per_element(precision.kv)
     line = in_metal(graph, system.device, kv_B)
     streams = _stream_records(line, 0.0)
-    streams["kv_B"] = graph.kv_bytes_per_token(precision.kv) / chips
+    held = held_by_stream(line_of(graph, system.device, kv_B))
+    streams["kv_B"] = [held[stream] for stream in line.streams]
     machine = np.zeros(1, MACHINE)
     machine["devices"] = machine["group"] = chips
     machine["stages"] = machine["groups"] = machine["imbalance"] = 1.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Group, RenderableType
 
-from sim.cost.ledger import Ledger
+from sim.cost.lines import Ledger
 from sim.report.quantity import digits
 from sim.report.tables import table
 
@@ -12,7 +12,7 @@ from sim.report.tables import table
 def ledger_report(found: Ledger) -> RenderableType:
     """Everything `sim cost` prints: lines with their formulas, then totals."""
     lines = table(
-        f"Cost of {found.system}",
+        f"Cost of {found.system} ({found.basis})",
         "line",
         "unit",
         "low",
@@ -24,7 +24,7 @@ def ledger_report(found: Ledger) -> RenderableType:
     )
     for line in found.lines:
         lines.add_row(
-            line.name, line.unit, *(digits(float(each)) for each in line.value), line.formula,
+            line.name, line.unit, *map(digits, line.bounds), line.formula,
             ", ".join(line.sources),
         )  # fmt: skip
     totals = table("Totals", "total", "low", "base", "high")

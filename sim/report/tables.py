@@ -13,6 +13,7 @@ from rich.text import Text
 from sim.report.quantity import binary, digits, share, si
 
 if TYPE_CHECKING:
+    from sim.simulation.conclusion import Conclusion
     from sim.simulation.reasons import Reason
     from sim.simulation.result import Run
 
@@ -148,8 +149,11 @@ def compare_report(
     runs: Sequence[Run],
     reasons: Sequence[Sequence[Reason]],
     refused: Mapping[str, str] | None = None,
+    conclusion: Conclusion | None = None,
 ) -> RenderableType:
     """Systems side by side, ratios to the first in brackets, then who ran what on each.
+
+    With a `conclusion`, what would change it.
 
     `refused` says of systems that cannot run it why not.
     """
@@ -166,13 +170,31 @@ def compare_report(
     made.add_row("completed", *(f"{each['completed']:,} of {each['arrived']:,}" for each in done))
     for bound in ("compute", "memory", "link", "overhead"):
         made.add_row(f"{bound}-bound time", *(share(run.bound[bound]) for run in runs))
+    prices = ["-" if run.owned is None else run.owned.ledger.basis for run in runs]
+    made.add_row("devices at", *prices)
     tables = [reason_table(run, why) for run, why in zip(runs, reasons, strict=True)]
+    tables += [] if conclusion is None else [conclusion_table(conclusion)]
     notes = [Text(f"{name}: infeasible. {why}") for name, why in (refused or {}).items()]
     for run in runs:
         notes += [Text(f"{run.scenario.system.name}:"), *caution_lines(run)] if run.cautions else []
         line = provenance_line(run.to_json()["provenance"])
         notes.append(Text(f"{run.scenario.system.name}. ").append_text(line))
     return Group(made, *tables, *notes)
+
+
+def conclusion_table(conclusion: Conclusion, most: int = 5) -> Table:
+    """The inputs that move the conclusion most, one at a time between their ends."""
+    made = table(
+        f"USD a token: {conclusion.second} over {conclusion.winner} is {conclusion.ratio:.3g}; "
+        "below 1 it would win. What moves it most",
+        "input", "cheap end", "dear end", "ratio, cheap", "ratio, dear",
+    )  # fmt: skip
+    for move in conclusion.moves[:most]:
+        made.add_row(
+            move.name, digits(move.cheap), digits(move.dear), digits(move.ratio_cheap),
+            digits(move.ratio_dear),
+        )  # fmt: skip
+    return made
 
 
 def _compared() -> list[tuple[str, str, str | None, str]]:

@@ -26,6 +26,7 @@ from sim.kernel.records import (
     COST_MEMORY_S,
     JOULES,
     LAUNCH_S,
+    LOGITS,
     PAIR_SHARE,
     PAIRS,
     SECONDS,
@@ -270,19 +271,26 @@ def _arithmetic_name(arithmetic: int) -> str:
     return "vector" if arithmetic == VECTOR else COMPUTE[arithmetic]
 
 
-def _why_line(record: np.void, features: Floats) -> str:
-    """What the tokens in a pipeline wait for."""
-    tokens, pairs = float(features[TOKENS]), float(features[PAIRS])
+def _why_line(record: np.void, features: Floats, layers: int) -> str:
+    """What the tokens in a pipeline wait for; `features` [stream, phase, feature]."""
+    phase = int(record["phase"])
+    own, windowed = features[int(record["stream"])], features[int(record["windowed"])][phase, PAIRS]
+    tokens, pairs = float(own[phase, TOKENS]), float(own[phase, PAIRS])
+    pair_s = float(record["pair_s"])
+    line_s = pair_s * (record["in_line"] * pairs + record["in_line_windowed"] * windowed)
+    stage_s = pair_s * max(record["stage"] * pairs, record["stage_windowed"] * windowed)
+    cached = record["held"] * pairs + record["held_windowed"] * windowed
     waits = {
-        "a token alone takes longer": record["latency_s"]
-        + record["in_line"] * record["pair_s"] * pairs / tokens,
+        "a token alone takes longer": record["latency_s"] + line_s / tokens,
         "the slowest stage paces them": record["slot_s"] * tokens,
-        "attention paces them": record["pair_s"] * pairs,
+        "attention paces them": max(stage_s, record["shared"] * line_s),
+        "the busiest link paces them": record["link_s"] * tokens
+        + record["answer_s"] * own[LOGITS, TOKENS],
         "keys and values from HBM pace them": record["spill_s"]
-        * max(pairs - float(record["on_chip_pairs"]), 0.0),
+        * max(cached - float(record["on_chip_pairs"]), 0.0),
     }
     reason = max(waits, key=lambda name: float(waits[name]))
-    return f"{tokens:g} tokens one behind the other through {record['in_line']:g} layers: {reason}"
+    return f"{tokens:g} tokens one behind the other through {layers} layers: {reason}"
 
 
 def _why(
@@ -304,7 +312,7 @@ def _why(
         return f"{op.collective} over {op.group} devices on {link.name if link else 'no link'}"
     name = device.processors[chosen].name
     if op.kind == Kind.PIPELINE:
-        return _why_line(record, done.features[int(record["stream"]), int(record["phase"])])
+        return _why_line(record, done.features, prepared.program.graph.layers)
     where = f"{intensity:.3g} Op/B at a ridge of {ridges[name]:.3g}: {bound}-bound"
     if op.kind == Kind.EXPERTS and op.concurrent:
         share = float(done.rows[index, PAIR_SHARE])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sim.engines.scheduler import Scheduler
+from sim.errors import ConfigError, Infeasible
 from sim.graph import Graph
 from sim.mapping.capacity import Budget, budget
 from sim.mapping.parallelism import plan
@@ -40,15 +41,6 @@ def prepare(scenario: Scenario) -> Prepared:
     Raises ConfigError for a mapping that cannot be, Infeasible where the model does not fit.
     """
     graph = apply(build_graph(scenario.model), scenario.techniques)
-    program = assemble(
-        graph,
-        scenario.system,
-        plan(graph, scenario.system, scenario.parallel),
-        scenario.precision,
-        router=scenario.router,
-        placement=scenario.placement,
-        seed=scenario.seed,
-    )
     requests = _requests(scenario)
     extra = _image_tokens(scenario.model)
     scheduler = scenario.scheduler
@@ -56,9 +48,9 @@ def prepare(scenario: Scenario) -> Prepared:
     if scheduler.kv_reserve == "paged":  # a preempted request computes its answer again too
         prompts = prompts + requests.output_tokens
     longest = int(prompts.max()) + extra
-    memory = budget(
-        program,
-        utilization=scheduler.memory_utilization,
+    program, memory = _laid_out(
+        scenario,
+        graph,
         tokens=_most_tokens(scheduler, longest, causal=_causal(graph)),
         sequences=min(scheduler.max_batch, len(requests.input_tokens)),
     )
@@ -70,6 +62,45 @@ def prepare(scenario: Scenario) -> Prepared:
         requests=requests,
         extra_prompt=extra,
     )
+
+
+def _laid_out(
+    scenario: Scenario, graph: Graph, *, tokens: int, sequences: int
+) -> tuple[Program, Budget]:
+    """Program and memory of one replica; with stages left open, of the fewest that fit."""
+    system, wanted = scenario.system, scenario.parallel
+    stages = [wanted.pp or 1]
+    if wanted.pp is None and system.device.hardwired is None:
+        most = min(system.count, graph.layers)
+        stages = [2**power for power in range(most.bit_length()) if 2**power <= most]
+    refused: Infeasible | None = None
+    for count in stages:
+        try:
+            program = assemble(
+                graph,
+                system,
+                plan(graph, system, replace(wanted, pp=count)),
+                scenario.precision,
+                router=scenario.router,
+                placement=scenario.placement,
+                seed=scenario.seed,
+            )
+            memory = budget(
+                program,
+                utilization=scenario.scheduler.memory_utilization,
+                tokens=tokens,
+                sequences=sequences,
+            )
+        except Infeasible as error:
+            refused = refused or error
+        except ConfigError:  # so many stages leave no devices for the rest
+            if refused is None:
+                raise
+            break
+        else:
+            return program, memory
+    assert refused is not None
+    raise refused
 
 
 def _causal(graph: Graph) -> bool:

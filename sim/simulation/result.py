@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from sim.config.cost_form import usual_costing
 from sim.engines.serving.simulation import Served
 from sim.graph import breakdown_class
 from sim.kernel.records import DONE, REJECTED
 from sim.simulation.cautions import cautions
-from sim.simulation.cost import per_Mtok
+from sim.simulation.cost import Owned, owned_under
 from sim.simulation.metrics import (
     finite,
     latencies,
@@ -98,22 +99,29 @@ class Run:
         return finite(window.operator_joules / duration + self._static_W) if duration > 0 else None
 
     @cached_property
-    def _per_Mtok(self) -> tuple[Floats | None, Floats | None]:
+    def owned(self) -> Owned | None:
+        """What a million tokens cost and emit, with the ledger; None where the die is not known."""
         window = self.served.window
         duration = window.until_s - window.from_s
         rate = window.generated_tokens / duration if duration > 0 else None
-        return per_Mtok(self.scenario.system, rate, self._power_W)
+        costing = self.scenario.cost or usual_costing()
+        return owned_under(self.scenario.system, costing, rate, self._power_W)
+
+    @property
+    def _per_Mtok(self) -> tuple[Floats | None, Floats | None]:
+        found = self.owned
+        return (None, None) if found is None else (found.USD_per_Mtok, found.kg_per_Mtok)
 
     @cached_property
-    def cost(self) -> Mapping[str, Mapping[str, float] | None]:
-        """USD and kgCO2e per million generated tokens, each low, base and high."""
+    def cost(self) -> Mapping[str, Any]:
+        """USD and kgCO2e per million generated tokens, each low, base and high, and whose price."""
         names = ("usd_per_Mtok", "kgCO2e_per_Mtok")
         return {
             name: None
             if value is None
             else dict(zip(("low", "base", "high"), map(float, value), strict=True))
             for name, value in zip(names, self._per_Mtok, strict=True)
-        }
+        } | {"basis": None if self.owned is None else self.owned.ledger.basis}
 
     @property
     def duration_s(self) -> float:

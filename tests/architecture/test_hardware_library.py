@@ -130,7 +130,7 @@ def readings(device: Device, column: str) -> set[float | str | None]:
         "tdp_w": device.tdp_W,
         "die_mm2": device.die_area_mm2,
         "process": device.process,
-        "price_usd": device.price_USD,
+        "price_usd": None if device.price_USD is None else device.price_USD[1],
     }
     return {plain[column]}
 

@@ -11,11 +11,11 @@ from sim.cost.carbon import embodied_die, operational
 from sim.cost.masks import LayerStack
 from sim.cost.ownership import (
     Site,
-    cost_per_Mtok,
     electricity_cost,
     energy_kWh,
     facility_cost,
     facility_W,
+    per_Mtok,
 )
 from sim.cost.silicon import YIELDS, die_cost, dies_per_wafer, negative_binomial_yield
 from sim.errors import ConfigError
@@ -102,8 +102,8 @@ def test_ownership_grows_with_power_and_years(watts: float, years: float) -> Non
 
 def test_a_dollar_a_second_at_a_million_tokens_a_second_is_a_dollar_a_million() -> None:
     seconds = 3.0 * 8760.0 * 3600.0
-    assert cost_per_Mtok(seconds, 1e6, 3.0) == pytest.approx(1.0)
-    assert cost_per_Mtok(seconds, 1e6, 3.0, utilisation=0.5) == pytest.approx(2.0)
+    assert per_Mtok(seconds, 1e6, 3.0) == pytest.approx(1.0)
+    assert per_Mtok(seconds, 1e6, 3.0, utilisation=0.5) == pytest.approx(2.0)
 
 
 @given(areas, st.floats(0.05, 1.0))

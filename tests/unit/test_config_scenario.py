@@ -178,9 +178,9 @@ def test_sources_of_own_files_are_in_the_bibliography(tmp_path: Path) -> None:
     )
     (tmp_path / "system.yaml").write_text("device: own.yaml\n")
     found = scenario(system=tmp_path / "system.yaml")
-    assert found.system.device.price_USD == 9.0
+    assert found.system.device.price_USD == (9.0, 9.0, 9.0)
     assert found.bibliography["quote"].title == "a quotation"
-    assert found.sources["system.device.price"].source == "quote"
+    assert found.sources["system.device.price.base"].source == "quote"
 
 
 def test_parts_made_in_python() -> None:

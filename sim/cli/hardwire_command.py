@@ -1,0 +1,65 @@
+"""`sim hardwire`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from sim.cli.output import print_json
+
+
+@click.command("hardwire")
+@click.argument("model")
+@click.option("--grid", metavar="RxC", help="Rows and columns of chips; default: the smallest.")
+@click.option(
+    "--context",
+    type=click.IntRange(min=0),
+    default=2048,
+    show_default=True,
+    help="Cached tokens of a sequence.",
+)
+@click.option(
+    "--weights",
+    default="fp4",
+    show_default=True,
+    help="Format of all hardwired weights: fp4 takes one digit, fp8 and int8 two, bf16 four.",
+)
+@click.option("--kv", default="fp8", show_default=True, help="Format of keys and values.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also write the device of one chip, which scenarios can run, as YAML.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+def command(
+    model: str,
+    grid: str | None,
+    context: int,
+    weights: str,
+    kv: str,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """MODEL as a hardwired LPU: its chips, what they hold, and how fast tokens pass them.
+
+    MODEL is a name (`sim list models`), a model YAML or a Hugging Face config.json.
+    """
+    from sim.report.hardwire import device_file, hardwire_report
+    from sim.report.tables import show
+    from sim.simulation.hardwire import hardwire
+
+    found = hardwire(model, grid=grid, context=context, weights=weights, kv=kv)
+    if output is not None:
+        output.write_text(device_file(found, str(output)), encoding="utf-8")
+        chips = found.grid.chips
+        click.echo(
+            f"wrote {output}; run it: sim run SCENARIO --set model={model} "
+            f"--set 'system={{device: {output}, count: {chips}, devices_per_node: {chips}}}'",
+            err=True,
+        )
+    if as_json:
+        print_json(found.to_json())
+        return
+    show(hardwire_report(found))

@@ -1,0 +1,102 @@
+"""Conclusion: which of several systems is cheapest a token, and which inputs could change that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sim.config.cost_form import costs_of, usual_costing
+from sim.cost.sensitivity import inputs_of, with_only
+from sim.simulation.cost import Served, owned
+from sim.simulation.result import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Move:
+    """What one input does to the conclusion: the ratio at its cheap and at its dear end."""
+
+    name: str
+    cheap: float
+    dear: float
+    ratio_cheap: float
+    ratio_dear: float
+
+    @property
+    def span(self) -> float:
+        """How far it moves the ratio, as a factor."""
+        low, high = sorted((self.ratio_cheap, self.ratio_dear))
+        return high / low
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conclusion:
+    """`winner` generates a million tokens for the least USD, `second` for `ratio` times that.
+
+    `moves` are the inputs that move the ratio, most first; below 1 the second wins.
+    """
+
+    winner: str
+    second: str
+    ratio: float
+    moves: tuple[Move, ...]
+
+    def to_json(self, most: int = 5) -> dict[str, Any]:
+        """The conclusion as plain values, with the inputs that move it `most`."""
+        return {
+            "winner": self.winner,
+            "second": self.second,
+            "usd_per_Mtok_ratio": self.ratio,
+            "inputs": [
+                {
+                    "name": move.name,
+                    "cheap": move.cheap,
+                    "dear": move.dear,
+                    "ratio_cheap": move.ratio_cheap,
+                    "ratio_dear": move.ratio_dear,
+                    "changes_winner": min(move.ratio_cheap, move.ratio_dear) < 1.0,
+                }
+                for move in self.moves[:most]
+            ],
+        }
+
+
+def conclude(runs: Sequence[Run]) -> Conclusion | None:
+    """The conclusion of runs of one workload; None where fewer than two have a cost."""
+    priced = [run for run in runs if run.metrics["cost_usd_per_Mtok"] is not None]
+    if len(priced) < 2:
+        return None
+    first, second = sorted(priced, key=lambda run: float(run.metrics["cost_usd_per_Mtok"]))[:2]
+    names: dict[str, tuple[float, float, float]] = {}
+    for run in (first, second):
+        names |= inputs_of(run.scenario.system, _costs(run))
+    moves = []
+    for name, ends in names.items():
+        ratios = _usd(second, name) / _usd(first, name)
+        moves.append(
+            Move(
+                name=name, cheap=ends[0], dear=ends[2],
+                ratio_cheap=float(ratios[0]), ratio_dear=float(ratios[2]),
+            )
+        )  # fmt: skip
+    return Conclusion(
+        winner=first.scenario.system.name,
+        second=second.scenario.system.name,
+        ratio=second.metrics["cost_usd_per_Mtok"] / first.metrics["cost_usd_per_Mtok"],
+        moves=tuple(sorted(moves, key=lambda move: (-move.span, move.name))),
+    )
+
+
+def _costs(run: Run) -> Any:
+    costing = run.scenario.cost or usual_costing()
+    return costs_of(run.scenario.system, costing.site, costing.practice, costing.basis)
+
+
+def _usd(run: Run, name: str) -> Any:
+    """USD a million tokens with only the input `name` between its ends."""
+    system, costs = with_only(run.scenario.system, _costs(run), name)
+    rate, power = run.metrics["throughput_tok_per_s"], run.metrics["power_W"]
+    found = owned(system, Served(tok_per_s=rate, power_W=power), costs).USD_per_Mtok
+    return np.asarray(found)

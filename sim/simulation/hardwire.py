@@ -1,0 +1,284 @@
+"""Hardwire: a model as a hardwired LPU, its grid of chips, their area, and how fast tokens pass.
+
+Constants are those of the HNLPU paper and of its calibration (hw_configs/papers/hnlpu.yaml and
+hw_configs/devices/hnlpu.yaml): area a weight from Table 1's HN array, its other blocks as they are,
+the times of a layer's parts from Fig. 14.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sim.config.catalogue import Given, load_device, load_model
+from sim.config.inputs import load_inputs
+from sim.dtypes import BITS, bytes_per_element
+from sim.errors import ConfigError, Infeasible
+from sim.graph import Graph
+from sim.hardware import Device, System
+from sim.hardware.hardwired.pipeline import Pipeline
+from sim.mapping.hardwired import (
+    Grid,
+    attention_work,
+    chips_needed,
+    line_of,
+    router_weights,
+    smallest,
+    weights_of_model,
+    weights_per_chip,
+)
+from sim.workload.architecture import Architecture
+from sim.workload.layers import build_graph
+
+PAPER: Final = "hnlpu"
+"""The device and the paper whose constants are used."""
+FORMATS: Final = ("fp4", *BITS)
+OTHER_BLOCKS: Final = ("vex", "control", "attention_buffer", "interconnect", "hbm_phy")
+
+
+def digits_of(weights: str) -> int:
+    """FP4 digits that a hardwired weight of this format takes: 4 bits each, scales left out."""
+    if weights not in FORMATS:
+        raise ConfigError(f"weights '{weights}' are not known; known: {', '.join(FORMATS)}")
+    return 1 if weights == "fp4" else int(BITS[weights]) // 4
+
+
+def grid_from(text: str) -> Grid:
+    """The grid written as "4x4", rows first."""
+    match = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", text.strip().lower())
+    if match is None:
+        raise ConfigError(f"grid '{text}': rows and columns are due, e.g. 4x4")
+    return Grid(rows=int(match[1]), columns=int(match[2]))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Hardwiring:
+    """A model in metal. Areas and powers are of one chip, by block; `line` is its pipeline.
+
+    `weights` is the format, of `digits` FP4 digits; counts are of weights, not of digits.
+    `device` is one module, `form` its file; `system` is all of them.
+    """
+
+    graph: Graph
+    grid: Grid
+    weights: str
+    kv: str
+    digits: int
+    context: int
+    area_mm2: Mapping[str, float]
+    power_W: Mapping[str, float]
+    reticle_mm2: float
+    mm2_per_weight: float
+    form: Mapping[str, Any]
+    device: Device
+    line: Pipeline
+
+    @property
+    def system(self) -> System:
+        """All chips, in one node."""
+        chips = self.grid.chips
+        name = f"{self.device.name}-x{chips}"
+        return System(name=name, device=self.device, count=chips, devices_per_node=chips)
+
+    @property
+    def chip_mm2(self) -> float:
+        """Area of one chip."""
+        return sum(self.area_mm2.values())
+
+    @property
+    def stage_tok_per_s(self) -> float:
+        """Tokens/s of a full pipeline at the context, all keys and values at hand."""
+        return 1.0 / self.line.slot_s(self.context)
+
+    @property
+    def sustained_tok_per_s(self) -> float:
+        """Tokens/s when those beyond the buffers come from HBM."""
+        return 1.0 / max(self.line.slot_s(self.context), self.line.fetch_s(self.context))
+
+    @property
+    def held_B(self) -> float:
+        """Bytes one chip keeps for a cached token, in all layers."""
+        return sum(layer.count * layer.held_B for layer in self.line.different)
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What the numbers rest on beyond the paper."""
+        said = f"all hardwired weights in {self.weights}: {self.digits} FP4 digit(s) of area each"
+        return (
+            f"{said}; accuracy in that format is not looked at",
+            f"{self.mm2_per_weight * 1e6:.4f} um2 an FP4 weight, calibrated on Table 1; blocks "
+            "beside the HN array as in the paper, whatever the model",
+            "times of a collective, a product and a non-linear operation as calibrated on the "
+            "paper, whatever the sizes; attention in proportion to what a chip reads and computes",
+            f"keys and values in {self.kv}",
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; keys end in their unit."""
+        line, context = self.line, self.context
+        return {
+            "model": self.graph.name,
+            "grid": {"rows": self.grid.rows, "columns": self.grid.columns},
+            "chips": self.grid.chips,
+            "products": self.grid.chips,
+            "weights": {
+                "format": self.weights,
+                "digits": self.digits,
+                "model": weights_of_model(self.graph),
+                "chip": weights_per_chip(self.graph, self.grid),
+                "replicated": router_weights(self.graph),
+            },
+            "chip": {
+                "area_mm2": dict(self.area_mm2),
+                "total_mm2": self.chip_mm2,
+                "reticle_mm2": self.reticle_mm2,
+                "power_W": dict(self.power_W),
+                "total_W": sum(self.power_W.values()),
+            },
+            "system": {
+                "area_mm2": self.grid.chips * self.chip_mm2,
+                "power_W": self.grid.chips * (self.device.static_W or 0.0),
+            },
+            "pipeline": {
+                "context": context,
+                "slots": line.slots,
+                "slot_s": line.slot_s(context),
+                "stages_s": dict(line.stages(context)),
+                "token_s": line.token_s(context),
+                "padded_token_s": line.slots * line.slot_s(context),
+                "throughput_tok_per_s": self.stage_tok_per_s,
+                "sustained_tok_per_s": self.sustained_tok_per_s,
+            },
+            "kv": {
+                "format": self.kv,
+                "model_B_per_token": self.graph.kv_bytes_per_token("int8")
+                * bytes_per_element(self.kv),
+                "chip_B_per_token": self.held_B,
+                "tokens_in_buffers": round(line.buffer_B / self.held_B),
+                "tokens_a_slot": round(line.buffer_B / self.held_B / line.slots),
+            },
+            "assumptions": list(self.assumptions),
+        }
+
+
+def hardwire(
+    model: Given | Architecture,
+    *,
+    grid: str | Grid | None = None,
+    context: int = 2048,
+    weights: str = "fp4",
+    kv: str = "fp8",
+) -> Hardwiring:
+    """`model` as a hardwired LPU on `grid`, else on the smallest grid it divides over and fits.
+
+    A model is a name of the library, a model YAML, a config.json or an Architecture. Throughput is
+    at `context` cached tokens a sequence, kept as `kv`. Infeasible, with the numbers, where the
+    model does not divide over the grid or a chip would be larger than the reticle.
+    """
+    if context < 0:
+        raise ConfigError(f"context {context}: a whole number from 0 is due")
+    if kv not in BITS:
+        raise ConfigError(f"kv '{kv}' is not known; known: {', '.join(BITS)}")
+    digits = digits_of(weights)
+    graph = build_graph(model if isinstance(model, Architecture) else load_model(model))
+    inputs, paper = load_inputs(PAPER), load_device(PAPER)
+    chip = paper.hardwired
+    assert chip is not None
+    first = build_graph(load_model(chip.model))
+    first_grid = Grid(rows=chip.rows, columns=chip.columns)
+    held = weights_per_chip(first, first_grid)
+    mm2_per_weight = float(inputs["hn_array_mm2"]) / held
+    others = sum(float(inputs[f"{block}_mm2"]) for block in OTHER_BLOCKS)
+    reticle = float(inputs["reticle_width_mm"]) * float(inputs["reticle_height_mm"])
+    area = digits * mm2_per_weight
+    found = grid_from(grid) if isinstance(grid, str) else grid
+    found = found or smallest(graph, area, others, reticle)
+    array = weights_per_chip(graph, found) * area
+    if array + others > reticle:
+        least = chips_needed(graph, area, others, reticle)
+        raise Infeasible(
+            f"{graph.name} in {weights} on {found} chips: {array:.1f} mm2 of HN array and "
+            f"{others:.1f} mm2 beside it are larger than the reticle's {reticle:g} mm2; "
+            f"at least {least} chips are needed",
+            chip_mm2=array + others,
+            reticle_mm2=reticle,
+            least_chips=least,
+        )
+    blocks_mm2 = {"hn_array": array} | {b: float(inputs[f"{b}_mm2"]) for b in OTHER_BLOCKS}
+    density = float(inputs["hn_array_W"]) / float(inputs["hn_array_mm2"])
+    blocks_W = {"hn_array": array * density} | {b: float(inputs[f"{b}_W"]) for b in OTHER_BLOCKS}
+    form = _form(
+        graph.name,
+        found,
+        paper,
+        weights,
+        attention_s=chip.attention_s_per_ki_token * _attention(graph, found, first, first_grid),
+        power_W=sum(blocks_W.values()) * float(inputs["system_power_factor"]),
+        area_mm2=sum(blocks_mm2.values()),
+    )
+    device = load_device(form)
+    return Hardwiring(
+        graph=graph,
+        grid=found,
+        weights=weights,
+        kv=kv,
+        digits=digits,
+        context=context,
+        area_mm2=blocks_mm2,
+        power_W=blocks_W,
+        reticle_mm2=reticle,
+        mm2_per_weight=mm2_per_weight,
+        form=form,
+        device=device,
+        line=line_of(graph, device, bytes_per_element(kv)),
+    )
+
+
+def _form(
+    model: str,
+    grid: Grid,
+    paper: Device,
+    weights: str,
+    *,
+    attention_s: float,
+    power_W: float,
+    area_mm2: float,
+) -> dict[str, Any]:
+    """A device file: what is different from the paper's device.
+
+    Its NRE is spread over as many systems as the paper's, each of `grid` chips.
+    """
+    note = f"Weights in {weights}; constants of the HNLPU paper and of its calibration."
+    form: dict[str, Any] = {
+        "extends": PAPER,
+        "name": f"{PAPER}-{model}",
+        "title": f"HNLPU module (hardwired {model})",
+        "sources": {
+            "hardwired": {"kind": "derived", "title": f"sim hardwire {model}", "note": note}
+        },
+        "hardwired": {
+            "model": model,
+            "rows": f"{grid.rows} [hardwired]",
+            "columns": f"{grid.columns} [hardwired]",
+            "attention_per_ki_token": f"{attention_s * 1e9:.12g} ns [hardwired]",
+        },
+        "power": {name: f"{power_W:.7g} W [hardwired]" for name in ("tdp", "static")},
+        "die": {"area": f"{area_mm2:.9g} mm2 [hardwired]", "products": grid.chips},
+    }
+    if paper.making.units is not None:
+        made = [each * grid.chips / paper.making.products for each in sorted(paper.making.units)]
+        named = zip(("low", "base", "high"), made, strict=True)
+        form["making"] = {"units": {name: f"{each:g} [hardwired]" for name, each in named}}
+    return form
+
+
+def _attention(graph: Graph, grid: Grid, paper: Graph, paper_grid: Grid) -> float:
+    """How many times the paper's attention takes: by bytes read or by operations, the larger.
+
+    Its unit is balanced for the paper's model: 8 query heads read each key-value head.
+    """
+    read, done = attention_work(graph, grid)
+    paper_read, paper_done = attention_work(paper, paper_grid)
+    return max(read / paper_read, done / paper_done)
