@@ -27,6 +27,21 @@ from sim.cli.output import print_json
 )
 @click.option("--kv", default="fp8", show_default=True, help="Format of keys and values.")
 @click.option(
+    "--vex",
+    type=click.Choice(["per-layer", "shared"]),
+    default="per-layer",
+    show_default=True,
+    help="Attention units of each layer's own, or one a chip that all layers share.",
+)
+@click.option("--windows", is_flag=True, help="Sliding-window layers attend to their window only.")
+@click.option(
+    "--links",
+    type=click.Choice(["calibrated", "first-principles"]),
+    default="calibrated",
+    show_default=True,
+    help="Collectives as fitted on the paper, or a hop and a message on links all layers share.",
+)
+@click.option(
     "-o",
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -39,6 +54,9 @@ def command(
     context: int,
     weights: str,
     kv: str,
+    vex: str,
+    windows: bool,
+    links: str,
     output: Path | None,
     as_json: bool,
 ) -> None:
@@ -50,7 +68,10 @@ def command(
     from sim.report.tables import show
     from sim.simulation.hardwire import hardwire
 
-    found = hardwire(model, grid=grid, context=context, weights=weights, kv=kv)
+    found = hardwire(
+        model, grid=grid, context=context, weights=weights, kv=kv, vex=vex, windows=windows,
+        links=links,
+    )  # fmt: skip
     if output is not None:
         output.write_text(device_file(found, str(output)), encoding="utf-8")
         chips = found.grid.chips

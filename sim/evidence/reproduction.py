@@ -13,6 +13,7 @@ class Row:
 
     "relative" is (simulated - published) / published; "points" is their difference in hundredths,
     or in the quantity's own unit where it counts things. `at_least` judges only what falls short.
+    `bounds` of the simulated value judge instead of a tolerance: the printed one must lie within.
     kind: "predicted" by the simulation; "calibrated" where constants were fitted on it; "identity"
     for arithmetic that can only fail by a mistake.
     """
@@ -27,6 +28,7 @@ class Row:
     kind: Literal["predicted", "calibrated", "identity"] = "predicted"
     source: str
     at_least: bool = False
+    bounds: tuple[float, float] | None = None
 
     @property
     def error(self) -> float:
@@ -41,6 +43,8 @@ class Row:
     @property
     def status(self) -> Literal["pass", "miss", "info"]:
         """Whether the error is within the tolerance."""
+        if self.bounds is not None:
+            return "pass" if self.bounds[0] <= self.published <= self.bounds[1] else "miss"
         if self.tolerance is None:
             return "info"
         return "pass" if abs(self.error) <= self.tolerance * (1.0 + 1e-9) else "miss"
@@ -59,7 +63,7 @@ class Row:
             "kind": self.kind,
             "status": self.status,
             "source": self.source,
-        }
+        } | ({} if self.bounds is None else {"low": self.bounds[0], "high": self.bounds[1]})
 
 
 @dataclass(frozen=True, kw_only=True)

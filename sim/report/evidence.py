@@ -21,13 +21,17 @@ def _shown(row: Row) -> list[str]:
             return f"{100.0 * value:+.1f} %"
         return f"{value:+.3g}"
 
+    simulated = f"{row.simulated:.4g}"
+    if row.bounds is not None:
+        simulated += f" ({row.bounds[0]:.3g} to {row.bounds[1]:.3g})"
     tolerance = "-" if row.tolerance is None else error(row.tolerance).replace("+", "±", 1)
+    tolerance = tolerance if row.bounds is None else "in bounds"
     unit = f" {row.unit}" if row.unit else ""
     return [
         row.id,
         row.quantity,
         f"{row.published:.4g}{unit}",
-        f"{row.simulated:.4g}",
+        simulated,
         error(row.error),
         tolerance,
         row.kind,

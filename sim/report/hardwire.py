@@ -28,68 +28,61 @@ BLOCKS = {
 def hardwire_report(found: Hardwiring) -> RenderableType:
     """Everything `sim hardwire` prints."""
     chips = found.grid.chips
-    heading = (
-        f"{found.graph.name} in metal: {chips} chips, {found.grid} (rows x columns), "
-        f"each a product with metal of its own"
-    )
+    made = f"{chips} chips, {found.grid} (rows x columns), each a product with metal of its own"
+    heading = f"{found.graph.name} in metal: {made if chips > 1 else '1 chip'}"
     return Group(
         Text(heading, style="bold"),
         _chip(found),
-        _holds(found),
-        _passes(found),
+        _rows("What it holds", _holds(found)),
+        _rows(f"Tokens at a context of {found.context:,}", _passes(found)),
         *(Text(f"Assumed: {each}") for each in found.assumptions),
     )
 
 
 def _chip(found: Hardwiring) -> Table:
-    made = table("One chip", "block", "mm2", "of the chip", "W")
     total = found.chip_mm2
+    limit = f"{share(total / found.reticle_mm2)} of the reticle's {found.reticle_mm2:g} mm2"
+    made = table(f"One chip: {limit}", "block", "mm2", "share", "W")
     for name, area in found.area_mm2.items():
         made.add_row(BLOCKS[name], f"{area:.2f}", share(area / total), digits(found.power_W[name]))
     made.add_row("all", f"{total:.2f}", share(1.0), digits(sum(found.power_W.values())))
-    made.add_row("reticle", f"{found.reticle_mm2:g}", share(found.reticle_mm2 / total), "")
     return made
 
 
-def _holds(found: Hardwiring) -> Table:
-    made = table("What it holds", "", "", "")
-    line, chips = found.line, found.grid.chips
-    weights = weights_per_chip(found.graph, found.grid)
-    for name, value, note in (
-        ("weights of the model in metal", f"{weights_of_model(found.graph):,.0f}",
-         "its embedding table is in HBM"),
-        ("weights a chip", f"{weights:,.0f}",
-         f"of these, on every chip: {router_weights(found.graph):,.0f}"),
-        ("FP4 digits a chip", f"{weights * found.digits:,.0f}", f"weights in {found.weights}"),
-        ("KV a token", binary(chips * found.held_B), f"all chips; {found.held_B:,.0f} B each"),
-        ("tokens in the buffers", f"{round(line.buffer_B / found.held_B):,}",
-         f"{round(line.buffer_B / found.held_B / line.slots):,} a slot"),
-    ):  # fmt: skip
-        made.add_row(name, value, note)
+def _rows(title: str, rows: Iterator[tuple[str, str, str]]) -> Table:
+    made = table(title, "quantity", "value", "note", left=3)
+    for row in rows:
+        made.add_row(*row)
     return made
 
 
-def _passes(found: Hardwiring) -> Table:
-    line, context = found.line, found.context
-    made = table(f"Tokens at a context of {context:,}", "", "", "")
-    stages = line.stages(context)
-    slowest = max(stages, key=lambda name: stages[name])
-    paced = f"stage {slowest}" if stages[slowest] >= line.slot_s(context) else "what all share"
-    sustained = found.sustained_tok_per_s
-    fetches = "" if sustained == found.stage_tok_per_s else "fetching keys and values paces it"
-    for name, value, note in (
-        ("slots", f"{line.slots:,}", "tokens in flight"),
-        ("slot", si(line.slot_s(context), "s"), f"paced by {paced}"),
-        ("throughput of a full pipeline", f"{found.stage_tok_per_s:,.0f} tok/s",
-         "keys and values at hand"),
-        ("with what is beyond the buffers", f"{sustained:,.0f} tok/s",
-         fetches or "fetching is hidden"),
-        ("latency of a token alone", si(line.token_s(context), "s"), ""),
-        ("latency in a full pipeline", si(line.slots * line.slot_s(context), "s"),
-         "every slot as long as the slowest"),
-    ):  # fmt: skip
-        made.add_row(name, value, note)
-    return made
+def _holds(found: Hardwiring) -> Iterator[tuple[str, str, str]]:
+    graph, grid, line = found.graph, found.grid, found.line
+    weights, whole = weights_per_chip(graph, grid), router_weights(graph)
+    yield "weights in metal", f"{weights_of_model(graph):,.0f}", "the embedding table is in HBM"
+    yield "weights a chip", f"{weights:,.0f}", f"{whole:,.0f} of them on every chip (routers)"
+    if found.digits > 1:
+        note = f"{found.digits} for a weight in {found.weights}"
+        yield "FP4 digits a chip", f"{weights * found.digits:,.0f}", note
+    links = f"{found.links} a chip, to all others of its row and column; the paper's chip has 6"
+    yield "links", f"{grid.chips * found.links // 2:,}", links
+    yield "KV a token", binary(grid.chips * found.held_B), f"{found.held_B:,.0f} B a chip"
+    room = line.buffer_B / found.held_B
+    yield "tokens in the buffers", f"{room:,.0f}", f"{room / line.slots:,.0f} a slot"
+
+
+def _passes(found: Hardwiring) -> Iterator[tuple[str, str, str]]:
+    line, slot = found.line, found.line.slot_s(found.context)
+    yield "slots", f"{line.slots:,}", "tokens in flight"
+    yield "slot", si(slot, "s"), f"paced by {found.paced_by}"
+    rate, sustained = found.stage_tok_per_s, found.sustained_tok_per_s
+    yield "throughput of a full pipeline", f"{rate:,.0f} tok/s", "keys and values at hand"
+    note = "fetching from HBM is hidden" if rate == sustained else "fetching from HBM paces it"
+    yield "with KV beyond the buffers", f"{sustained:,.0f} tok/s", note
+    alone = line.token_s(found.context)
+    yield "latency of a token alone", si(alone, "s"), "no slot waits for another"
+    note = "every slot as long as the slowest"
+    yield "latency in a full pipeline", si(line.slots * slot, "s"), note
 
 
 def device_file(found: Hardwiring, path: str) -> str:

@@ -98,6 +98,21 @@ class Hardwiring:
         return 1.0 / max(self.line.slot_s(self.context), self.line.fetch_s(self.context))
 
     @property
+    def paced_by(self) -> str:
+        """What makes a slot as long as it is."""
+        slot_s, stages = self.line.slot_s(self.context), self.line.stages(self.context)
+        slowest = max(stages, key=lambda name: stages[name])
+        if stages[slowest] >= slot_s:
+            return f"stage {slowest}"
+        shared = self.line.stage_s(self.context) >= slot_s
+        return "the attention unit that all layers share" if shared else "the busiest link"
+
+    @property
+    def links(self) -> int:
+        """Links of a chip: to all others of its row and of its column."""
+        return self.grid.rows + self.grid.columns - 2
+
+    @property
     def held_B(self) -> float:
         """Bytes one chip keeps for a cached token, in all layers."""
         return sum(layer.count * layer.held_B for layer in self.line.different)
@@ -105,14 +120,22 @@ class Hardwiring:
     @property
     def assumptions(self) -> tuple[str, ...]:
         """What the numbers rest on beyond the paper."""
-        said = f"all hardwired weights in {self.weights}: {self.digits} FP4 digit(s) of area each"
+        chip = self.device.hardwired
+        assert chip is not None
+        calibrated = chip.links == "calibrated"
         return (
-            f"{said}; accuracy in that format is not looked at",
+            f"all hardwired weights in {self.weights}, each the area of {self.digits} in FP4; "
+            "accuracy in that format is not looked at",
             f"{self.mm2_per_weight * 1e6:.4f} um2 an FP4 weight, calibrated on Table 1; blocks "
-            "beside the HN array as in the paper, whatever the model",
-            "times of a collective, a product and a non-linear operation as calibrated on the "
-            "paper, whatever the sizes; attention in proportion to what a chip reads and computes",
-            f"keys and values in {self.kv}",
+            "beside the HN array as in the paper, whatever the model, its layers and its links",
+            "times of a product and a non-linear operation as calibrated on the paper, whatever "
+            "their sizes; attention in proportion to what a chip reads and computes",
+            "a collective takes what is calibrated on the paper, whatever its size"
+            if calibrated
+            else "a collective takes a hop and its message on one link; links are shared by all "
+            "layers, and every token has its logits gathered on all chips",
+            f"keys and values in {self.kv}; "
+            + ("windows of layers are used" if chip.windows else "every layer attends to all"),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -138,6 +161,7 @@ class Hardwiring:
                 "total_W": sum(self.power_W.values()),
             },
             "system": {
+                "links": self.grid.chips * self.links // 2,
                 "area_mm2": self.grid.chips * self.chip_mm2,
                 "power_W": self.grid.chips * (self.device.static_W or 0.0),
             },
@@ -145,6 +169,7 @@ class Hardwiring:
                 "context": context,
                 "slots": line.slots,
                 "slot_s": line.slot_s(context),
+                "paced_by": self.paced_by,
                 "stages_s": dict(line.stages(context)),
                 "token_s": line.token_s(context),
                 "padded_token_s": line.slots * line.slot_s(context),
@@ -170,12 +195,14 @@ def hardwire(
     context: int = 2048,
     weights: str = "fp4",
     kv: str = "fp8",
+    **switches: str | bool,
 ) -> Hardwiring:
     """`model` as a hardwired LPU on `grid`, else on the smallest grid it divides over and fits.
 
     A model is a name of the library, a model YAML, a config.json or an Architecture. Throughput is
-    at `context` cached tokens a sequence, kept as `kv`. Infeasible, with the numbers, where the
-    model does not divide over the grid or a chip would be larger than the reticle.
+    at `context` cached tokens a sequence, kept as `kv`. `switches` are those of the device: vex,
+    windows, links. Infeasible, with the numbers, where the model does not divide over the grid or
+    a chip would be larger than the reticle.
     """
     if context < 0:
         raise ConfigError(f"context {context}: a whole number from 0 is due")
@@ -218,6 +245,7 @@ def hardwire(
         power_W=sum(blocks_W.values()) * float(inputs["system_power_factor"]),
         area_mm2=sum(blocks_mm2.values()),
     )
+    form["hardwired"] |= switches
     device = load_device(form)
     return Hardwiring(
         graph=graph,
@@ -264,7 +292,7 @@ def _form(
             "columns": f"{grid.columns} [hardwired]",
             "attention_per_ki_token": f"{attention_s * 1e9:.12g} ns [hardwired]",
         },
-        "power": {name: f"{power_W:.7g} W [hardwired]" for name in ("tdp", "static")},
+        "power": dict.fromkeys(("tdp", "static"), f"{power_W:.7g} W [hardwired]"),
         "die": {"area": f"{area_mm2:.9g} mm2 [hardwired]", "products": grid.chips},
     }
     if paper.making.units is not None:

@@ -150,7 +150,8 @@ def stated(value: object) -> Iterator[float]:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         for field in dataclasses.fields(value):
             item = getattr(value, field.name)
-            if field.name != "sources" and item != field.default:
+            derived = field.name in ("sources", "stacks")  # stacks: capacity over one stack's
+            if not derived and item != field.default:
                 yield from stated(item)
     elif isinstance(value, Mapping):
         for item in value.values():

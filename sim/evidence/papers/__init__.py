@@ -1,4 +1,4 @@
-"""Papers whose printed results can be recomputed, by name; one module each."""
+"""Papers, and collections of figures, that can be recomputed, by name; one module each."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sim.evidence.reproduction import Reproduction
 PAPERS: Final = {
     "duplex": "Yun et al., Duplex: mixture of experts on xPU and Logic-PIM, MICRO 2024",
     "hnlpu": "Liu et al., Hardwired-Neuron Language Processing Units, ASPLOS 2026",
+    "public_chips": "Published estimates of what public chips cost and embody, beside the ledger's",
 }
 Progress = Callable[[str], None]
 
