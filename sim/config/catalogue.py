@@ -89,7 +89,7 @@ def device_of(name: str, document: Document) -> Device:
     kinds, problems = _technologies(form, document)
     form, wrong_levels = at_levels(form, document, kinds)
     problems += wrong_levels
-    form = with_technologies(form, kinds)
+    form = _process_from_file(with_technologies(form, kinds), document)
     numbers = readings(form, document)
     for key, processor in form.processors.items():
         for use in ("weights", "kv", "activations"):
@@ -130,6 +130,15 @@ def _technologies(
                 for each in error.problems
             ]
     return kinds, problems
+
+
+def _process_from_file(form: DeviceForm, document: Document) -> DeviceForm:
+    """`form` with the path of its process, if it is one, made absolute from the device's file."""
+    process = form.die.process
+    if process is None or not process.endswith((".yaml", ".yml")):
+        return form
+    path = library.path_from(process, folder_of(document, ("die", "process"))).resolve()
+    return form.model_copy(update={"die": form.die.model_copy(update={"process": str(path)})})
 
 
 def _unstated(document: Document, form: DeviceForm) -> list[Problem]:
@@ -192,7 +201,11 @@ def one_of(device: Device) -> System:
 
 
 def system_document(given: Given, base: Path | None = None) -> tuple[str, Document]:
-    """Name and document of a system; of a device's name, one that has so many of it."""
+    """Name and document of a system; of a device's name or file, one that has so many of it."""
+    if isinstance(given, str) and library.is_path(given) and given.endswith((".yaml", ".yml")):
+        path = library.path_from(given, base or Path())
+        if library.exists(path) and _kind_of_file(path) == "devices":
+            return path.stem, Document(file=given, data={"device": str(path.resolve())})
     if not isinstance(given, str) or library.is_path(given) or given in library.files("systems"):
         return document_of("systems", given, base)
     device, count = library.counted(given) or (given, 1)

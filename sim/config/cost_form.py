@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from functools import cache
@@ -15,7 +15,13 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from sim.config import library
 from sim.config.bounds import Bounded, Bounds, Sum, YieldBounds
-from sim.config.catalogue import document_of, load_sources, load_system
+from sim.config.catalogue import (
+    document_of,
+    folder_of,
+    load_sources,
+    load_system,
+    system_document,
+)
 from sim.config.device_form import SourceForm, readings, sources_of
 from sim.config.document import Document
 from sim.config.fields import Count, Factor, Form, Index, Number, Reading, Text, unknown_name, wrong
@@ -203,7 +209,7 @@ def load_process(process: str) -> Process:
     What stands after a comma ("2 dies") or in brackets is left out. ConfigError with the known
     names where there is none.
     """
-    if library.is_path(process) and process.endswith((".yaml", ".yml")):
+    if process.endswith((".yaml", ".yml")):
         return process_of(*library.found_document("processes", process, Path()))
     wanted = process.split(",")[0].split("(")[0].removesuffix("chiplets").strip()
     known = _named_processes()
@@ -291,10 +297,22 @@ def ledger_of(
     system = given if isinstance(given, System) else load_system(given)
     usual = load_practice(practice)
     usual = replace(usual, years=three(usual.years[1]))
-    return ledger(system, costs_of(system, load_site(site), usual, basis))
+    try:
+        return ledger(system, costs_of(system, load_site(site), usual, basis))
+    except ConfigError as error:
+        if isinstance(given, System):
+            raise
+        raise ConfigError([_placed(each, given) for each in error.problems]) from None
 
 
-def bibliography(lines: Iterable[str]) -> dict[str, str]:
-    """Titles of the library's sources among `lines`, keys of sources."""
-    known = load_sources()
-    return {key: known[key].title for key in sorted(set(lines)) if key in known}
+def _placed(problem: Problem, given: str) -> Problem:
+    """`problem` with the file and line of the device's number it is about."""
+    if problem.file is not None or problem.path is None:
+        return problem
+    _, document = system_document(given)
+    device = document.data.get("device")
+    path = tuple(problem.path.split("."))
+    if isinstance(device, str):
+        base = folder_of(document, ("device",))
+        return document_of("devices", device, base)[1].problem(path, problem.message)
+    return document.problem(("device", *path), problem.message)

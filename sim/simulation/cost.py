@@ -12,7 +12,7 @@ from sim.cost.ledger import ledger
 from sim.cost.lines import Ledger
 from sim.cost.ownership import per_Mtok
 from sim.cost.practice import Costs
-from sim.errors import Infeasible
+from sim.errors import ConfigError, Infeasible
 from sim.hardware import System
 from sim.scenario import Costing
 
@@ -68,12 +68,14 @@ def owned(system: System, served: Served, costs: Costs) -> Owned:
 
 def owned_under(
     system: System, costing: Costing, tok_per_s: float | None, power_W: float | None
-) -> Owned | None:
-    """As `owned`; None where a rate, the power, or the die are not known."""
+) -> Owned | str:
+    """As `owned`; why not, where a rate, the power, or the cost of the die are not known."""
     if not tok_per_s or power_W is None:
-        return None
+        return "no tokens or no power to share them over"
     try:
         costs = costs_of(system, costing.site, costing.practice, costing.basis)
-    except Infeasible:
-        return None
-    return owned(system, Served(tok_per_s=tok_per_s, power_W=power_W), costs)
+        return owned(system, Served(tok_per_s=tok_per_s, power_W=power_W), costs)
+    except Infeasible as error:
+        return error.reason
+    except ConfigError as error:
+        return "; ".join(str(problem) for problem in error.problems)

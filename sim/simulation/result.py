@@ -99,13 +99,17 @@ class Run:
         return finite(window.operator_joules / duration + self._static_W) if duration > 0 else None
 
     @cached_property
-    def owned(self) -> Owned | None:
-        """What a million tokens cost and emit, with the ledger; None where the die is not known."""
+    def _owned(self) -> Owned | str:
         window = self.served.window
         duration = window.until_s - window.from_s
         rate = window.generated_tokens / duration if duration > 0 else None
         costing = self.scenario.cost or usual_costing()
         return owned_under(self.scenario.system, costing, rate, self._power_W)
+
+    @property
+    def owned(self) -> Owned | None:
+        """What a million tokens cost and emit, with the ledger; None where the die is not known."""
+        return self._owned if isinstance(self._owned, Owned) else None
 
     @property
     def _per_Mtok(self) -> tuple[Floats | None, Floats | None]:
@@ -121,7 +125,10 @@ class Run:
             if value is None
             else dict(zip(("low", "base", "high"), map(float, value), strict=True))
             for name, value in zip(names, self._per_Mtok, strict=True)
-        } | {"basis": None if self.owned is None else self.owned.ledger.basis}
+        } | {
+            "basis": None if self.owned is None else self.owned.ledger.basis,
+            "unknown": self._owned if isinstance(self._owned, str) else None,
+        }
 
     @property
     def duration_s(self) -> float:

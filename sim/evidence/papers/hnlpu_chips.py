@@ -164,5 +164,6 @@ def _table_4(inputs: Inputs, graph: Graph) -> Iterator[Row]:
         model = load_model(name)
         weights = weights_of_model(build_graph(model)) * digits_of(model.weights_dtype)
         found = stack.own_cost(dear, 1) * weights / held + stack.shared_cost(dear)
-        yield _shown(f"T4-{name}", f"NRE of {name}, {weights / held:.1f} chips ({model.weights_dtype})",
-                     "M USD", printed, float(found) / 1e6, "Table 4, our hypothesis")  # fmt: skip
+        quantity = f"NRE of {name}, {weights / held:.1f} chips ({model.weights_dtype})"
+        yield _shown(f"T4-{name}", quantity, "M USD", printed, float(found) / 1e6,
+                     "Table 4, our hypothesis")  # fmt: skip
