@@ -89,9 +89,9 @@ def _operators(explanation: Explanation) -> RenderableType:
 
 
 def _bytes(row: Mapping[str, Any]) -> float | None:
-    """Bytes an operator moves: through memory, or over links."""
+    """Bytes an operator moves: through memory, or over links; None of a model in metal."""
     if row["flops"] is None:
-        return float(row["message_B"])
+        return None if row["message_B"] is None else float(row["message_B"])
     return float(row["weight_B"] + row["kv_B"] + row["activation_B"])
 
 

@@ -34,6 +34,8 @@ from sim.workload.layers import build_graph
 
 PAPER: Final = "hnlpu"
 """The device and the paper whose constants are used."""
+SOURCE: Final = "sim-hardwire"
+"""What the library calls the source of a device made here."""
 FORMATS: Final = ("fp4", *BITS)
 OTHER_BLOCKS: Final = ("vex", "control", "attention_buffer", "interconnect", "hbm_phy")
 
@@ -278,27 +280,23 @@ def _form(
 
     Its NRE is spread over as many systems as the paper's, each of `grid` chips.
     """
-    note = f"Weights in {weights}; constants of the HNLPU paper and of its calibration."
     form: dict[str, Any] = {
         "extends": PAPER,
         "name": f"{PAPER}-{model}",
-        "title": f"HNLPU module (hardwired {model})",
-        "sources": {
-            "hardwired": {"kind": "derived", "title": f"sim hardwire {model}", "note": note}
-        },
+        "title": f"HNLPU module (hardwired {model}, {weights})",
         "hardwired": {
             "model": model,
-            "rows": f"{grid.rows} [hardwired]",
-            "columns": f"{grid.columns} [hardwired]",
-            "attention_per_ki_token": f"{attention_s * 1e9:.12g} ns [hardwired]",
+            "rows": f"{grid.rows} [{SOURCE}]",
+            "columns": f"{grid.columns} [{SOURCE}]",
+            "attention_per_ki_token": f"{attention_s * 1e9:.12g} ns [{SOURCE}]",
         },
-        "power": dict.fromkeys(("tdp", "static"), f"{power_W:.7g} W [hardwired]"),
-        "die": {"area": f"{area_mm2:.9g} mm2 [hardwired]", "products": grid.chips},
+        "power": dict.fromkeys(("tdp", "static"), f"{power_W:.7g} W [{SOURCE}]"),
+        "die": {"area": f"{area_mm2:.9g} mm2 [{SOURCE}]", "products": grid.chips},
     }
     if paper.making.units is not None:
         made = [each * grid.chips / paper.making.products for each in sorted(paper.making.units)]
         named = zip(("low", "base", "high"), made, strict=True)
-        form["making"] = {"units": {name: f"{each:g} [hardwired]" for name, each in named}}
+        form["making"] = {"units": {name: f"{each:g} [{SOURCE}]" for name, each in named}}
     return form
 
 

@@ -83,7 +83,7 @@ def _operators(inputs: Inputs, made: Mapping[str, Operator]) -> Iterator[Row]:
     for id, quantity, printed, found in (
         ("cycles-gain", "cycles of MA over ME", 6.3, cycles["MA"] / cycles["ME"]),
         ("energy-gain", "energy of MA over ME", 1350.0, nJ["MA"] / nJ["ME"]),
-        ("energy-CE", "energy of CE over ME", 3.6, nJ["CE"] / nJ["ME"]),
+        ("energy-gain-CE", "energy of CE over ME", 3.6, nJ["CE"] / nJ["ME"]),
     ):  # fmt: skip
         yield _fitted(f"F13-{id}", quantity, "x", printed, found, relative=True)
     areas = {name: each.area(size, outputs) for name, each in made.items()}

@@ -21,6 +21,13 @@ WHOLE: Final = ("router", "shared_gate")
 SEARCHED: Final = 16
 """Grids of up to so many times the chips that the weights alone need are tried."""
 
+OTHER_PARTS: Final = {
+    "encoder": "an encoder",
+    "fixed": "an image or audio tower",
+    "cross": "cross-attention",
+}
+"""Parts of models that the paper's chip has no place for, by the kind of their stream."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
@@ -92,17 +99,23 @@ def weights_per_token(graph: Graph) -> float:
 def check(graph: Graph, grid: Grid) -> None:
     """Infeasible, with the numbers, where the model cannot be in metal or not on this grid."""
     refuse(graph)
-    for problem in _misfits(graph, grid):
-        raise problem
+    problems = list(dict.fromkeys(_misfits(graph, grid)))
+    if problems:
+        raise Infeasible(
+            f"{graph.name} does not divide over a {grid} grid: {'; '.join(problems)}",
+            rows=grid.rows,
+            columns=grid.columns,
+            chips=grid.chips,
+        )
 
 
 def refuse(graph: Graph) -> None:
     """Infeasible where no grid helps: the paper's chip has no unit or no place for a part of it."""
-    odd = {op.stream.kind for op in graph.ops} - {"causal"}
-    if odd or not graph.decodes:
+    odd = [part for kind, part in OTHER_PARTS.items() if kind in {s.kind for s in graph.streams}]
+    if odd:
         raise Infeasible(
-            f"{graph.name} is no plain decoder (has {', '.join(sorted(odd))} inputs): a hardwired "
-            "LPU has a place for decoder layers only"
+            f"{graph.name} is no plain decoder, it has {' and '.join(odd)}: a hardwired LPU has a "
+            "place for decoder layers only"
         )
     scans = sum(op.layers for op in graph.ops if op.kind == Kind.SCAN and op.phase == Phase.DECODE)
     if scans:
@@ -121,39 +134,29 @@ def refuse(graph: Graph) -> None:
         )
 
 
-def _misfits(graph: Graph, grid: Grid) -> Iterator[Infeasible]:
+def _misfits(graph: Graph, grid: Grid) -> Iterator[str]:
+    """What is in the way, with the numbers."""
     for op in graph.ops:
         if op.name == "experts_down":
-            yield from _experts(graph, op, grid)
+            yield from _experts(op, grid)
     for size, what, by, ways in _divisions(graph, grid):
         if size % ways:
-            yield Infeasible(
-                f"{graph.name}: {what} {size:,} does not divide by the {ways} {by} of a {grid} "
-                f"grid (remainder {size % ways})",
-                size=size,
-                ways=ways,
-            )
+            yield f"{what} {size:,} leaves {size % ways} over {ways} {by}"
     for op in graph.ops:
         if op.name == "qkv" and op.kv_heads % grid.columns and grid.columns % op.kv_heads:
-            yield Infeasible(
-                f"{graph.name}: {op.kv_heads} key-value heads neither divide over {grid.columns} "
-                f"columns nor repeat evenly in them",
-                kv_heads=op.kv_heads,
-                columns=grid.columns,
+            yield (
+                f"{op.kv_heads} key-value heads neither divide over {grid.columns} columns nor "
+                "repeat evenly in them"
             )
 
 
-def _experts(graph: Graph, op: Op, grid: Grid) -> Iterator[Infeasible]:
+def _experts(op: Op, grid: Grid) -> Iterator[str]:
     """Experts lie whole on chips, or in equal pieces where that makes chips equally full."""
     pieces = grid.chips // math.gcd(op.experts, grid.chips)
     if op.depth % pieces:
-        yield Infeasible(
-            f"{graph.name}: {op.experts} experts do not divide over {grid.chips} chips, and the "
-            f"{pieces} pieces that would do not divide their inner size of {op.depth}",
-            experts=op.experts,
-            chips=grid.chips,
-            pieces=pieces,
-            inner=op.depth,
+        yield (
+            f"{op.experts} experts do not divide over {grid.chips} chips, nor does their inner "
+            f"size {op.depth:,} into the {pieces} pieces that would"
         )
 
 
