@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from sim.cost.lines import NRE
 from sim.mapping.hardwired import router_weights, weights_of_model, weights_per_chip
 from sim.report.quantity import binary, digits, share, si
 from sim.report.tables import table
@@ -35,6 +36,7 @@ def hardwire_report(found: Hardwiring) -> RenderableType:
         _chip(found),
         _rows("What it holds", _holds(found)),
         _rows(f"Tokens at a context of {found.context:,}", _passes(found)),
+        _costs(found),
         *(Text(f"Assumed: {each}") for each in found.assumptions),
     )
 
@@ -60,7 +62,8 @@ def _holds(found: Hardwiring) -> Iterator[tuple[str, str, str]]:
     graph, grid, line = found.graph, found.grid, found.line
     weights, whole = weights_per_chip(graph, grid), router_weights(graph)
     yield "weights in metal", f"{weights_of_model(graph):,.0f}", "the embedding table is in HBM"
-    yield "weights a chip", f"{weights:,.0f}", f"{whole:,.0f} of them on every chip (routers)"
+    note = f"{whole:,.0f} of them on every chip (routers)" if whole else ""
+    yield "weights a chip", f"{weights:,.0f}", note
     if found.digits > 1:
         note = f"{found.digits} for a weight in {found.weights}"
         yield "FP4 digits a chip", f"{weights * found.digits:,.0f}", note
@@ -83,6 +86,19 @@ def _passes(found: Hardwiring) -> Iterator[tuple[str, str, str]]:
     yield "latency of a token alone", si(alone, "s"), "no slot waits for another"
     note = "every slot as long as the slowest"
     yield "latency in a full pipeline", si(line.slots * slot, "s"), note
+
+
+def _costs(found: Hardwiring) -> Table:
+    made = table("What it costs (`sim cost` of its device has every line)", "", "low", "base",
+                 "high")  # fmt: skip
+    lines = [each for each in found.ledger.lines if each.unit == NRE]
+    for line in lines:
+        made.add_row(f"{line.name}, USD", *map(digits, line.bounds))
+    for name, what in (("nre_usd", "all NRE, USD"), ("unit_cost_usd", "one module, USD")):
+        value = found.ledger.totals[name]
+        assert value is not None
+        made.add_row(what, *(digits(float(each)) for each in value))
+    return made
 
 
 def device_file(found: Hardwiring, path: str) -> str:

@@ -10,10 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 from sim.config.catalogue import Given, load_device, load_model
+from sim.config.cost_form import ledger_of
 from sim.config.inputs import load_inputs
+from sim.cost.lines import NRE, Ledger
 from sim.dtypes import BITS, bytes_per_element
 from sim.errors import ConfigError, Infeasible
 from sim.graph import Graph
@@ -84,6 +87,11 @@ class Hardwiring:
         name = f"{self.device.name}-x{chips}"
         return System(name=name, device=self.device, count=chips, devices_per_node=chips)
 
+    @cached_property
+    def ledger(self) -> Ledger:
+        """What the system costs to design, to make and to own."""
+        return ledger_of(self.system)
+
     @property
     def chip_mm2(self) -> float:
         """Area of one chip."""
@@ -126,7 +134,7 @@ class Hardwiring:
         assert chip is not None
         calibrated = chip.links == "calibrated"
         return (
-            f"all hardwired weights in {self.weights}, each the area of {self.digits} in FP4; "
+            f"all hardwired weights in {self.weights}, {self.digits} times the area of FP4; "
             "accuracy in that format is not looked at",
             f"{self.mm2_per_weight * 1e6:.4f} um2 an FP4 weight, calibrated on Table 1; blocks "
             "beside the HN array as in the paper, whatever the model, its layers and its links",
@@ -186,6 +194,12 @@ class Hardwiring:
                 "tokens_in_buffers": round(line.buffer_B / self.held_B),
                 "tokens_a_slot": round(line.buffer_B / self.held_B / line.slots),
             },
+            "cost": {
+                line["name"]: {end: line[end] for end in ("low", "base", "high")}
+                for line in (each.to_json() for each in self.ledger.lines)
+                if line["unit"] == NRE
+            }
+            | self.ledger.to_json()["totals"],
             "assumptions": list(self.assumptions),
         }
 

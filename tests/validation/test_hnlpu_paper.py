@@ -24,8 +24,8 @@ def test_every_row_passes_or_is_shown_only() -> None:
     assert [row.id for row in found.rows if row.status == "miss"] == []
     assert sum(row.status == "pass" for row in found.rows) >= 120
     assert (
-        sum(row.kind == "calibrated" for row in found.rows) == 10
-    )  # 2K bars, stall, rate, power, upkeep
+        sum(row.kind == "calibrated" for row in found.rows) == 19
+    )  # 2K bars, stall, rate, power, upkeep, operators
     assert PAGE.read_text(encoding="utf-8") == reproduction_page(found)
 
 

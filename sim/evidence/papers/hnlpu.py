@@ -15,6 +15,7 @@ import numpy as np
 from sim.config.catalogue import load_model
 from sim.config.inputs import load_inputs
 from sim.cost.silicon import dies_per_wafer, murphy_yield
+from sim.evidence.papers import hnlpu_chips
 from sim.evidence.papers.hnlpu_model import (
     Inputs,
     Values,
@@ -60,6 +61,7 @@ def reproduce(
     rows = [*_chip(inputs, graph), *_rates(inputs), *_masks(inputs), *_figure_14(inputs)]
     rows += [*_timing(inputs, graph), *_costs(inputs, rounding=rounding)]
     rows += [*_ownership(inputs, rounding=rounding), *_first_version(inputs)]
+    rows += hnlpu_chips.rows(inputs, graph)
     return Reproduction(
         paper="hnlpu",
         title="Liu et al., Hardwired-Neuron Language Processing Units, ASPLOS 2026",
