@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 
 from sim.cli.output import print_json, progress, scenario_options
+from sim.config.scenarios import load_scenario
+from sim.simulation.prepare import prepare
 from sim.simulation.result import Run
 from sim.simulation.run import simulate
 
@@ -19,12 +21,38 @@ from sim.simulation.run import simulate
     type=click.Path(file_okay=False, path_type=Path),
     help="Also write result.json, requests.csv and operators.csv into this folder.",
 )
-def command(scenario: str, sets: tuple[str, ...], as_json: bool, output: Path | None) -> None:
+@click.option(
+    "--timeline",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Also write a Chrome / Perfetto trace (JSON; .gz compresses).",
+)
+@click.option(
+    "--timeline-window",
+    "window",
+    nargs=2,
+    type=float,
+    metavar="FROM TO",
+    help="Only what is under way between these simulated seconds.",
+)
+def command(
+    scenario: str,
+    sets: tuple[str, ...],
+    as_json: bool,
+    output: Path | None,
+    timeline: Path | None,
+    window: tuple[float, float] | None,
+) -> None:
     """Simulate SCENARIO, a name (`sim list scenarios`) or a YAML file."""
+    if window is not None and timeline is None:
+        raise click.UsageError("--timeline-window needs --timeline FILE")
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)  # before the work, as it may not be allowed
-    with progress(scenario) as update:
-        run = simulate(scenario, sets=sets, on_progress=update)
+    if timeline is None:
+        with progress(scenario) as update:
+            run = simulate(scenario, sets=sets, on_progress=update)
+    else:
+        run = _with_timeline(scenario, sets, timeline, window)
     if output is not None:
         _write(run, output)
     if as_json:
@@ -34,6 +62,21 @@ def command(scenario: str, sets: tuple[str, ...], as_json: bool, output: Path | 
     from sim.simulation.reasons import reasons
 
     show(run_report(run, reasons(run)))
+
+
+def _with_timeline(
+    scenario: str, sets: tuple[str, ...], path: Path, window: tuple[float, float] | None
+) -> Run:
+    from sim.report.timeline import check_writable, write_timeline
+    from sim.simulation.timeline import recorded
+
+    check_writable(path)
+    prepared = prepare(load_scenario(scenario, sets=sets))
+    with progress(scenario) as update:
+        timeline = recorded(prepared, window_s=window, on_progress=update)
+    count = write_timeline(timeline, path)
+    click.echo(f"wrote {count:,} events to {path}", err=True)
+    return timeline.run
 
 
 def _write(run: Run, folder: Path) -> None:

@@ -41,7 +41,7 @@ from sim.workload.traffic.readers import read_trace
 
 KINDS: Final = (
     "devices", "systems", "models", "techniques", "scenarios", "traffic", "memories", "processes",
-    "sites", "costs",
+    "sites", "costs", "studies",
 )  # fmt: skip
 Given = str | Path | Mapping[str, Any]
 
@@ -325,7 +325,8 @@ def _kind_of_file(path: Path) -> str:
     data = read_document(path).data
     keys = set(data) if isinstance(data, dict) else set()
     for kind, mark in (
-        ("scenarios", "traffic"), ("devices", "processors"), ("systems", "device"),
+        ("studies", "axes"), ("scenarios", "traffic"), ("devices", "processors"),
+        ("systems", "device"),
         ("traffic", "trace"), ("memories", "organisation"), ("memories", "energy"),
         ("models", "vocabulary"), ("devices", "extends"),
     ):  # fmt: skip

@@ -21,6 +21,7 @@ FOLDERS: Final[Mapping[str, tuple[str, str]]] = {
     "models": ("workloads", "models"),
     "scenarios": ("workloads", "scenarios"),
     "traffic": ("workloads", "traffic"),
+    "studies": ("workloads", "studies"),
     "papers": ("hw_configs", "papers"),
     "processes": ("hw_configs", "processes"),
     "sites": ("hw_configs", "sites"),
@@ -78,7 +79,9 @@ def exists(path: Path) -> bool:
 
 def unknown(kind: str, name: str, known: Iterable[str], near: str | None = None) -> str:
     """What to say of a name the library doesn't have."""
-    single = {"traffic": "trace"}.get(kind, kind.removesuffix("s"))
+    single = {"traffic": "trace", "studies": "study", "processes": "process"}.get(
+        kind, kind.removesuffix("s")
+    )
     close = [near] if near else get_close_matches(name, list(known), n=1, cutoff=0.5)
     hint = f"did you mean '{close[0]}'? " if close else ""
     path = "" if kind == "techniques" else ", a path works too"

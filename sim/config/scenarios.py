@@ -96,8 +96,18 @@ def load_scenario(
         # a place of its own: relative paths start from the current folder
         document = document.with_value((key,), plain, Place(file=f"argument {key}"))
     check_reach(sets, objects)
-    document = changed(document, sets)
-    return _Loader(document=document, objects=objects).scenario(name)
+    return load_document(document, sets=sets, name=name, objects=objects)
+
+
+def load_document(
+    document: Document,
+    *,
+    sets: Sequence[str] = (),
+    name: str = "inline",
+    objects: Mapping[str, Any] | None = None,
+) -> Scenario:
+    """The scenario that `document` describes, with "path=value" changes."""
+    return _Loader(document=changed(document, sets), objects=objects or {}).scenario(name)
 
 
 @dataclass(kw_only=True)

@@ -140,7 +140,31 @@ def sweep(
     `units` [points, processors], `links` [points, 2] and `machines` [points] are the program's own
     records with other numbers in them; `batches` is one batch for all points or one for each.
     """
-    built = [features_of(program, batch) for batch in batches]
+    return _swept(
+        program, [features_of(program, batch) for batch in batches], units, links, machines
+    )
+
+
+def sweep_features(
+    program: Program,
+    features: Floats,
+    sequences_: float,
+    units: npt.NDArray[np.void],
+    links: npt.NDArray[np.void],
+    machines: npt.NDArray[np.void],
+) -> Floats:
+    """As `sweep`, of one iteration whose `sequences_` together have these features."""
+    parts = serving.microbatches(program.machine[0], sequences_)
+    return _swept(program, [(features / parts, parts)], units, links, machines)
+
+
+def _swept(
+    program: Program,
+    built: list[tuple[Floats, float]],
+    units: npt.NDArray[np.void],
+    links: npt.NDArray[np.void],
+    machines: npt.NDArray[np.void],
+) -> Floats:
     microbatches = np.array([parts for _, parts in built])
     seen = [_seen(program, own) for own, _ in built]
     features = np.stack([own for own, _ in seen])

@@ -199,12 +199,16 @@ def _rows(prepared: Prepared, done: Step) -> Iterator[dict[str, Any]]:
     )
     for index, op in enumerate(program.table.graph.ops):
         if done.rows[index, BUSY_S] > 0.0:
-            yield _row(prepared, done, index, op, demands[index] * op.layers, costs[index])
+            yield operator_row(prepared, done, index, op, demands[index] * op.layers, costs[index])
 
 
-def _row(
+def operator_row(
     prepared: Prepared, done: Step, index: int, op: Op, asked: Floats, costs: Floats
 ) -> dict[str, Any]:
+    """Operator `index` of an iteration, as `sim explain --json` gives it.
+
+    `asked` [4] are its flops and bytes of all layers, `costs` [processor, part] of one layer.
+    """
     program = prepared.program
     record = program.table.records[index]
     chosen = int(done.chosen[index, UNIT])

@@ -7,15 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from sim.engines.roofline import step_of_features
 from sim.graph import breakdown_class
 from sim.kernel import passes
 from sim.kernel.records import (
     BOUND,
     BUSY_S,
     JOULES,
-    LOG_COLUMNS,
-    LOG_MICROBATCHES,
     LOG_START_S,
     SECONDS,
     UNIT,
@@ -23,6 +20,7 @@ from sim.kernel.records import (
 from sim.simulation.prepare import Prepared
 from sim.simulation.result import BOUNDS
 from sim.simulation.run import serve
+from sim.simulation.slices import replayed
 
 COLUMNS = (
     "replica", "iteration", "start_s", "operator", "class", "layers", "tokens", "flops",
@@ -45,12 +43,10 @@ def operator_trace(prepared: Prepared, iterations: int) -> Iterator[dict[str, An
     costs = np.empty((len(program.table.records), len(program.units), 5))
     for replica, outcome in enumerate(serve(prepared, log=iterations).outcomes):
         for number, logged in enumerate(outcome.log):
-            features = logged[LOG_COLUMNS:].reshape(len(program.streams), 4, 4)
-            done = step_of_features(program, features, float(logged[LOG_MICROBATCHES]))
-            features = done.features
+            done = replayed(program, logged)
             passes.candidates(
                 program.table.records,
-                features,
+                done.features,
                 done.experts,
                 program.routing,
                 program.units,
@@ -64,7 +60,7 @@ def operator_trace(prepared: Prepared, iterations: int) -> Iterator[dict[str, An
                 if busy <= 0.0:
                     continue
                 record, chosen = program.table.records[index], int(done.chosen[index, UNIT])
-                tokens = float(features[int(record["stream"]), int(record["phase"]), 0])
+                tokens = float(done.features[int(record["stream"]), int(record["phase"]), 0])
                 asked = np.nan_to_num(demands[index]) * op.layers
                 yield {
                     "replica": replica,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sim.config.scenarios import load_scenario
+from sim.engines.serving.engine import ALWAYS
 from sim.engines.serving.simulation import Progress, Served, serve_closed, serve_trace
 from sim.scenario import Scenario
 from sim.simulation.prepare import Prepared, prepare
@@ -33,16 +34,28 @@ def simulate(
 
 
 def run_prepared(
-    prepared: Prepared, *, on_progress: Progress | None = None, log_iterations: int = 0
+    prepared: Prepared,
+    *,
+    on_progress: Progress | None = None,
+    log_iterations: int = 0,
+    log_window_s: tuple[float, float] = ALWAYS,
 ) -> Run:
-    """The result of a prepared scenario, keeping a log of up to `log_iterations` iterations."""
-    return Run(
-        prepared=prepared, served=serve(prepared, on_progress=on_progress, log=log_iterations)
-    )
+    """The result of a prepared scenario, with a log as `serve` keeps it."""
+    served = serve(prepared, on_progress=on_progress, log=log_iterations, log_window_s=log_window_s)
+    return Run(prepared=prepared, served=served)
 
 
-def serve(prepared: Prepared, *, on_progress: Progress | None = None, log: int = 0) -> Served:
-    """Outcomes of all replicas under the scenario's traffic, with `log` iterations logged."""
+def serve(
+    prepared: Prepared,
+    *,
+    on_progress: Progress | None = None,
+    log: int = 0,
+    log_window_s: tuple[float, float] = ALWAYS,
+) -> Served:
+    """Outcomes of all replicas under the scenario's traffic.
+
+    Each logs the first `log` iterations under way within `log_window_s` (from, until).
+    """
     scenario, requests = prepared.scenario, prepared.requests
     if isinstance(scenario.traffic, Closed):
         return serve_closed(
@@ -56,6 +69,7 @@ def serve(prepared: Prepared, *, on_progress: Progress | None = None, log: int =
             extra_prompt=prepared.extra_prompt,
             on_progress=on_progress,
             log_iterations=log,
+            log_window_s=log_window_s,
         )
     return serve_trace(
         prepared.program,
@@ -65,4 +79,5 @@ def serve(prepared: Prepared, *, on_progress: Progress | None = None, log: int =
         extra_prompt=prepared.extra_prompt,
         on_progress=on_progress,
         log_iterations=log,
+        log_window_s=log_window_s,
     )

@@ -52,8 +52,15 @@ def test_there_are_commands_to_try() -> None:
 
 
 @pytest.mark.parametrize("line", commands())
-def test_command_of_a_page_runs(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_of_a_page_runs(
+    line: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     arguments = shlex.split(line)[1:]
+    if "--timeline" in arguments:
+        monkeypatch.chdir(tmp_path)  # these write a file into the current folder
     if arguments[0] in ("run", "compare") and "closed" not in line:
         arguments += ["--set", "traffic.limit=10"]
     with pytest.raises(SystemExit) as stopped:

@@ -20,7 +20,8 @@ Records = npt.NDArray[np.void]
 
 GAP_ROOM = 1 << 18
 ITERATIONS_PER_CALL = 1 << 17
-"""Iterations between two chances to report progress."""
+"""Iterations between two chances to report progress; a log has room for as many between drains."""
+ALWAYS = (0.0, math.inf)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,7 +31,7 @@ class Outcome:
     `requests` are `records.REQUEST` records in order of arrival; `gaps` [n, 2] seconds
     between tokens and how many such gaps; `seconds` [op, unit, bound] and `joules`
     [op, unit, part] add up what its operators took (the last unit is the links); `log`
-    [iterations, columns] is there only if asked for.
+    [iterations, columns] has those asked for.
     """
 
     requests: Records
@@ -74,7 +75,8 @@ class Engine:
     Requests handed over may lie in the future: an open-loop source, which nothing here can
     influence, is handed over whole, and the kernel admits each request at its arrival. `horizon`
     tells until when nothing outside can touch this replica; by default nothing ever does but what
-    follows from its own completions.
+    follows from its own completions. The log keeps the first `log_iterations` iterations that are
+    under way within `log_window_s` (from, until).
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class Engine:
         on_progress: Callable[[Engine], None] | None = None,
         horizon: Callable[[], float] = lambda: math.inf,
         log_iterations: int = 0,
+        log_window_s: tuple[float, float] = ALWAYS,
     ) -> None:
         self.env = env
         self.program = program
@@ -111,7 +114,11 @@ class Engine:
         self.seconds = np.zeros((operators, units + 1, 4))
         self.joules = np.zeros((operators, units + 1, 3))
         self.gaps = np.zeros((GAP_ROOM + 4 * scheduler.max_batch, 2))
-        self.log = np.zeros((log_iterations, records.LOG_COLUMNS + streams * 16))
+        rows = ITERATIONS_PER_CALL if log_iterations else 0
+        self.log = np.zeros((rows, records.LOG_COLUMNS + streams * 16))
+        self.log_window_s = log_window_s
+        self._log_room = log_iterations
+        self._log_parts: list[Floats] = []
         self._gap_parts: list[Floats] = []
         self._wake = env.event()
         self._before = self._mark()
@@ -191,6 +198,7 @@ class Engine:
         while True:
             self._before = self._mark()
             reason = self._advance(self.horizon())
+            self._drain_log()
             if state["now_s"] > self.env.now:
                 yield self.env.timeout(float(state["now_s"]) - self.env.now)
                 state["now_s"] = self.env.now
@@ -238,6 +246,21 @@ class Engine:
             )
         )
 
+    def _drain_log(self) -> None:
+        """Keep what was logged within the window, as long as there is room."""
+        logged = self.log[: int(self.state[0]["logged"])]
+        if not len(logged):
+            return
+        starts = logged[:, records.LOG_START_S]
+        from_s, until_s = self.log_window_s
+        inside = (starts + logged[:, records.LOG_SECONDS] > from_s) & (starts < until_s)
+        kept = logged[inside][: self._log_room]
+        self._log_parts.append(kept)
+        self._log_room -= len(kept)
+        self.state[0]["logged"] = 0
+        if not self._log_room:
+            self.log = self.log[:0]
+
     def _drain_gaps(self) -> None:
         count = int(self.state[0]["gaps"])
         if count:
@@ -266,5 +289,5 @@ class Engine:
             kv_capacity_B=float(self.policy[0]["capacity_B"]),
             prefill_tokens=int(state["prefill_tokens"]),
             generated_tokens=int(state["generated_tokens"]),
-            log=self.log[: int(state["logged"])],
+            log=np.concatenate([self.log[:0], *self._log_parts]),
         )

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import simpy
 
 from sim.engines.scheduler import Scheduler
-from sim.engines.serving.engine import Engine, Outcome
+from sim.engines.serving.engine import ALWAYS, Engine, Outcome
 from sim.kernel.records import DONE
 from sim.mapping.program import Program
 from sim.workload.traffic import Closed, Trace
@@ -53,6 +53,7 @@ def serve_trace(
     extra_prompt: int = 0,
     on_progress: Progress | None = None,
     log_iterations: int = 0,
+    log_window_s: tuple[float, float] = ALWAYS,
 ) -> Served:
     """Replay `trace`, its requests dealt round-robin to the layout's replicas.
 
@@ -69,7 +70,13 @@ def serve_trace(
     replicas = program.layout.dp
     for replica in range(replicas):
         engine = Engine(
-            env, program, scheduler, kv_B, on_progress=report, log_iterations=log_iterations
+            env,
+            program,
+            scheduler,
+            kv_B,
+            on_progress=report,
+            log_iterations=log_iterations,
+            log_window_s=log_window_s,
         )
         engine.submit(
             trace.arrival_s[replica::replicas],
@@ -112,6 +119,7 @@ def serve_closed(
     extra_prompt: int = 0,
     on_progress: Progress | None = None,
     log_iterations: int = 0,
+    log_window_s: tuple[float, float] = ALWAYS,
 ) -> Served:
     """Keep `loop.concurrency` requests in the system until `loop.requests` have ended.
 
@@ -141,6 +149,7 @@ def serve_closed(
             kv_B,
             on_completion=clients.on_completion,
             log_iterations=log_iterations,
+            log_window_s=log_window_s,
         )
         clients.engines.append(engine)
         clients.issue(engine, len(range(replica, loop.concurrency, replicas)))

@@ -1,0 +1,180 @@
+"""Slices: what an iteration does on each track of a timeline, as complete ("X") trace events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from sim.engines.roofline import Step, step_of_features
+from sim.graph import breakdown_class
+from sim.kernel import passes
+from sim.kernel.records import (
+    BOUND,
+    BUSY_S,
+    LOG_COLUMNS,
+    LOG_DECODING,
+    LOG_MICROBATCHES,
+    LOG_PROMPT_TOKENS,
+    LOG_SECONDS,
+    LOG_START_S,
+    PIPELINE,
+    SECONDS,
+    UNIT,
+)
+from sim.mapping.program import Program
+from sim.simulation.explain import Floats, operator_row
+from sim.simulation.prepare import Prepared
+from sim.simulation.result import BOUNDS
+
+ITERATIONS, HOST, UNITS = range(3)
+"""Tracks of a process; the last is the first processor's. Links and pipeline follow processors."""
+ROUNDING = 1e-9
+"""Share of an iteration below which what is left of it is no time but rounding."""
+
+
+def thread(pid: int, track: int) -> int:
+    """Thread number of a track: in all processes a different one, and none that of a process."""
+    return 1000 * pid + track
+
+
+def replayed(program: Program, logged: Floats) -> Step:
+    """The iteration that the engine logged, operator by operator."""
+    features = logged[LOG_COLUMNS:].reshape(len(program.streams), 4, 4)
+    return step_of_features(program, features, float(logged[LOG_MICROBATCHES]))
+
+
+class Slices:
+    """Slices of one replica, process `pid`; no two of a track overlap.
+
+    Host time comes first, then operators one after the other; those of a group (co-processing)
+    begin together, each on its own unit. Begin and end are rounded to whole nanoseconds one by one,
+    so that rounding does not add up.
+    """
+
+    def __init__(self, prepared: Prepared, pid: int) -> None:
+        self.prepared = prepared
+        self.pid = pid
+        table = prepared.program.table
+        self._blocks = _blocks(table.records["group"].tolist())
+        self._classes = [breakdown_class(op) for op in table.graph.ops]
+        self._kinds = table.records["kind"].tolist()
+        self._names = [each.name for each in prepared.scenario.system.device.processors]
+        self._demands = np.empty((len(table.records), 4))
+        self._costs = np.empty((len(table.records), len(prepared.program.units), 5))
+        self._ends: dict[int, int] = {}
+        self._words: dict[int, tuple[bytes, dict[str, Any]]] = {}
+
+    def iteration(self, logged: Floats) -> Iterator[dict[str, Any]]:
+        """The slices of one iteration, from the engine's log of it."""
+        program = self.prepared.program
+        start, seconds = float(logged[LOG_START_S]), float(logged[LOG_SECONDS])
+        decoding, prompt = int(logged[LOG_DECODING]), int(logged[LOG_PROMPT_TOKENS])
+        name = "decode" if not prompt else "mixed" if decoding else "prefill"
+        about: dict[str, Any] = {"decoding": decoding, "prompt_tokens": prompt}
+        yield self._slice(ITERATIONS, name, "iteration", start, seconds, about)
+        host = self.prepared.scenario.system.device.host_step_s
+        if host > 0.0:
+            yield self._slice(HOST, "host", "host", start, host, {"seconds": host})
+        done = replayed(program, logged)
+        yield from self._operators(done, start + host)
+        passed = host + float(done.rows[:, SECONDS].sum())
+        if program.layout.pp > 1 and seconds - passed > ROUNDING * seconds:
+            about = {
+                "seconds": seconds - passed,
+                "microbatches": done.microbatches,
+                "why": "further microbatches follow, paced by the longest stage",
+            }
+            track = UNITS + len(self._names) + 1
+            yield self._slice(
+                track, "pipeline", "pipeline", start + passed, seconds - passed, about
+            )
+
+    def _operators(self, done: Step, start: float) -> Iterator[dict[str, Any]]:
+        program = self.prepared.program
+        passes.candidates(
+            program.table.records,
+            done.features,
+            done.experts,
+            program.routing,
+            program.units,
+            done.rows,
+            self._demands,
+            self._costs,
+        )
+        busy, adds = done.rows[:, BUSY_S].tolist(), done.rows[:, SECONDS].tolist()
+        units = done.chosen[:, UNIT].tolist()
+        for block in self._blocks:
+            free: dict[int, float] = {}
+            for index in block:
+                if busy[index] <= 0.0:
+                    continue
+                unit = units[index]
+                begin = free.get(unit, start)
+                free[unit] = begin + busy[index]
+                yield self._slice(
+                    UNITS + (len(self._names) if unit < 0 else unit),
+                    program.table.graph.ops[index].name,
+                    self._classes[index],
+                    begin,
+                    busy[index],
+                    {"seconds": adds[index], **self._about(done, index)},
+                )
+            start += sum(adds[index] for index in block)
+
+    def _about(self, done: Step, index: int) -> dict[str, Any]:
+        """Bound, unit, Op/B and why, in the words of `explain`.
+
+        While the same sequences decode most operators stay as they are: words are kept until what
+        they are about changes. A whole model in metal is one operator, whose words name more.
+        """
+        state = b"".join(
+            each[index].tobytes() for each in (self._demands, self._costs, done.rows, done.chosen)
+        )
+        known = self._words.get(index)
+        if known is not None and known[0] == state and self._kinds[index] != PIPELINE:
+            return known[1]
+        op = self.prepared.program.table.graph.ops[index]
+        asked, costs = self._demands[index] * op.layers, self._costs[index]
+        row = operator_row(self.prepared, done, index, op, asked, costs)
+        about = {"bound": BOUNDS[int(done.chosen[index, BOUND])], "unit": row["unit"]}
+        if row["op_per_B"] is not None:
+            about["op_per_B"] = float(f"{row['op_per_B']:.4g}")
+        about["why"] = row["why"]
+        self._words[index] = state, about
+        return about
+
+    def _slice(
+        self,
+        track: int,
+        name: str,
+        category: str,
+        start: float,
+        seconds: float,
+        args: dict[str, Any],
+    ) -> dict[str, Any]:
+        begin = max(round(start * 1e9), self._ends.get(track, 0))
+        end = self._ends[track] = max(round((start + seconds) * 1e9), begin)
+        return {
+            "name": name,
+            "ph": "X",
+            "cat": category,
+            "ts": begin / 1e3,
+            "dur": (end - begin) / 1e3,
+            "pid": self.pid,
+            "tid": thread(self.pid, track),
+            "args": args,
+        }
+
+
+def _blocks(groups: list[int]) -> list[list[int]]:
+    """Operators that run one after the other; those of a group, at the same time, are one block."""
+    blocks: list[list[int]] = []
+    found: dict[int, list[int]] = {}
+    for index, group in enumerate(groups):
+        if group < 0 or group not in found:
+            blocks.append([])
+            found[group] = blocks[-1]
+        found[group].append(index)
+    return blocks

@@ -1,0 +1,53 @@
+"""Events: one point of a study by the event simulation of its traffic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sim.config.scenarios import load_document
+from sim.errors import ConfigError, Infeasible
+from sim.simulation.prepare import prepare
+from sim.simulation.result import Run
+from sim.simulation.run import run_prepared
+from sim.studies.form import EVENTS, Study
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """What one simulated point came to; `status` is ok, infeasible or failed."""
+
+    status: str
+    reason: str
+    values: dict[str, float]
+
+
+def simulated(study: Study, sets: Sequence[str]) -> Point:
+    """The point with these changes; a design or an input that cannot be is a point too."""
+    nothing = dict.fromkeys(EVENTS, np.nan)
+    try:
+        run = run_prepared(prepare(load_document(study.base, sets=sets)))
+    except Infeasible as error:
+        return Point(status="infeasible", reason=error.reason, values=nothing)
+    except ConfigError as error:
+        reason = "; ".join(problem.message for problem in error.problems)
+        return Point(status="failed", reason=reason, values=nothing)
+    return Point(status="ok", reason="", values=nothing | flat(run))
+
+
+def flat(run: Run) -> dict[str, float]:
+    """Metrics of a run in one row: ttft_s.p90 is ttft_p90_s."""
+    found: dict[str, Any] = {}
+    for name, value in run.metrics.items():
+        if isinstance(value, dict):
+            found |= {f"{name.removesuffix('_s')}_{part}_s": each for part, each in value.items()}
+        else:
+            found[name] = value
+    usd = run.cost["usd_per_Mtok"] or {}
+    found |= {f"cost_usd_per_Mtok_{end}": usd.get(end) for end in ("low", "high")}
+    counts = run.to_json()["requests"]
+    found |= {name: counts[name] for name in ("completed", "rejected")}
+    return {name: np.nan if found.get(name) is None else float(found[name]) for name in EVENTS}

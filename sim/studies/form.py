@@ -1,0 +1,330 @@
+"""Form of a study's YAML, and the Study it becomes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import numpy as np
+from pydantic import BeforeValidator, Field, model_validator
+
+from sim.config import catalogue, library
+from sim.config.changes import changed
+from sim.config.document import Document
+from sim.config.fields import Count, Form, Index, Text, unknown_name, wrong
+from sim.config.scenario_form import Reference
+from sim.config.validate import validated
+from sim.errors import ConfigError, Problem
+from sim.studies.space import LOAD, Axis, Sample, Space
+
+_NUMBER: Final = re.compile(r"([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*(.*)", re.DOTALL)
+_CONSTRAINT: Final = re.compile(r"\s*([\w.\-]+)\s*(<=|>=|<|>|==)\s*([-+0-9.eE]+)\s*")
+CLOSED_FORM: Final = (
+    "ttft_s", "tpot_s", "step_s", "throughput_tok_per_s", "energy_J_per_tok", "power_W",
+    "cost_usd_per_Mtok", "cost_usd_per_Mtok_low", "cost_usd_per_Mtok_high",
+    "carbon_kgCO2e_per_Mtok", "capex_usd", "die_area_mm2", "kv_share",
+)  # fmt: skip
+"""Result columns of a closed-form point."""
+EVENTS: Final = (
+    *(f"{name}_{part}_s" for name in ("ttft", "tbt", "tpot", "e2e")
+      for part in ("mean", "p50", "p90", "p99", "max")),
+    "throughput_tok_per_s", "prefill_tok_per_s", "request_rate_per_s", "goodput_req_per_s",
+    "energy_J", "energy_J_per_tok", "power_W", "cost_usd_per_Mtok", "cost_usd_per_Mtok_low",
+    "cost_usd_per_Mtok_high", "carbon_kgCO2e_per_Mtok", "completed", "rejected",
+)  # fmt: skip
+"""Result columns of a simulated point."""
+
+
+def _values(value: Any) -> Any:
+    if not isinstance(value, list) or not value:
+        raise wrong("a list of at least one value is due")
+    return value
+
+
+Values = Annotated[list[Any], BeforeValidator(_values)]
+
+
+def _ends(value: Any) -> Any:
+    if not isinstance(value, list) or len(value) != 2:
+        raise wrong("[first, last] is due, e.g. [1 TB/s, 8 TB/s]")
+    return value
+
+
+Ends = Annotated[list[Any], BeforeValidator(_ends)]
+
+
+class AxisForm(Form):
+    """One axis: `path` with `values`, or with a `linear` or `log` range; or several in `zip`."""
+
+    path: Text | None = None
+    values: Values | None = None
+    linear: Ends | None = None
+    log: Ends | None = None
+    levels: Count | None = None
+    zip: dict[str, Values] = Field(default_factory=dict)
+    when: dict[str, Values] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one(self) -> AxisForm:
+        if self.zip:
+            if self.path or self.values or self.linear or self.log:
+                raise wrong("`zip` stands for path and values: give one or the other")
+            if len({len(each) for each in self.zip.values()}) > 1:
+                raise wrong("lists zipped together are equally long", "zip")
+            return self
+        given = [name for name in ("values", "linear", "log") if getattr(self, name) is not None]
+        if self.path is None or len(given) != 1:
+            raise wrong("a `path` with one of values, linear, log is due, or `zip`")
+        if (self.levels is None) != (given == ["values"]):
+            raise wrong("`levels` goes with linear and log: how many values")
+        return self
+
+
+class LoadForm(Form):
+    """What closed-form points are loaded with: sequences at once, tokens in and out of each."""
+
+    batch: Count = 32
+    input: Count = 1024
+    output: Count = 256
+
+
+class SampleForm(Form):
+    """Points drawn from the grid instead of all of it."""
+
+    kind: Literal["sobol", "lhs"]
+    points: Count
+    seed: Index = 0
+
+
+class ScreenForm(Form):
+    """Two stages: closed form first, and events for the best of it."""
+
+    keep: Count = 100
+    constraints: tuple[Text, ...] = ()
+
+
+class StudyForm(Form):
+    """A study: a base scenario and what is varied, kept and wanted."""
+
+    title: Text
+    name: Text | None = None
+    base: Reference
+    fidelity: Literal["closed-form", "events", "two-stage"] = "closed-form"
+    load: LoadForm = LoadForm()
+    axes: tuple[AxisForm, ...]
+    sample: SampleForm | None = None
+    constraints: tuple[Text, ...] = ()
+    objectives: dict[str, Literal["min", "max"]]
+    screen: ScreenForm = ScreenForm()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constraint:
+    """A bound on one column."""
+
+    column: str
+    sign: str
+    value: float
+
+    def __str__(self) -> str:
+        return f"{self.column} {self.sign} {self.value:g}"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Study:
+    """What to vary around a base scenario, and what counts as good."""
+
+    name: str
+    title: str
+    base: Document
+    fidelity: str
+    load: Mapping[str, int]
+    space: Space
+    objectives: Mapping[str, str]
+    constraints: tuple[Constraint, ...] = ()
+    keep: int = 100
+    screen: tuple[Constraint, ...] = field(default=())
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Result columns."""
+        return CLOSED_FORM if self.fidelity == "closed-form" else EVENTS
+
+
+def load_study(given: str | Path | Mapping[str, Any]) -> Study:
+    """The study of a name, a path or a mapping; ConfigError with all that is wrong in it."""
+    name, document = catalogue.document_of("studies", given)
+    form = validated(StudyForm, document)
+    problems: list[Problem] = []
+    base = _base(form, document)
+    axes = []
+    for index, axis in enumerate(form.axes):
+        try:
+            axes.append(_axis(axis))
+        except ConfigError as error:
+            problems += [document.problem(("axes", index), each.message) for each in error.problems]
+    study = Study(
+        name=form.name or name,
+        title=form.title,
+        base=base,
+        fidelity=form.fidelity,
+        load=form.load.model_dump(),
+        space=Space(
+            axes=tuple(axes),
+            sample=None if form.sample is None else Sample(**form.sample.model_dump()),
+        ),
+        objectives=dict(form.objectives),
+        keep=form.screen.keep,
+    )
+    problems += list(_wrong(study, form, document))
+    study = replace(
+        study,
+        constraints=_constraints(form.constraints, study.columns, ("constraints",), document,
+                                 problems),
+        screen=_constraints(form.screen.constraints, CLOSED_FORM, ("screen", "constraints"),
+                            document, problems),
+    )  # fmt: skip
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
+    return study
+
+
+def _base(form: StudyForm, document: Document) -> Document:
+    """The document of the base scenario."""
+    given = form.base
+    if isinstance(given, dict):
+        return library.with_bases("scenarios", document.under(("base",)))
+    try:
+        folder = catalogue.folder_of(document, ("base",))
+        name, found = catalogue.document_of("scenarios", given, folder)
+    except ConfigError as error:
+        raise ConfigError(
+            [each if each.file else document.problem(("base",), each.message)
+             for each in error.problems]
+        ) from None  # fmt: skip
+    return found if "name" in found.data else found.with_value(("name",), name, found.place(()))
+
+
+def text_of(value: Any) -> str:
+    """A value as `--set` takes it."""
+    if isinstance(value, bool) or value is None or isinstance(value, dict | list):
+        return json.dumps(value)
+    return value if isinstance(value, str) else f"{value!r}"
+
+
+def _axis(form: AxisForm) -> Axis:
+    if form.zip:
+        paths = tuple(form.zip)
+        levels = tuple(tuple(map(text_of, each)) for each in zip(*form.zip.values(), strict=True))
+    else:
+        assert form.path is not None
+        paths = (form.path,)
+        levels = tuple((text_of(each),) for each in form.values or _range(form))
+    if len(set(levels)) < len(levels):
+        raise ConfigError(f"{paths[0]}: a value stands there twice")
+    numbers, unit = _numbers([level[0] for level in levels])
+    when = {name: tuple(map(text_of, each)) for name, each in form.when.items()}
+    return Axis(paths=paths, levels=levels, numbers=numbers, unit=unit, when=when)
+
+
+def _numbers(texts: Sequence[str]) -> tuple[tuple[float, ...] | None, str]:
+    """Levels as numbers, and their unit, where all are in the same one."""
+    found = [_NUMBER.fullmatch(text) for text in texts]
+    units = {match[2] for match in found if match}
+    if len(units) != 1 or None in found:
+        return None, ""
+    try:
+        return tuple(float(match[1]) for match in found if match), units.pop()
+    except ValueError:
+        return None, ""
+
+
+def _range(form: AxisForm) -> list[str]:
+    ends, log = (form.linear, False) if form.linear is not None else (form.log, True)
+    assert ends is not None
+    assert form.levels is not None
+    numbers, unit = _numbers([text_of(each) for each in ends])
+    if numbers is None:
+        raise ConfigError(f"{form.path}: the ends of a range are numbers of one unit")
+    if log and min(numbers) <= 0:
+        raise ConfigError(f"{form.path}: the ends of a log range are above 0")
+    made = (np.geomspace if log else np.linspace)(numbers[0], numbers[1], form.levels)
+    whole = all(isinstance(each, int) for each in ends)
+    if whole:
+        made = np.unique(np.rint(made))
+    return [f"{each:.6g}{' ' if unit else ''}{unit}" for each in made]
+
+
+def _wrong(study: Study, form: StudyForm, document: Document) -> Iterator[Problem]:
+    """Problems of axes and objectives that only show together."""
+    names = [axis.name for axis in study.space.axes]
+    paths = [path for axis in study.space.axes for path in axis.paths]
+    for path in sorted({path for path in paths if paths.count(path) > 1}):
+        yield document.problem(("axes",), f"{path} is on two axes")
+    for index, axis in enumerate(study.space.axes):
+        at = ("axes", index)
+        for path in axis.paths:
+            if path.startswith("load.") and path.removeprefix("load.") not in LOAD:
+                known = [f"load.{each}" for each in LOAD]
+                yield document.problem(at, unknown_name(path, known))
+            if path.startswith("load.") and study.fidelity != "closed-form":
+                yield document.problem(at, f"{path}: simulated points have their traffic instead")
+        for other in axis.when:
+            if other not in names:
+                yield document.problem((*at, "when"), unknown_name(other, names))
+            elif names.index(other) >= index:
+                yield document.problem((*at, "when"), f"{other} must come before {axis.name}")
+        yield from _unreachable(study, axis, document, at)
+    for column in study.objectives:
+        if column not in study.columns:
+            message = unknown_name(column, list(study.columns))
+            yield document.problem(("objectives", column), message)
+    if not study.objectives:
+        yield document.problem(("objectives",), "at least one column is due, e.g. tpot_s: min")
+
+
+def _unreachable(
+    study: Study, axis: Axis, document: Document, at: tuple[str | int, ...]
+) -> Iterator[Problem]:
+    """Paths that the base scenario does not have."""
+    for level in range(len(axis.levels)):
+        try:
+            changed(study.base, axis.sets(level))
+        except ConfigError as error:
+            for each in error.problems:
+                yield document.problem(at, f"{each.path or axis.name}: {each.message}")
+            return
+
+
+def _constraints(
+    texts: Sequence[str],
+    columns: Sequence[str],
+    at: tuple[str, ...],
+    document: Document,
+    problems: list[Problem],
+) -> tuple[Constraint, ...]:
+    found = []
+    for index, text in enumerate(texts):
+        match = _CONSTRAINT.fullmatch(text)
+        try:
+            value = float(match[3]) if match else None
+        except ValueError:
+            value = None
+        if match is None or value is None:
+            message = f"'{text}': COLUMN <= NUMBER is due, e.g. tpot_s <= 0.05"
+            problems.append(document.problem((*at, index), message))
+        elif match[1] not in columns:
+            problems.append(document.problem((*at, index), unknown_name(match[1], list(columns))))
+        else:
+            found.append(Constraint(column=match[1], sign=match[2], value=value))
+    for column in dict.fromkeys(each.column for each in found):
+        above = [each.value for each in found if each.column == column and each.sign in (">=", ">")]
+        below = [each.value for each in found if each.column == column and each.sign in ("<=", "<")]
+        if above and below and max(above) > min(below):
+            message = f"{column} cannot be above {max(above):g} and below {min(below):g}"
+            problems.append(document.problem(at, message))
+    return tuple(found)

@@ -1,0 +1,276 @@
+"""Run a study: its points in chunks, by one process, several, or a Dask cluster."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Future,
+    ProcessPoolExecutor,
+    as_completed,
+    wait,
+)
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from sim.config.scenarios import load_document
+from sim.errors import ConfigError
+from sim.studies.closed_form import Evaluator
+from sim.studies.events import simulated
+from sim.studies.form import CLOSED_FORM, EVENTS, Study, load_study
+from sim.studies.results import Results, load_results
+from sim.studies.space import Ints, Space, base_key
+from sim.studies.store import Store, Warn, write_part
+from sim.version import __version__
+
+CHUNK: Final = {"closed-form": 1 << 17, "events": 16}
+"""Points of one part: what a kill may cost."""
+Progress = Callable[[int, int, float], None]
+"""Called with points done, of how many, and seconds since the start."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One chunk: levels [point, axis] and keys of its points."""
+
+    study: Study
+    folder: Path
+    rows: Ints
+    keys: Any
+    places: int
+    """Places of the space that it covers."""
+
+
+def sweep(
+    study: str | Path | Mapping[str, Any] | Study,
+    *,
+    output: str | Path | None = None,
+    workers: int | None = None,
+    dask: str | None = None,
+    on_progress: Progress | None = None,
+    warn: Warn = lambda _: None,
+) -> Results:
+    """The results of a study, as far as they are not in the folder `output` already.
+
+    Without `output` they are kept in memory. `workers` are processes: by default one for closed
+    forms, whose kernel uses all cores, and one a core for events. `dask` is the address of a
+    scheduler whose workers see `output`.
+    """
+    found = study if isinstance(study, Study) else load_study(study)
+    if output is None:
+        with TemporaryDirectory() as folder:
+            return _swept(found, Path(folder), workers, dask, on_progress, warn).in_memory()
+    return _swept(found, Path(output), workers, dask, on_progress, warn)
+
+
+def _swept(
+    study: Study,
+    folder: Path,
+    workers: int | None,
+    dask: str | None,
+    on_progress: Progress | None,
+    warn: Warn,
+) -> Results:
+    if study.fidelity == "two-stage":
+        first = replace(study, fidelity="closed-form", constraints=study.screen)
+        screened = _swept(first, folder / "screen", workers, dask, on_progress, warn)
+        study = replace(study, fidelity="events", space=_best(study, screened))
+    identity = base_key(
+        [load_document(study.base).digest or "", study.fidelity, __version__]
+        + [f"{name}={value}" for name, value in study.load.items()
+           if study.fidelity == "closed-form"]
+    )  # fmt: skip
+    store = Store(folder=folder, identity=f"{identity:016x}")
+    store.open(study, warn)
+    done, started = 0, time.monotonic()
+    for count in _worked(_jobs(study, store, identity), study, workers, dask):
+        done += count
+        if on_progress is not None:
+            on_progress(done, study.space.size, time.monotonic() - started)
+    return load_results(folder)
+
+
+def _jobs(study: Study, store: Store, identity: int) -> Iterator[Job]:
+    """Chunks with the points that are not there yet; those without any are passed over."""
+    size = CHUNK[study.fidelity]
+    for begin in range(0, study.space.size, size):
+        rows = study.space.rows(begin, begin + size)
+        keys = study.space.keys(rows, identity)
+        missing = store.missing(keys)
+        yield Job(
+            study=study, folder=store.folder, rows=rows[missing], keys=keys[missing],
+            places=min(size, study.space.size - begin),
+        )  # fmt: skip
+
+
+def _worked(
+    jobs: Iterator[Job], study: Study, workers: int | None, dask: str | None
+) -> Iterator[int]:
+    """Places of the space that each job covers, as it ends."""
+    if dask is not None:
+        yield from _by_dask(jobs, dask)
+        return
+    count = workers or (1 if study.fidelity == "closed-form" else os.cpu_count() or 1)
+    if count == 1:
+        _evaluators.clear()
+        yield from map(work, jobs)
+        return
+    context = get_context("spawn")  # numba's threads do not survive a fork
+    with ProcessPoolExecutor(count, mp_context=context) as pool:
+        try:
+            yield from _windowed(jobs, lambda job: pool.submit(work, job), 2 * count)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _windowed(
+    jobs: Iterator[Job], submit: Callable[[Job], Future[int]], most: int
+) -> Iterator[int]:
+    """Results of jobs, of which no more than `most` wait at a time."""
+    waiting: set[Future[int]] = set()
+    for job in jobs:
+        if not len(job.rows):
+            yield job.places
+            continue
+        waiting.add(submit(job))
+        if len(waiting) >= most:
+            ended, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in ended)
+    for future in as_completed(waiting):
+        yield future.result()
+
+
+def _by_dask(jobs: Iterator[Job], address: str) -> Iterator[int]:
+    try:
+        import distributed
+    except ImportError:
+        raise ConfigError("--dask needs the package distributed: pip install distributed") from None
+    library: Any = distributed
+    with library.Client(address) as client:
+        waiting = library.as_completed(
+            [client.submit(work, job, pure=False) for job in jobs if len(job.rows)]
+        )
+        for future in waiting:
+            yield int(future.result())
+
+
+_evaluators: dict[int, tuple[Study, Evaluator]] = {}
+
+
+def _evaluator(study: Study) -> Evaluator:
+    """The evaluator of a study, one a process: what it has loaded serves all chunks."""
+    known = _evaluators.get(0)
+    if known is None or known[0].name != study.name or known[0].space.axes != study.space.axes:
+        _evaluators[0] = (study, Evaluator(study=study))
+    return _evaluators[0][1]
+
+
+def work(job: Job) -> int:
+    """Evaluate one job and write its part; returns how many places it covers."""
+    study, rows = job.study, job.rows
+    if not len(rows):
+        return job.places
+    inactive = study.space.inactive(rows)
+    columns: dict[str, Any] = {"key": job.keys} | axis_columns(study.space, rows)
+    if study.fidelity == "closed-form":
+        answer = _evaluator(study).evaluate(rows, inactive)
+        status = np.zeros(len(rows), np.int8)
+        kinds = ["ok", *dict.fromkeys(status for status, _ in answer.reasons.values())]
+        reasons = ["", *dict.fromkeys(reason for _, reason in answer.reasons.values())]
+        told = np.zeros(len(rows), np.int32)
+        for position, (kind, reason) in answer.reasons.items():
+            status[position], told[position] = kinds.index(kind), reasons.index(reason)
+        columns["status"] = pa.DictionaryArray.from_arrays(status, kinds)
+        columns["reason"] = pa.DictionaryArray.from_arrays(told, reasons)
+        columns |= {name: answer.columns[name] for name in CLOSED_FORM}
+    else:
+        points = [simulated(study, _sets(study.space, row, off))
+                  for row, off in zip(rows, inactive, strict=True)]  # fmt: skip
+        columns["status"] = [point.status for point in points]
+        columns["reason"] = [point.reason for point in points]
+        columns |= {name: [point.values[name] for point in points] for name in EVENTS}
+    write_part(job.folder, columns)
+    return job.places
+
+
+def _sets(space: Space, row: Any, off: Any) -> list[str]:
+    return [
+        text
+        for axis, level, left in zip(space.axes, row, off, strict=True)
+        if not left
+        for text in axis.sets(int(level))
+    ]
+
+
+def axis_columns(space: Space, rows: Ints) -> dict[str, Any]:
+    """Columns of the axes: numbers of their unit, or names; null where an axis is inactive."""
+    columns: dict[str, Any] = {}
+    off = space.inactive(rows)
+    for index, axis in enumerate(space.axes):
+        for position, path in enumerate(axis.paths):
+            if position == 0 and axis.numbers is not None:
+                values = np.array(axis.numbers)[rows[:, index]]
+                columns[path] = pa.array(values, mask=off[:, index])
+            else:
+                texts = [level[position] for level in axis.levels]
+                columns[path] = pa.DictionaryArray.from_arrays(
+                    pa.array(rows[:, index].astype(np.int16), mask=off[:, index]), texts
+                )
+    return columns
+
+
+def _best(study: Study, screened: Results) -> Space:
+    """The space of the points worth simulating: by rank of the closed form, then as they come."""
+    frame = screened.ranked(_closed(study.objectives), study.keep)
+    axes = study.space.axes
+    levels = []
+    for _, row in frame.iterrows():
+        levels.append([_level(axis, row[axis.name]) for axis in axes])
+    rows = np.array(levels, np.int32).reshape(len(levels), len(axes))
+    return _Chosen(axes=axes, chosen=rows)
+
+
+def _level(axis: Any, value: Any) -> int:
+    if axis.numbers is not None:
+        return int(np.argmin(np.abs(np.array(axis.numbers) - value))) if value == value else 0
+    texts = [level[0] for level in axis.levels]
+    return texts.index(value) if value in texts else 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Chosen(Space):
+    """Points of a space that were picked."""
+
+    chosen: Ints
+
+    @property
+    def size(self) -> int:
+        """Points picked."""
+        return len(self.chosen)
+
+    def rows(self, begin: int, end: int) -> Ints:
+        """Levels of the points picked."""
+        return self.chosen[begin:end]
+
+
+def _closed(objectives: Mapping[str, str]) -> dict[str, str]:
+    """Objectives of simulated points as columns of closed-form ones."""
+    found: dict[str, str] = {}
+    for column, direction in objectives.items():
+        name = column
+        if column.startswith("ttft"):
+            name = "ttft_s"
+        elif column.startswith(("tpot", "tbt", "e2e")):
+            name = "tpot_s"
+        if name in CLOSED_FORM:
+            found[name] = direction
+    return found or {"tpot_s": "min"}
