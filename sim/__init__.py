@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from sim.simulation.hardwire import Hardwiring, hardwire
     from sim.simulation.result import Run
     from sim.simulation.run import simulate
+    from sim.studies.results import load_results
+    from sim.studies.run import sweep
     from sim.workload.architecture import Architecture
 
 _HOMES = {
@@ -33,6 +35,8 @@ _HOMES = {
     "sim.simulation.hardwire": ("Hardwiring", "hardwire"),
     "sim.simulation.result": ("Run",),
     "sim.simulation.run": ("simulate",),
+    "sim.studies.results": ("load_results",),
+    "sim.studies.run": ("sweep",),
     "sim.workload.architecture": ("Architecture",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -60,9 +64,11 @@ __all__ = [
     "hardwire",
     "load_device",
     "load_model",
+    "load_results",
     "load_scenario",
     "load_system",
     "simulate",
+    "sweep",
 ]
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sim.studies.results import Results
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -102,3 +105,26 @@ def _panel(axis: Any, rows: Rows, how: Bars) -> None:
     axis.set_xticklabels(["\n".join(map(str, place)) for place in places], fontsize=6)
     by = f"; bars: {', '.join(map(str, series))}" if how.stacked else ""
     axis.set_xlabel(" / ".join(how.along) + by, fontsize=7)
+
+
+def plot_front(results: Results, columns: Sequence[str], path: Path) -> None:
+    """Write a plot of all good points and the front of `columns`, the first two on the axes."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    from matplotlib.figure import Figure
+
+    names = [*columns, *(name for name in results.objectives if name not in columns)][:2]
+    good = results.frame[results.good]
+    thin = good.iloc[:: max(len(good) // 20_000, 1)]
+    best = results.pareto(*columns)
+    figure = Figure(figsize=(6.0, 4.5), layout="constrained")
+    axes = figure.subplots()
+    x, y = names[0], names[-1]
+    axes.plot(thin[x], thin[y], ".", color="0.75", markersize=2, label=f"{len(good):,} points")
+    axes.plot(best[x], best[y], "o", color="tab:blue", markersize=4, label=f"front, {len(best):,}")
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.set_title(str(results.about["title"]))
+    axes.legend()
+    figure.savefig(path, dpi=150)

@@ -30,7 +30,7 @@ def write_timeline(timeline: Timeline, path: Path) -> int:
 
 def check_writable(path: Path) -> None:
     """OSError where `path` cannot be written; changes nothing there."""
-    there = path.exists()
+    there = path.exists() or path.is_symlink()
     with path.open("ab"):
         pass
     if not there:

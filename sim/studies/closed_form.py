@@ -24,9 +24,9 @@ from sim.errors import ConfigError, Infeasible
 from sim.hardware.records import link_records, processor_records
 from sim.kernel import sequences
 from sim.mapping.program import Program
-from sim.studies.form import CLOSED_FORM, Study
 from sim.studies.loaded import Built, Loader, Owner
 from sim.studies.space import Ints
+from sim.studies.study import CLOSED_FORM, Study
 
 Floats = npt.NDArray[np.float64]
 Words = npt.NDArray[np.int64]

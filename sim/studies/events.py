@@ -13,7 +13,7 @@ from sim.errors import ConfigError, Infeasible
 from sim.simulation.prepare import prepare
 from sim.simulation.result import Run
 from sim.simulation.run import run_prepared
-from sim.studies.form import EVENTS, Study
+from sim.studies.study import EVENTS, Study
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,10 @@ def flat(run: Run) -> dict[str, float]:
             found[name] = value
     usd = run.cost["usd_per_Mtok"] or {}
     found |= {f"cost_usd_per_Mtok_{end}": usd.get(end) for end in ("low", "high")}
+    totals = {} if run.owned is None else run.owned.ledger.totals
+    for name in ("capex_usd", "die_area_mm2"):
+        ends = totals.get(name)
+        found[name] = None if ends is None else ends[1]
     counts = run.to_json()["requests"]
     found |= {name: counts[name] for name in ("completed", "rejected")}
     return {name: np.nan if found.get(name) is None else float(found[name]) for name in EVENTS}

@@ -23,8 +23,8 @@ from sim.mapping.program import Program
 from sim.scenario import Costing, Scenario
 from sim.simulation.prepare import Prepared, prepare
 from sim.studies.compose import changes, clash, with_changes
-from sim.studies.form import Study
 from sim.studies.space import Axis
+from sim.studies.study import Study
 
 _NUMBERS: Final = ("system.device.", "system.network.", "cost.")
 """Where number axes are."""

@@ -66,7 +66,7 @@ class Results:
     @cached_property
     def good(self) -> npt.NDArray[np.bool_]:
         """Points that are feasible and keep every constraint."""
-        keep = (self.frame["status"] == "ok").to_numpy()
+        keep = np.array(self.frame["status"] == "ok")
         for text in self.about["constraints"]:
             column, sign, value = text.split()
             with np.errstate(invalid="ignore"):

@@ -25,10 +25,10 @@ from sim.config.scenarios import load_document
 from sim.errors import ConfigError
 from sim.studies.closed_form import Evaluator
 from sim.studies.events import simulated
-from sim.studies.form import CLOSED_FORM, EVENTS, Study, load_study
 from sim.studies.results import Results, load_results
 from sim.studies.space import Ints, Space, base_key
 from sim.studies.store import Store, Warn, write_part
+from sim.studies.study import CLOSED_FORM, EVENTS, Study, load_study
 from sim.version import __version__
 
 CHUNK: Final = {"closed-form": 1 << 17, "events": 16}

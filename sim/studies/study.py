@@ -1,4 +1,4 @@
-"""Form of a study's YAML, and the Study it becomes."""
+"""Study: what is varied around a base scenario, and what counts as good; from its YAML."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
-from pydantic import BeforeValidator, Field, model_validator
 
 from sim.config import catalogue, library
 from sim.config.changes import changed
 from sim.config.document import Document
-from sim.config.fields import Count, Form, Index, Text, unknown_name, wrong
-from sim.config.scenario_form import Reference
+from sim.config.fields import unknown_name
+from sim.config.study_form import AxisForm, StudyForm
 from sim.config.validate import validated
 from sim.errors import ConfigError, Problem
 from sim.studies.space import LOAD, Axis, Sample, Space
@@ -34,92 +33,10 @@ EVENTS: Final = (
       for part in ("mean", "p50", "p90", "p99", "max")),
     "throughput_tok_per_s", "prefill_tok_per_s", "request_rate_per_s", "goodput_req_per_s",
     "energy_J", "energy_J_per_tok", "power_W", "cost_usd_per_Mtok", "cost_usd_per_Mtok_low",
-    "cost_usd_per_Mtok_high", "carbon_kgCO2e_per_Mtok", "completed", "rejected",
+    "cost_usd_per_Mtok_high", "carbon_kgCO2e_per_Mtok", "capex_usd", "die_area_mm2",
+    "completed", "rejected",
 )  # fmt: skip
 """Result columns of a simulated point."""
-
-
-def _values(value: Any) -> Any:
-    if not isinstance(value, list) or not value:
-        raise wrong("a list of at least one value is due")
-    return value
-
-
-Values = Annotated[list[Any], BeforeValidator(_values)]
-
-
-def _ends(value: Any) -> Any:
-    if not isinstance(value, list) or len(value) != 2:
-        raise wrong("[first, last] is due, e.g. [1 TB/s, 8 TB/s]")
-    return value
-
-
-Ends = Annotated[list[Any], BeforeValidator(_ends)]
-
-
-class AxisForm(Form):
-    """One axis: `path` with `values`, or with a `linear` or `log` range; or several in `zip`."""
-
-    path: Text | None = None
-    values: Values | None = None
-    linear: Ends | None = None
-    log: Ends | None = None
-    levels: Count | None = None
-    zip: dict[str, Values] = Field(default_factory=dict)
-    when: dict[str, Values] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _one(self) -> AxisForm:
-        if self.zip:
-            if self.path or self.values or self.linear or self.log:
-                raise wrong("`zip` stands for path and values: give one or the other")
-            if len({len(each) for each in self.zip.values()}) > 1:
-                raise wrong("lists zipped together are equally long", "zip")
-            return self
-        given = [name for name in ("values", "linear", "log") if getattr(self, name) is not None]
-        if self.path is None or len(given) != 1:
-            raise wrong("a `path` with one of values, linear, log is due, or `zip`")
-        if (self.levels is None) != (given == ["values"]):
-            raise wrong("`levels` goes with linear and log: how many values")
-        return self
-
-
-class LoadForm(Form):
-    """What closed-form points are loaded with: sequences at once, tokens in and out of each."""
-
-    batch: Count = 32
-    input: Count = 1024
-    output: Count = 256
-
-
-class SampleForm(Form):
-    """Points drawn from the grid instead of all of it."""
-
-    kind: Literal["sobol", "lhs"]
-    points: Count
-    seed: Index = 0
-
-
-class ScreenForm(Form):
-    """Two stages: closed form first, and events for the best of it."""
-
-    keep: Count = 100
-    constraints: tuple[Text, ...] = ()
-
-
-class StudyForm(Form):
-    """A study: a base scenario and what is varied, kept and wanted."""
-
-    title: Text
-    name: Text | None = None
-    base: Reference
-    fidelity: Literal["closed-form", "events", "two-stage"] = "closed-form"
-    load: LoadForm = LoadForm()
-    axes: tuple[AxisForm, ...]
-    sample: SampleForm | None = None
-    constraints: tuple[Text, ...] = ()
-    objectives: dict[str, Literal["min", "max"]]
-    screen: ScreenForm = ScreenForm()
 
 
 @dataclass(frozen=True, kw_only=True)

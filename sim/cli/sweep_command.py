@@ -1,0 +1,77 @@
+"""`sim sweep`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from sim.cli.output import QUIET_SECONDS, print_json
+
+Progress = Callable[[int, int, float], None]
+
+
+@click.command("sweep")
+@click.argument("study")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the results; the same command resumes there. Default: results/STUDY.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Processes. Default: one for closed forms, whose kernel uses all cores; else one a core.",
+)
+@click.option("--dask", metavar="ADDRESS", help="Hand the work to this Dask scheduler instead.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+def command(
+    study: str, output: Path | None, workers: int | None, dask: str | None, as_json: bool
+) -> None:
+    """Run STUDY, a name (`sim list studies`) or a YAML file; interrupted, it resumes."""
+    from sim.report.studies import study_report, study_summary
+    from sim.report.tables import show
+    from sim.studies.run import sweep
+    from sim.studies.study import load_study
+
+    found = load_study(study)
+    folder = output or Path("results") / found.name
+    with _progress(found.name) as update:
+        results = sweep(
+            found, output=folder, workers=workers, dask=dask, on_progress=update,
+            warn=lambda text: click.echo(f"warning: {text}", err=True),
+        )  # fmt: skip
+    click.echo(f"results in {folder}", err=True)
+    if as_json:
+        print_json(study_summary(results))
+        return
+    show(study_report(results))
+
+
+@contextmanager
+def _progress(label: str) -> Iterator[Progress]:
+    """Rate and time left on standard error, once a study takes long."""
+    started = last = time.monotonic()
+    live, shown = sys.stderr.isatty(), False
+
+    def update(done: int, total: int, seconds: float) -> None:
+        nonlocal last, shown
+        now = time.monotonic()
+        if now - started < QUIET_SECONDS or now - last < (0.1 if live else 5.0):
+            return
+        last, shown = now, True
+        rate = done / max(seconds, 1e-9)
+        left = (total - done) / rate
+        text = f"{label}: {done:,} of {total:,} points, {rate:,.0f}/s, {left:,.0f} s left"
+        click.echo(f"\r{text:<78}" if live else text, err=True, nl=not live)
+
+    try:
+        yield update
+    finally:
+        if shown and live:
+            click.echo("", err=True)

@@ -1,0 +1,93 @@
+"""Form of a study's YAML: a base scenario, what is varied around it, and what is wanted."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from sim.config.fields import Count, Form, Index, Text, wrong
+from sim.config.scenario_form import Reference
+
+
+def _values(value: Any) -> Any:
+    if not isinstance(value, list) or not value:
+        raise wrong("a list of at least one value is due")
+    return value
+
+
+Values = Annotated[list[Any], BeforeValidator(_values)]
+
+
+def _ends(value: Any) -> Any:
+    if not isinstance(value, list) or len(value) != 2:
+        raise wrong("[first, last] is due, e.g. [1 TB/s, 8 TB/s]")
+    return value
+
+
+Ends = Annotated[list[Any], BeforeValidator(_ends)]
+
+
+class AxisForm(Form):
+    """One axis: `path` with `values`, or with a `linear` or `log` range; or several in `zip`."""
+
+    path: Text | None = None
+    values: Values | None = None
+    linear: Ends | None = None
+    log: Ends | None = None
+    levels: Count | None = None
+    zip: dict[str, Values] = Field(default_factory=dict)
+    when: dict[str, Values] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one(self) -> AxisForm:
+        if self.zip:
+            if self.path or self.values or self.linear or self.log:
+                raise wrong("`zip` stands for path and values: give one or the other")
+            if len({len(each) for each in self.zip.values()}) > 1:
+                raise wrong("lists zipped together are equally long", "zip")
+            return self
+        given = [name for name in ("values", "linear", "log") if getattr(self, name) is not None]
+        if self.path is None or len(given) != 1:
+            raise wrong("a `path` with one of values, linear, log is due, or `zip`")
+        if (self.levels is None) != (given == ["values"]):
+            raise wrong("`levels` goes with linear and log: how many values")
+        return self
+
+
+class LoadForm(Form):
+    """What closed-form points are loaded with: sequences at once, tokens in and out of each."""
+
+    batch: Count = 32
+    input: Count = 1024
+    output: Count = 256
+
+
+class SampleForm(Form):
+    """Points drawn from the grid instead of all of it."""
+
+    kind: Literal["sobol", "lhs"]
+    points: Count
+    seed: Index = 0
+
+
+class ScreenForm(Form):
+    """Two stages: closed form first, and events for the best of it."""
+
+    keep: Count = 100
+    constraints: tuple[Text, ...] = ()
+
+
+class StudyForm(Form):
+    """A study: a base scenario and what is varied, kept and wanted."""
+
+    title: Text
+    name: Text | None = None
+    base: Reference
+    fidelity: Literal["closed-form", "events", "two-stage"] = "closed-form"
+    load: LoadForm = LoadForm()
+    axes: tuple[AxisForm, ...]
+    sample: SampleForm | None = None
+    constraints: tuple[Text, ...] = ()
+    objectives: dict[str, Literal["min", "max"]]
+    screen: ScreenForm = ScreenForm()
