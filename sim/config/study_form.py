@@ -90,4 +90,6 @@ class StudyForm(Form):
     sample: SampleForm | None = None
     constraints: tuple[Text, ...] = ()
     objectives: dict[str, Literal["min", "max"]]
+    per: tuple[Text, ...] = ()
+    """Axes that are given rather than chosen: each combination has a front of its own."""
     screen: ScreenForm = ScreenForm()

@@ -91,20 +91,34 @@ class Results:
         keep = np.flatnonzero(self.good & np.isfinite(values).all(axis=1))
         return values[keep], keep
 
+    @property
+    def per(self) -> list[str]:
+        """Axes that are given: each combination of them has a front of its own."""
+        return list(self.about.get("per", ()))
+
+    def best(self, objectives: Mapping[str, str] | None = None) -> npt.NDArray[np.intp]:
+        """Rows of the front; of those of every combination of the axes that are given."""
+        values, rows = self.signed(objectives)
+        if not self.per:
+            return rows[front(values)]
+        codes = self.frame[self.per].iloc[rows].groupby(self.per, observed=True, dropna=False)
+        found = [own[front(values[own])] for own in codes.indices.values()]
+        return np.sort(rows[np.concatenate(found)]) if found else rows
+
     def pareto(self, *columns: str, objectives: Mapping[str, str] | None = None) -> pd.DataFrame:
         """Points that none other is better than in every objective, best in the first one first.
 
         `columns` are objectives to minimise (those of the study keep their direction); without any,
-        all objectives of the study.
+        all objectives of the study. With `per` in the study, of every combination of those axes.
         """
         wanted = dict(objectives or self.objectives)
         if columns:
             wanted = {column: self.objectives.get(column, "min") for column in columns}
-        values, rows = self.signed(wanted)
-        found = self.frame.iloc[rows[front(values)]]
+        found = self.frame.iloc[self.best(wanted)]
         first = next(iter(wanted))
         return found.sort_values(
-            [first, *self.axes], ascending=[wanted[first] == "min"] + [True] * len(self.axes)
+            [*self.per, first, *self.axes],
+            ascending=[True] * len(self.per) + [wanted[first] == "min"] + [True] * len(self.axes),
         )
 
     def knee(self, *columns: str) -> pd.Series[Any]:

@@ -27,7 +27,7 @@ from sim.studies.closed_form import Evaluator
 from sim.studies.events import simulated
 from sim.studies.results import Results, load_results
 from sim.studies.space import Ints, Space, base_key
-from sim.studies.store import Store, Warn, write_part
+from sim.studies.store import SCREEN, Store, Warn, write_part
 from sim.studies.study import CLOSED_FORM, EVENTS, Study, load_study
 from sim.version import __version__
 
@@ -81,7 +81,7 @@ def _swept(
 ) -> Results:
     if study.fidelity == "two-stage":
         first = replace(study, fidelity="closed-form", constraints=study.screen)
-        screened = _swept(first, folder / "screen", workers, dask, on_progress, warn)
+        screened = _swept(first, folder / SCREEN, workers, dask, on_progress, warn)
         study = replace(study, fidelity="events", space=_best(study, screened))
     identity = base_key(
         [load_document(study.base).digest or "", study.fidelity, __version__]

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sim.errors import ConfigError
-from sim.studies.pareto import front
 from sim.studies.results import Results, columns_of
 
 if TYPE_CHECKING:
@@ -129,13 +128,13 @@ def attribution(results: Results) -> pd.DataFrame:
     """
     import pandas as pd
 
-    values, rows = results.signed()
+    _, rows = results.signed()
     if not len(rows):
         raise ConfigError("no point is feasible and keeps the constraints")
     frame = results.frame.iloc[rows]
-    best = front(values)
+    best = np.isin(rows, results.best())
     made = []
-    for axis in _main_axes(results):
+    for axis in (name for name in _main_axes(results) if name not in results.per):
         levels = frame[axis].astype(object).where(frame[axis].notna(), "(inactive)")
         everywhere = levels.value_counts(normalize=True)
         on_front = levels[best].value_counts(normalize=True).reindex(everywhere.index).fillna(0.0)

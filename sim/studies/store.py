@@ -22,6 +22,8 @@ from sim.studies.study import Study
 from sim.version import __version__
 
 ABOUT: Final = "study.json"
+SCREEN: Final = "screen"
+"""Folder of the first stage of two, within that of the second."""
 Warn = Callable[[str], None]
 
 
@@ -43,7 +45,7 @@ class Store:
         about = self.folder / ABOUT
         if about.is_file():
             self._same(about)
-        elif any(self.folder.iterdir()):
+        elif any(path.name != SCREEN for path in self.folder.iterdir()):
             raise ConfigError(
                 [Problem(file=str(self.folder), message="is neither empty nor a study's: give "
                          "another folder with -o")]
@@ -93,6 +95,7 @@ class Store:
                 for axis in study.space.axes
             ],
             "objectives": dict(study.objectives),
+            "per": list(study.per),
             "constraints": [str(each) for each in study.constraints],
             "columns": list(study.columns),
         }  # fmt: skip

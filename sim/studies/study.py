@@ -62,6 +62,7 @@ class Study:
     load: Mapping[str, int]
     space: Space
     objectives: Mapping[str, str]
+    per: tuple[str, ...] = ()
     constraints: tuple[Constraint, ...] = ()
     keep: int = 100
     screen: tuple[Constraint, ...] = field(default=())
@@ -95,6 +96,7 @@ def load_study(given: str | Path | Mapping[str, Any]) -> Study:
             sample=None if form.sample is None else Sample(**form.sample.model_dump()),
         ),
         objectives=dict(form.objectives),
+        per=form.per,
         keep=form.screen.keep,
     )
     problems += list(_wrong(study, form, document))
@@ -196,6 +198,9 @@ def _wrong(study: Study, form: StudyForm, document: Document) -> Iterator[Proble
             elif names.index(other) >= index:
                 yield document.problem((*at, "when"), f"{other} must come before {axis.name}")
         yield from _unreachable(study, axis, document, at)
+    for name in study.per:
+        if name not in names:
+            yield document.problem(("per",), unknown_name(name, names))
     for column in study.objectives:
         if column not in study.columns:
             message = unknown_name(column, list(study.columns))
