@@ -11,6 +11,7 @@ from sim.config.device_form import DeviceForm, SystemForm
 from sim.config.memory_form import MemoryForm
 from sim.config.model_form import ModelForm
 from sim.config.scenario_form import ScenarioForm, TrafficFileForm
+from sim.config.study_form import StudyForm
 
 FORMS: Final[Mapping[str, type[BaseModel]]] = {
     "device": DeviceForm,
@@ -19,6 +20,7 @@ FORMS: Final[Mapping[str, type[BaseModel]]] = {
     "model": ModelForm,
     "traffic": TrafficFileForm,
     "scenario": ScenarioForm,
+    "study": StudyForm,
 }
 
 

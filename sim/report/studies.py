@@ -13,9 +13,8 @@ from rich.text import Text
 
 from sim.report.quantity import digits
 from sim.report.tables import table
-from sim.studies.pareto import front, hypervolume, scaled
 from sim.studies.results import Results
-from sim.studies.sensitivity import attribution, main_effects
+from sim.studies.summary import Summary, attribution, summarize, volume
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,58 +25,54 @@ SHOWN = 20
 
 def study_report(results: Results) -> RenderableType:
     """Everything `sim sweep` prints: counts, the front, and which axes explain it."""
-    return Group(*_heading(results), *_front(results, ()), *_axes(results))
+    wanted = results.wanted()
+    summary = summarize(results, wanted)
+    return Group(
+        *_heading(results, summary), *_front(results, wanted, summary), *_axes(results, summary)
+    )
 
 
 def front_report(results: Results, columns: Sequence[str]) -> RenderableType:
     """Everything `sim pareto` prints."""
-    return Group(*_heading(results), *_front(results, columns))
+    wanted = results.wanted(columns)
+    summary = summarize(results, wanted)
+    return Group(*_heading(results, summary), *_front(results, wanted, summary))
 
 
-def _heading(results: Results) -> list[Text]:
-    about, frame = results.about, results.frame
-    counts = frame["status"].value_counts()
-    told = ", ".join(f"{int(counts[name]):,} {name}" for name in counts.index if counts[name])
+def _heading(results: Results, summary: Summary) -> list[Text]:
+    about = results.about
+    told = ", ".join(f"{count:,} {name}" for name, count in summary.status.items())
     lines = [
         Text(str(about["title"]), style="bold"),
-        Text(f"{len(frame):,} points, {about['fidelity']}: {told}"),
+        Text(f"{summary.points:,} points, {about['fidelity']}: {told}"),
     ]
-    reasons = frame.loc[frame["status"] != "ok", "reason"].value_counts()
-    lines += [
-        Text(f"  {int(count):,} x {why}") for why, count in list(reasons.items())[:5] if count
-    ]
+    lines += [Text(f"  {count:,} x {why}") for why, count in list(summary.reasons.items())[:5]]
     if about["constraints"]:
-        lines.append(Text(f"{int(results.good.sum()):,} keep {' and '.join(about['constraints'])}"))
+        lines.append(Text(f"{summary.good:,} keep {' and '.join(about['constraints'])}"))
     return lines
 
 
-def _wanted(results: Results, columns: Sequence[str]) -> dict[str, str]:
-    if not columns:
-        return dict(results.objectives)
-    return {column: results.objectives.get(column, "min") for column in columns}
-
-
-def _front(results: Results, columns: Sequence[str]) -> list[RenderableType]:
-    wanted = _wanted(results, columns)
-    found = results.pareto(*columns)
-    if found.empty:
+def _front(results: Results, wanted: dict[str, str], summary: Summary) -> list[RenderableType]:
+    if not summary.good:
         return [Text("No point is feasible and keeps the constraints.")]
-    knee = results.knee(*columns).name
+    found = results.pareto(objectives=wanted)
+    knee = results.knee(*wanted)["key"]
     named = ", ".join(f"{column} ({direction})" for column, direction in wanted.items())
+    each = f" for each of {', '.join(results.per)}" if results.per else ""
     made = table(
-        f"Front of {named}: {len(found):,} points, the knee marked *", "",
+        f"Front of {named}{each}: {len(found):,} points, the knee of all marked *", "",
         *short_names(results).values(), *wanted, left=1 + len(results.axes),
     )  # fmt: skip
-    for index, row in _picked(found, knee).iterrows():
+    for _, row in _picked(found, knee).iterrows():
         made.add_row(
-            "*" if index == knee else "",
+            "*" if row["key"] == knee else "",
             *(_level(row[axis]) for axis in results.axes),
             *(digits(float(row[column])) for column in wanted),
         )
     lines: list[RenderableType] = [made]
     if len(found) > SHOWN:
         lines.append(Text(f"{SHOWN} of {len(found):,} shown, evenly; `sim report` has all"))
-    share = volume(results, wanted)
+    share = volume(results, summary, wanted)
     return [*lines, Text(f"Hypervolume {share:.4f} of the box between best and worst good point")]
 
 
@@ -101,7 +96,7 @@ def _picked(found: pd.DataFrame, knee: Any) -> pd.DataFrame:
     if len(found) <= SHOWN:
         return found
     at = set(np.linspace(0, len(found) - 1, SHOWN - 1).astype(int).tolist())
-    at.add(list(found.index).index(knee))
+    at |= set(np.flatnonzero(found["key"].to_numpy() == knee).tolist())
     return found.iloc[sorted(at)]
 
 
@@ -111,63 +106,53 @@ def _level(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def volume(results: Results, objectives: dict[str, str]) -> float:
-    """Share of the box from the best to the worst of each objective that the front dominates."""
-    values, _ = results.signed(objectives)
-    if len(values) == 0:
-        return math.nan
-    low, high = values.min(axis=0), values.max(axis=0)
-    own = scaled(values[front(values)], low, high)
-    return hypervolume(own, np.ones(own.shape[1]))
-
-
-def _axes(results: Results) -> list[RenderableType]:
+def _axes(results: Results, summary: Summary) -> list[RenderableType]:
     """Which axes explain the front, and each objective."""
-    if not results.good.any() or not results.axes:
+    if not summary.good or not results.axes:
         return []
     made = table("Which axes explain the front", "axis", "explains", "front mostly at", "share",
                  "of all", left=1)  # fmt: skip
-    for row in attribution(results).to_dict("records"):
+    for row in attribution(results, summary).to_dict("records"):
         made.add_row(
             str(row["axis"]), f"{row['explains']:.2f}", _level(row["most"]), f"{row['share']:.0%}",
             f"{row['all']:.0%}",
         )  # fmt: skip
-    return [made, _effects(results)]
+    return [made, _effects(results, summary)]
 
 
-def _effects(results: Results) -> Table:
-    first = {column: main_effects(results, column).set_index("axis")["first_order"]
-             for column in results.objectives}  # fmt: skip
-    made = table("Share of the variance that an axis alone explains", "axis", *first)
-    for axis in next(iter(first.values())).index:
-        made.add_row(axis, *(f"{each[axis]:.2f}" for each in first.values()))
+def _effects(results: Results, summary: Summary) -> Table:
+    made = table("Share of the variance that an axis alone explains", "axis", *summary.moments)
+    for axis in results.main_axes:
+        made.add_row(axis, *(f"{each.first_order(axis):.2f}" for each in summary.moments.values()))
     return made
 
 
 def study_summary(results: Results) -> dict[str, Any]:
     """What `sim sweep --json` prints."""
-    frame = results.frame
-    counts = {str(name): int(count) for name, count in frame["status"].value_counts().items()}
+    summary = summarize(results)
     return {
         "study": results.about["name"],
         "title": results.about["title"],
         "folder": str(results.folder),
-        "points": len(frame),
-        "status": counts,
-        "good": int(results.good.sum()),
-        **front_summary(results, ()),
+        "points": summary.points,
+        "status": dict(summary.status),
+        "good": summary.good,
+        **front_summary(results, (), summary),
     }
 
 
-def front_summary(results: Results, columns: Sequence[str]) -> dict[str, Any]:
+def front_summary(
+    results: Results, columns: Sequence[str], summary: Summary | None = None
+) -> dict[str, Any]:
     """What `sim pareto --json` prints: objectives, front, knee, hypervolume."""
-    wanted = _wanted(results, columns)
-    found = results.pareto(*columns)
-    share = volume(results, wanted)
+    wanted = results.wanted(columns)
+    share = volume(results, summary or summarize(results, wanted), wanted)
+    found = results.pareto(objectives=wanted)
     return {
         "objectives": wanted,
+        "per": results.per,
         "front": [_plain(row) for _, row in found.iterrows()],
-        "knee": _plain(results.knee(*columns)) if len(found) else None,
+        "knee": _plain(results.knee(*wanted)) if len(found) else None,
         "hypervolume": None if math.isnan(share) else share,
     }
 

@@ -1,10 +1,10 @@
-"""Results: the points of a study as a table, and what is best among them."""
+"""Results: the points of a study, part by part or as one table, and what is best among them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from sim.studies.store import ABOUT, parts
 if TYPE_CHECKING:
     import pandas as pd
 
+Floats = npt.NDArray[np.float64]
 _SIGNS = {
     "<=": np.less_equal, ">=": np.greater_equal, "<": np.less, ">": np.greater, "==": np.equal,
 }  # fmt: skip
@@ -27,15 +28,33 @@ _SIGNS = {
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Results:
-    """Points of a study in `folder`; `about` is its study.json."""
+    """Points of a study in `folder`; `about` is its study.json.
+
+    Fronts, counts and effects are found part by part: a study may be larger than memory.
+    """
 
     folder: Path
     about: Mapping[str, Any]
     loaded: pd.DataFrame | None = None
+    _fronts: dict[Any, pd.DataFrame] = field(default_factory=dict, repr=False)
+    """Fronts found before: a pass over a large study takes a while."""
 
     def in_memory(self) -> Results:
         """The same with its table read."""
         return replace(self, loaded=self.frame)
+
+    def tables(self) -> Iterator[pd.DataFrame]:
+        """The points, a table at a time; ConfigError where there are none."""
+        if self.loaded is not None:
+            yield self.loaded
+            return
+        import pyarrow.parquet as pq
+
+        found = parts(self.folder)
+        if not found:
+            raise ConfigError([Problem(file=str(self.folder), message="holds no points yet")])
+        for path in found:
+            yield pq.read_table(path).to_pandas()
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -58,82 +77,111 @@ class Results:
         return [path for axis in self.about["axes"] for path in axis["paths"]]
 
     @property
+    def main_axes(self) -> list[str]:
+        """First path of every axis: those zipped with it move along."""
+        return [axis["paths"][0] for axis in self.about["axes"]]
+
+    @property
     def objectives(self) -> Mapping[str, str]:
         """Columns wanted low ("min") or high ("max")."""
         found: Mapping[str, str] = self.about["objectives"]
         return found
-
-    @cached_property
-    def good(self) -> npt.NDArray[np.bool_]:
-        """Points that are feasible and keep every constraint."""
-        keep = np.array(self.frame["status"] == "ok")
-        for text in self.about["constraints"]:
-            column, sign, value = text.split()
-            with np.errstate(invalid="ignore"):
-                keep &= _SIGNS[sign](self.frame[column].to_numpy(), float(value))
-        return np.asarray(keep)
-
-    def signed(
-        self, objectives: Mapping[str, str] | None = None
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.intp]]:
-        """Objectives of good points as numbers to minimise [point, objective], and their rows."""
-        wanted = objectives or self.objectives
-        for column in wanted:
-            if column not in self.frame:
-                raise ConfigError(unknown_name(column, list(self.about["columns"])))
-        values = np.stack(
-            [
-                self.frame[column].to_numpy(float) * (-1.0 if direction == "max" else 1.0)
-                for column, direction in wanted.items()
-            ],
-            axis=1,
-        )
-        keep = np.flatnonzero(self.good & np.isfinite(values).all(axis=1))
-        return values[keep], keep
 
     @property
     def per(self) -> list[str]:
         """Axes that are given: each combination of them has a front of its own."""
         return list(self.about.get("per", ()))
 
-    def best(self, objectives: Mapping[str, str] | None = None) -> npt.NDArray[np.intp]:
-        """Rows of the front; of those of every combination of the axes that are given."""
-        values, rows = self.signed(objectives)
-        if not self.per:
-            return rows[front(values)]
-        codes = self.frame[self.per].iloc[rows].groupby(self.per, observed=True, dropna=False)
-        found = [own[front(values[own])] for own in codes.indices.values()]
-        return np.sort(rows[np.concatenate(found)]) if found else rows
+    def wanted(self, columns: Sequence[str] = ()) -> dict[str, str]:
+        """Objectives called `columns`, to minimise unless the study says else; all without any.
 
-    def pareto(self, *columns: str, objectives: Mapping[str, str] | None = None) -> pd.DataFrame:
+        ConfigError with the nearest name for what is no column.
+        """
+        known = list(self.about["columns"])
+        for name in columns:
+            if name not in known:
+                raise ConfigError(unknown_name(name, known))
+        return {name: self.objectives.get(name, "min") for name in columns or self.objectives}
+
+    def good_of(self, table: pd.DataFrame) -> npt.NDArray[np.bool_]:
+        """Which points of a table are feasible and keep every constraint."""
+        keep = np.array(table["status"] == "ok")
+        for text in self.about["constraints"]:
+            column, sign, value = text.split()
+            with np.errstate(invalid="ignore"):
+                keep &= _SIGNS[sign](table[column].to_numpy(float), float(value))
+        return np.asarray(keep)
+
+    @cached_property
+    def good(self) -> npt.NDArray[np.bool_]:
+        """Points of `frame` that are feasible and keep every constraint."""
+        return self.good_of(self.frame)
+
+    def signed(
+        self, table: pd.DataFrame, wanted: Mapping[str, str]
+    ) -> tuple[Floats, npt.NDArray[np.intp]]:
+        """Objectives of a table's good points as numbers to minimise, and their rows."""
+        values = np.stack(
+            [
+                table[column].to_numpy(float) * (-1.0 if direction == "max" else 1.0)
+                for column, direction in wanted.items()
+            ],
+            axis=1,
+        )
+        keep = np.flatnonzero(self.good_of(table) & np.isfinite(values).all(axis=1))
+        return values[keep], keep
+
+    def pareto(
+        self,
+        *columns: str,
+        objectives: Mapping[str, str] | None = None,
+        per: Sequence[str] | None = None,
+    ) -> pd.DataFrame:
         """Points that none other is better than in every objective, best in the first one first.
 
         `columns` are objectives to minimise (those of the study keep their direction); without any,
-        all objectives of the study. With `per` in the study, of every combination of those axes.
+        all objectives of the study. One front for each combination of the axes `per`, those of the
+        study if nothing is said.
         """
-        wanted = dict(objectives or self.objectives)
-        if columns:
-            wanted = {column: self.objectives.get(column, "min") for column in columns}
-        found = self.frame.iloc[self.best(wanted)]
+        import pandas as pd
+
+        wanted = dict(objectives) if objectives is not None else self.wanted(columns)
+        given = self.per if per is None else list(per)
+        known = (*wanted.items(), *given)
+        if known not in self._fronts:
+            found = [self._front(table, wanted, given) for table in self.tables()]
+            self._fronts[known] = self._front(pd.concat(found, ignore_index=True), wanted, given)
         first = next(iter(wanted))
-        return found.sort_values(
-            [*self.per, first, *self.axes],
-            ascending=[True] * len(self.per) + [wanted[first] == "min"] + [True] * len(self.axes),
+        return self._fronts[known].sort_values(
+            [*given, first, *self.axes],
+            ascending=[True] * len(given) + [wanted[first] == "min"] + [True] * len(self.axes),
+            ignore_index=True,
         )
 
+    def _front(
+        self, table: pd.DataFrame, wanted: Mapping[str, str], given: Sequence[str]
+    ) -> pd.DataFrame:
+        values, rows = self.signed(table, wanted)
+        groups = [np.arange(len(rows))]
+        if given and len(rows):
+            named = table[list(given)].iloc[rows].astype(object)
+            named = named.where(named.notna(), "(inactive)")
+            groups = [np.asarray(own) for own in named.groupby(list(given)).indices.values()]
+        best = np.concatenate([own[front(values[own])] for own in groups])
+        return table.iloc[np.sort(rows[best])]
+
     def knee(self, *columns: str) -> pd.Series[Any]:
-        """The point of the front that is farthest from the plane through its ends."""
-        wanted = {each: self.objectives.get(each, "min") for each in columns or self.objectives}
-        values, rows = self.signed(wanted)
-        if not len(rows):
+        """The point of the front nearest to its ideal, objectives scaled over the front."""
+        wanted = self.wanted(columns)
+        best = self.pareto(objectives=wanted, per=())
+        if best.empty:
             raise ConfigError("no point is feasible and keeps the constraints")
-        chosen = np.flatnonzero(front(values))
-        found: pd.Series[Any] = self.frame.iloc[rows[chosen[knee(values[chosen])]]]
+        found: pd.Series[Any] = best.iloc[knee(self.signed(best, wanted)[0])]
         return found
 
     def ranked(self, objectives: Mapping[str, str], most: int) -> pd.DataFrame:
         """The `most` points of the lowest non-dominated rank, ties as they come."""
-        values, rows = self.signed(objectives)
+        values, rows = self.signed(self.frame, objectives)
         order = np.argsort(ranks(values), kind="stable")[:most]
         return self.frame.iloc[np.sort(rows[order])]
 
@@ -150,12 +198,3 @@ def load_results(folder: str | Path) -> Results:
     except (ValueError, KeyError, TypeError, AssertionError, OSError):
         raise ConfigError([Problem(file=str(path), message="cannot be read")]) from None
     return Results(folder=Path(folder), about=about)
-
-
-def columns_of(results: Results, names: Sequence[str]) -> list[str]:
-    """`names`, each a column of the results; ConfigError with the nearest one otherwise."""
-    known = list(results.frame.columns)
-    for name in names:
-        if name not in known:
-            raise ConfigError(unknown_name(name, known))
-    return list(names)

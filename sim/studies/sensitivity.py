@@ -1,4 +1,4 @@
-"""Sensitivity: which axes move a result, and which explain what is on the front."""
+"""Sensitivity: which axes move a result."""
 
 from __future__ import annotations
 
@@ -7,19 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sim.errors import ConfigError
-from sim.studies.results import Results, columns_of
+from sim.studies.results import Results
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def _main_axes(results: Results) -> list[str]:
-    """First path of every axis: those zipped with it move along."""
-    return [axis["paths"][0] for axis in results.about["axes"]]
-
-
 def _ok(results: Results, column: str) -> pd.DataFrame:
-    columns_of(results, [column])
+    results.wanted([column])
     frame = results.frame
     keep = (frame["status"] == "ok").to_numpy() & np.isfinite(frame[column].to_numpy(float))
     if keep.sum() < 2:
@@ -41,7 +36,7 @@ def main_effects(results: Results, column: str) -> pd.DataFrame:
     frame = _ok(results, column)
     values = frame[column].astype(float)
     variance = float(values.var(ddof=0))
-    axes = _main_axes(results)
+    axes = results.main_axes
     rows = []
     for axis in axes:
         grouped = values.groupby(frame[axis], observed=True, dropna=False)
@@ -86,7 +81,7 @@ def tornado(results: Results, column: str, at: pd.Series[Any] | None = None) -> 
 
     point = results.knee() if at is None else at
     frame = _ok(results, column)
-    axes = _main_axes(results)
+    axes = results.main_axes
     same = {axis: _equal(frame[axis], point[axis]) for axis in axes}
     rows = []
     for axis in axes:
@@ -117,36 +112,3 @@ def _equal(column: pd.Series[Any], value: Any) -> Any:
     if value is None or value != value:
         return column.isna().to_numpy()
     return (column == value).to_numpy()
-
-
-def attribution(results: Results) -> pd.DataFrame:
-    """How much each axis explains the front, most first.
-
-    `explains` is the total variation distance between its levels on the front and among all good
-    points, from 0 (the front has them as often) to 1; `most` is the level the front has most, with
-    its `share` of the front and of `all` points.
-    """
-    import pandas as pd
-
-    _, rows = results.signed()
-    if not len(rows):
-        raise ConfigError("no point is feasible and keeps the constraints")
-    frame = results.frame.iloc[rows]
-    best = np.isin(rows, results.best())
-    made = []
-    for axis in (name for name in _main_axes(results) if name not in results.per):
-        levels = frame[axis].astype(object).where(frame[axis].notna(), "(inactive)")
-        everywhere = levels.value_counts(normalize=True)
-        on_front = levels[best].value_counts(normalize=True).reindex(everywhere.index).fillna(0.0)
-        most = int(np.argmax(on_front.to_numpy()))
-        made.append(
-            {
-                "axis": axis,
-                "explains": float((on_front - everywhere).abs().sum() / 2.0),
-                "most": everywhere.index[most],
-                "share": float(on_front.iloc[most]),
-                "all": float(everywhere.iloc[most]),
-            }
-        )
-    found = pd.DataFrame(made)
-    return found.sort_values("explains", ascending=False, kind="stable", ignore_index=True)

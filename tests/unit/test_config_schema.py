@@ -17,6 +17,7 @@ from sim.config.schema import schemas
 KINDS = {
     "devices": "device", "families": "device", "memories": "memory", "systems": "system",
     "models": "model", "traffic": "traffic", "scenarios": "scenario",
+    "studies": "study",
 }  # fmt: skip
 FILES = [(kind, path) for kind in KINDS for path in library.files(kind).values()]
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sim
+from sim.studies import run as runner
 from sim.studies.pareto import front, hypervolume, knee, ranks
-from sim.studies.sensitivity import attribution, main_effects, tornado
+from sim.studies.sensitivity import main_effects, tornado
+from sim.studies.summary import attribution, summarize, volume
 
 Floats = np.ndarray
 
@@ -98,6 +102,9 @@ def test_sobol_indices_are_those_of_a_full_table() -> None:
         assert effects.loc[axis, "total"] == pytest.approx(total)
         assert first <= total + 1e-12
     assert effects["first_order"].sum() <= 1.0 + 1e-12
+    streamed = summarize(found).moments["cost_usd_per_Mtok"]
+    for axis in found.axes:
+        assert streamed.first_order(axis) == pytest.approx(effects.loc[axis, "first_order"])
     price = main_effects(found, "tpot_s").set_index("axis").loc["system.device.price"]
     assert price["first_order"] == price["total"] == pytest.approx(0.0, abs=1e-12)
 
@@ -131,3 +138,20 @@ def test_given_axes_have_a_front_each() -> None:
                                             *GRID["axes"][1:]]})  # type: ignore[misc]  # fmt: skip
         assert set(own["key"]) == set(alone.pareto()["key"])
     assert set(together.pareto()["key"]) <= set(each.pareto()["key"])
+
+
+def test_parts_one_by_one_give_what_the_whole_table_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = sim.sweep(GRID)
+    monkeypatch.setattr(runner, "CHUNK", {"closed-form": 5})
+    parted = sim.sweep(GRID, output=tmp_path)
+    assert len(list(parted.tables())) == 4
+    assert set(parted.pareto()["key"]) == set(whole.pareto()["key"])
+    assert parted.knee()["key"] == whole.knee()["key"]
+    one, other = summarize(whole), summarize(parted)
+    assert (one.points, one.good, one.status, one.levels) == (
+        other.points, other.good, other.status, other.levels,
+    )  # fmt: skip
+    wanted = whole.wanted()
+    assert volume(parted, other, wanted) == pytest.approx(volume(whole, one, wanted))
