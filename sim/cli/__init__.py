@@ -22,6 +22,7 @@ COMMANDS = {
     "cost": "What a system costs and emits, line by line: silicon, memory, NRE, ownership, carbon.",
     "sweep": "A design-space study: many points, resumable, with its Pareto front.",
     "pareto": "The front of a finished study.",
+    "report": "A finished study as one interactive HTML page, and as figures for a paper.",
     "reproduce": "Printed results of a paper beside what is simulated for them.",
     "schema": "JSON Schema of the YAML forms, for editors.",
     "trace": "Summarize, convert or generate request traces; write operator traces.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -288,7 +288,18 @@ def trace_file(given: str, base: Path | None = None) -> tuple[Path, TrafficFileF
 
 def load_trace(given: str | Path, base: Path | None = None) -> Trace:
     """The requests of a trace: a name of the library or a file of any known format."""
-    return read_trace(trace_file(str(given), base)[0])
+    path = trace_file(str(given), base)[0]
+    try:
+        found = path.stat()
+    except OSError:
+        return read_trace(path)  # which says what is wrong
+    return _read_once(path, found.st_mtime_ns, found.st_size)
+
+
+@lru_cache(maxsize=4)
+def _read_once(path: Path, _changed_ns: int, _size: int) -> Trace:
+    """A trace as its file is now; studies read the same one many times."""
+    return read_trace(path)
 
 
 def title_of(kind: str, name: str) -> str:

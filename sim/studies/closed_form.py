@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from sim.config.cost_form import costs_of, usual_costing
+from sim.config.cost_form import costs_of
 from sim.cost.ledger import ledger
 from sim.cost.ownership import HOURS_A_YEAR
 from sim.engines.roofline import sweep_features
@@ -307,7 +307,7 @@ def _coefficients(owner: Owner) -> Floats:
     USD and kgCO2e of the years at no power, and a watt more; hours; busy share; static and rated
     power; die area; capital.
     """
-    system, costing = owner.system, owner.cost or usual_costing()
+    system, costing = owner.system, owner.cost
     empty = np.full((10, 3), np.nan)
     try:
         costs = costs_of(system, costing.site, costing.practice, costing.basis)

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from sim.config.cost_form import usual_costing
 from sim.config.scenarios import load_document
 from sim.errors import ConfigError, Infeasible
 from sim.hardware import System
@@ -37,7 +38,7 @@ class Owner:
     """A system and how it is owned: what number axes change."""
 
     system: System
-    cost: Costing | None
+    cost: Costing
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -167,7 +168,7 @@ def _may_be_number(axis: Axis) -> bool:
 
 
 def _owner(scenario: Scenario) -> Owner:
-    return Owner(system=scenario.system, cost=scenario.cost)
+    return Owner(system=scenario.system, cost=scenario.cost or usual_costing())
 
 
 def _same_program(one: Prepared, other: Prepared) -> bool:

@@ -1,0 +1,211 @@
+"""Page data: everything the HTML report of a study shows, as plain values and packed columns."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from sim.config import catalogue
+from sim.config.scenarios import load_document
+from sim.errors import ConfigError
+from sim.report.columns import label_of
+from sim.report.studies import short_names
+from sim.report.thinning import Thinned, thinned
+from sim.simulation.provenance import provenance
+from sim.studies.results import Results
+from sim.studies.sensitivity import main_effects, tornado
+from sim.studies.study import load_study
+from sim.studies.summary import Summary, attribution, summarize
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+REASONS: Final = 20
+"""Reasons for points without results that are told one by one."""
+MOST_EFFECTS: Final = 4_000_000
+"""Points up to which effects that need the whole table at once are worth their time."""
+GOOD, FRONT, KNEE = 1, 2, 4
+"""Bits of `flags`, as explorer.js reads them."""
+
+
+def page_data(results: Results) -> dict[str, Any]:
+    """What the page is made of; equal results give equal values."""
+    summary, points = summarize(results), thinned(results)
+    about = results.about
+    return {
+        **_heading(results, summary, points),
+        "axes": _axes(results, points.table),
+        "results": [_column(results, points.table, name) for name in about["columns"]],
+        "rows": len(points.table),
+        "keys": _packed(points.table["key"].to_numpy(), "<u8"),
+        "flags": _packed(points.good * GOOD | points.front * FRONT | points.knee * KNEE, "u1"),
+        "sensitivity": _sensitivity(results, summary),
+        "provenance": _provenance(about),
+    }
+
+
+def _heading(results: Results, summary: Summary, points: Thinned) -> dict[str, Any]:
+    about = results.about
+    reasons = list(summary.reasons.items())
+    base = about.get("base")
+    return {
+        **{name: about.get(name) for name in ("title", "name", "fidelity", "load")},
+        "version": about["version"],
+        "identity": about["identity"],
+        "base": base if isinstance(base, str) else None,
+        "objectives": dict(about["objectives"]),
+        "constraints": list(about["constraints"]),
+        "per": results.per,
+        "points": summary.points,
+        "status": dict(sorted(summary.status.items())),
+        "reasons": reasons[:REASONS],
+        "more_reasons": len(reasons[REASONS:]),
+        "good": int(summary.good),
+        "feasible": points.feasible,
+        "front": points.whole_front,
+    }
+
+
+def _packed(values: Any, kind: str) -> str:
+    """Values as the base64 of a little-endian array."""
+    return base64.b64encode(np.ascontiguousarray(values).astype(kind).tobytes()).decode("ascii")
+
+
+def _column(results: Results, table: pd.DataFrame, name: str) -> dict[str, Any]:
+    label = label_of(name, dict(results.objectives))
+    return {
+        "name": name, "label": label.text, "unit": label.unit, "better": label.better,
+        "data": _packed(table[name].to_numpy(float), "<f8"),
+    }  # fmt: skip
+
+
+def _axes(results: Results, table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Every path of every axis: its levels as text, as numbers where they are, and the points'."""
+    labels, made = short_names(results), []
+    for axis in results.about["axes"]:
+        for position, path in enumerate(axis["paths"]):
+            texts = list(dict.fromkeys(level[position] for level in axis["levels"]))
+            unit = axis["unit"] if position == 0 else ""
+            label = labels[path].removesuffix(f", {unit}") if unit else labels[path]
+            column = table[path]
+            numeric = column.dtype.kind in "fiu"
+            codes = _numeric(column, texts, unit) if numeric else _named(column, texts)
+            made.append(
+                {
+                    "name": path, "label": label, "unit": unit, "main": axis["paths"][0],
+                    "levels": texts,
+                    "numbers": [_number(each, unit) for each in texts] if numeric else None,
+                    "data": _packed(codes, "<i4"),
+                }
+            )  # fmt: skip
+    return made
+
+
+def _number(text: str, unit: str) -> float:
+    return float(text.removesuffix(unit))
+
+
+def _numeric(column: pd.Series[Any], texts: list[str], unit: str) -> Any:
+    """Positions of numbers among `texts`, -1 for none; texts that are not there yet are added."""
+    values = column.to_numpy(float)
+    known = {_number(text, unit): index for index, text in enumerate(texts)}
+    for value in np.unique(values[np.isfinite(values)]).tolist():
+        if value not in known:  # a level the study has no more, but its folder still
+            known[value] = len(texts)
+            texts.append(f"{value!r} {unit}".strip())
+    return [known.get(value, -1) for value in values.tolist()]
+
+
+def _named(column: pd.Series[Any], texts: list[str]) -> Any:
+    """Positions of names among `texts`, -1 for none; names that are not there yet are added."""
+    known = {text: index for index, text in enumerate(texts)}
+    codes = []
+    for value in column.tolist():
+        if value is None or value != value:
+            codes.append(-1)
+            continue
+        if str(value) not in known:
+            known[str(value)] = len(texts)
+            texts.append(str(value))
+        codes.append(known[str(value)])
+    return codes
+
+
+def _sensitivity(results: Results, summary: Summary) -> dict[str, Any]:
+    """Which axes explain the front, and what each does to every objective."""
+    if not summary.good or not results.main_axes:
+        return {"attribution": [], "effects": []}
+    whole = summary.points <= MOST_EFFECTS
+    return {
+        "attribution": _records(attribution(results, summary)),
+        "effects": [
+            {
+                "column": column,
+                "shares": _shares(results, column, whole) or _streamed(results, summary, column),
+                "tornado": _tornado(results, column) if whole else [],
+            }
+            for column in results.objectives
+        ],
+    }
+
+
+def _shares(results: Results, column: str, whole: bool) -> list[dict[str, Any]]:
+    try:
+        return _records(main_effects(results, column)) if whole else []
+    except ConfigError:  # fewer than two points have a value
+        return []
+
+
+def _streamed(results: Results, summary: Summary, column: str) -> list[dict[str, Any]]:
+    """First-order shares alone, which need no more than a pass over the parts."""
+    found = [
+        {"axis": axis, "first_order": _finite(summary.moments[column].first_order(axis)),
+         "total": None}
+        for axis in results.main_axes
+    ]  # fmt: skip
+    return sorted(found, key=lambda row: -(row["first_order"] or 0.0))
+
+
+def _tornado(results: Results, column: str) -> list[dict[str, Any]]:
+    try:
+        return _records(tornado(results, column))
+    except ConfigError:
+        return []
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): _finite(value) for name, value in row.items()}
+            for row in table.to_dict("records")]  # fmt: skip
+
+
+def _finite(value: Any) -> Any:
+    """A value as JSON has it: None for what is not a number."""
+    if isinstance(value, str) or value is None:
+        return value
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+def _provenance(about: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Sources of the base scenario, where it can be found as it was."""
+    try:
+        if "base" in about:
+            found = load_document(catalogue.document_of("scenarios", about["base"])[1])
+        else:
+            study = load_study(about["name"])
+            if not _same(about, study.title, [axis.paths for axis in study.space.axes]):
+                return None
+            found = load_document(study.base)
+    except ConfigError:
+        return None
+    return provenance(found) | {"scenario": found.name}
+
+
+def _same(about: Mapping[str, Any], title: str, paths: Sequence[Sequence[str]]) -> bool:
+    """Whether a study of the library is the one that `about` tells of."""
+    own = [list(axis["paths"]) for axis in about["axes"]]
+    return bool(about["title"] == title and own == [list(each) for each in paths])
