@@ -37,6 +37,7 @@ def command(
     from sim.report.studies import study_report, study_summary
     from sim.report.tables import show
     from sim.studies.run import sweep
+    from sim.studies.search import SEARCH, search_line, search_summary
     from sim.studies.study import load_study
 
     found = load_study(study)
@@ -48,9 +49,11 @@ def command(
         )  # fmt: skip
     click.echo(f"results in {folder}", err=True)
     if as_json:
-        print_json(study_summary(results))
+        print_json(study_summary(results) | {SEARCH: search_summary(results)})
         return
     show(study_report(results))
+    if line := search_line(results):
+        click.echo(line)
 
 
 @contextmanager

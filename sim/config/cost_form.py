@@ -14,7 +14,15 @@ import numpy.typing as npt
 from pydantic import BeforeValidator, Field, model_validator
 
 from sim.config import library
-from sim.config.bounds import Bounded, Bounds, Sum, YieldBounds
+from sim.config.bounds import (
+    Bounded,
+    Bounds,
+    FromOneBounded,
+    RatioBounded,
+    Sum,
+    YearsBounded,
+    YieldBounds,
+)
 from sim.config.catalogue import (
     document_of,
     folder_of,
@@ -85,7 +93,7 @@ class SiteForm(Form):
     name: Text | None = None
     source: Text | None = None
     sources: dict[str, SourceForm] = Field(default_factory=dict)
-    pue: Bounded
+    pue: FromOneBounded
     facility_USD_per_W: Bounded
     electricity_USD_per_kWh: Bounded
     carbon_kg_per_kWh: Bounded
@@ -112,6 +120,15 @@ class DesignSharesForm(Form):
     physical: Factor
     ip: Factor
 
+    @model_validator(mode="after")
+    def _whole(self) -> DesignSharesForm:
+        total = sum(
+            each.value for each in (self.architecture, self.verification, self.physical, self.ip)
+        )
+        if abs(total - 1.0) > 0.01:
+            raise wrong(f"the four shares add up to {total:g}, not to 1")
+        return self
+
 
 class PracticeForm(Form):
     """Packaging, boards, volume and ownership; `sim.cost.practice.Practice` says what each is."""
@@ -132,11 +149,11 @@ class PracticeForm(Form):
     small_board_USD: Bounded
     design_shares: DesignSharesForm
     respins: Bounded
-    units: Bounded
-    markup: Bounded
+    units: FromOneBounded
+    markup: RatioBounded
     spares: Bounded
     maintenance_per_year: Bounded
-    years: Bounded
+    years: YearsBounded
     utilisation: YieldBounds
     package_kg: Bounded
     board_kg: Bounded

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag
 
-from sim.config.bounds import Bounded, Sum
+from sim.config.bounds import Bounded, Price, Sum
 from sim.config.document import Document
 from sim.config.fields import (
     Area,
@@ -137,7 +137,7 @@ class DeviceMemoryForm(Form):
     capacity: Size | None = None
     bandwidth: Bandwidth | None = None
     energy: ByteEnergy | None = None
-    price: Sum | None = None
+    price: Price | None = None
     """What a GB (10^9 bytes) costs."""
     carbon: Bounded | None = None
     """kgCO2e embodied in a GB."""

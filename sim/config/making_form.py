@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from sim.config.bounds import Bounded, Bounds, Sum, YieldBounds
+from sim.config.bounds import Bounded, Bounds, FromOneBounded, RatioBounded, Sum, YieldBounds
 from sim.config.fields import Area, Count, Cycles, Flag, Form, Index, Text
 from sim.hardware.making import Ends, Making
 
@@ -55,9 +55,9 @@ class MakingForm(Form):
 
     source: Text | None = None
     design: DesignForm | None = None
-    units: Bounded | None = None
+    units: FromOneBounded | None = None
     """Devices, all products together, that NRE is spread over."""
-    markup: Bounded | None = None
+    markup: RatioBounded | None = None
     """Price over cost, for devices without a list price."""
     updates: Bounded | None = None
     """Times in its life that new ones with other layers of their own replace them all."""

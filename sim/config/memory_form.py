@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from sim.config import library
-from sim.config.bounds import Bounded, Bounds, Sum
+from sim.config.bounds import Bounded, Bounds, Price
 from sim.config.device_form import (
     DeviceForm,
     DeviceMemoryForm,
@@ -130,7 +130,7 @@ class MemoryForm(Form):
     levels: dict[str, LevelForm] = Field(default_factory=dict)
     die: Area | None = None
     """Area of the die under the stack, or of a chip."""
-    price: Sum | None = None
+    price: Price | None = None
     """What a GB (10^9 bytes) costs."""
     carbon: Bounded | None = None
     """kgCO2e embodied in a GB."""

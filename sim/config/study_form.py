@@ -71,6 +71,21 @@ class SampleForm(Form):
     seed: Index = 0
 
 
+class SearchForm(Form):
+    """Points chosen generation by generation, each from what those before came to."""
+
+    evaluations: Count
+    """Points of each front: of each combination of the axes in `per`, if there are any."""
+    population: Count = 100
+    seed: Index = 0
+
+    @model_validator(mode="after")
+    def _parents(self) -> SearchForm:
+        if self.population < 4:
+            raise wrong("a population of at least 4 is due: two pairs to choose from", "population")
+        return self
+
+
 class ScreenForm(Form):
     """Two stages: closed form first, and events for the best of it."""
 
@@ -88,8 +103,15 @@ class StudyForm(Form):
     load: LoadForm = LoadForm()
     axes: tuple[AxisForm, ...]
     sample: SampleForm | None = None
+    search: SearchForm | None = None
     constraints: tuple[Text, ...] = ()
     objectives: dict[str, Literal["min", "max"]]
     per: tuple[Text, ...] = ()
     """Axes that are given rather than chosen: each combination has a front of its own."""
     screen: ScreenForm = ScreenForm()
+
+    @model_validator(mode="after")
+    def _chosen(self) -> StudyForm:
+        if self.sample and self.search:
+            raise wrong("`sample` and `search` both choose points: give one or the other", "search")
+        return self

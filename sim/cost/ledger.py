@@ -14,6 +14,7 @@ from sim.cost.lines import (
     CAPITAL,
     CARBON,
     DEVICE,
+    EMBODIED,
     EMITTED,
     NRE,
     RUNNING,
@@ -28,7 +29,7 @@ from sim.cost.ownership import electricity_cost, energy_kWh, facility_cost, faci
 from sim.cost.practice import Costs
 from sim.cost.process import Process
 from sim.cost.unit import device_lines
-from sim.errors import ConfigError, Problem
+from sim.errors import ConfigError, Infeasible, Problem
 from sim.hardware import Device, System
 
 Floats = npt.NDArray[np.float64]
@@ -83,7 +84,7 @@ def nre_lines(device: Device, costs: Costs) -> Iterator[Line]:
                sources=masks)  # fmt: skip
     yield Line(name="re-spins", unit=NRE, value=own * practice.respins,
                formula="masks of each product x re-spins",
-               sources=sources_at(practice.sources, "respins"))  # fmt: skip
+               sources=(*masks, *sources_at(practice.sources, "respins")))  # fmt: skip
     for part, share in practice.design_shares.items():
         stated = making.design_USD.get(part)
         yield Line(
@@ -114,27 +115,30 @@ def ledger(system: System, costs: Costs, used_W: Floats | float | None = None) -
         if device.making.units is None
         else sources_at(device.sources, "making.units")
     )
+    units = np.maximum(units, float(system.count))  # nobody shares what is left
     spread = nre / units
     lines.append(Line(name="NRE a device", unit="USD/device", value=spread,
-                      formula="NRE / units", sources=volume))  # fmt: skip
+                      formula="NRE / units, at least those of this system",
+                      sources=volume))  # fmt: skip
     lines += _capital(system, costs, unit_cost, spread, units)
-    carbon = unit_kg * system.count * (1.0 + np.asarray(device.making.updates))
+    lines += _embodied(system, costs, unit_kg)
     totals: dict[str, Floats | None] = {
         "die_area_mm2": three((device.die_area_mm2 or 0.0) * system.count),
         "nre_usd": nre,
         "unit_cost_usd": unit_cost,
         "capex_usd": None,
         "tco_usd": None,
-        "embodied_kgCO2e": carbon,
+        "embodied_kgCO2e": total(lines, EMBODIED),
         "operational_kgCO2e": None,
     }
     rated = None if device.tdp_W is None else device.tdp_W * system.count
     used = rated if used_W is None else used_W
     if used is not None:
         lines += _running(costs, used if rated is None else rated, used, lines)
+        totals["capex_usd"] = total(lines, CAPITAL)
         totals["tco_usd"] = total(lines, CAPITAL, RUNNING)
         totals["operational_kgCO2e"] = total(lines, EMITTED)
-    totals["capex_usd"] = total(lines, CAPITAL)
+    _all_finite(lines)
     listed = device.price_USD is not None and costs.basis == "price"
     how = "list price" if listed else "cost, NRE and markup"
     how = "cost and NRE" if costs.basis == "cost" else how
@@ -172,6 +176,28 @@ def _capital(
                    sources=sources_at(device.sources, "making.updates"))  # fmt: skip
 
 
+def _embodied(system: System, costs: Costs, unit_kg: Floats) -> Iterator[Line]:
+    """What is emitted by making devices, spares, and those that replace them."""
+    updates, spares = np.asarray(system.device.making.updates), costs.practice.spares
+    made = unit_kg * system.count
+    yield Line(name="devices' carbon", unit=EMBODIED, value=made,
+               formula=f"{system.count} x a device's")  # fmt: skip
+    yield Line(name="spares' carbon", unit=EMBODIED, value=made * spares,
+               formula="devices x spares",
+               sources=sources_at(costs.practice.sources, "spares"))  # fmt: skip
+    if updates.any():
+        yield Line(name="updates' carbon", unit=EMBODIED, value=made * updates,
+                   formula="devices x updates",
+                   sources=sources_at(system.device.sources, "making.updates"))  # fmt: skip
+
+
+def _all_finite(lines: list[Line]) -> None:
+    """Infeasible where inputs at the rim of what is allowed leave no number."""
+    for line in lines:
+        if not np.isfinite(line.value).all():
+            raise Infeasible(f"{line.name} has no finite value: {line.formula}")
+
+
 def _running(
     costs: Costs, rated_W: Floats | float, used_W: Floats | float, lines: list[Line]
 ) -> list[Line]:
@@ -184,19 +210,21 @@ def _running(
     drawn, years = np.asarray(facility_W(used_W, site)), practice.years
     bought = house + next(line.value for line in lines if line.name == "devices")
     place, upkeep = site.sources, sources_at(practice.sources, "maintenance_per_year", "years")
+    owned = sources_at(practice.sources, "years")
+    held = f"{years[1]:g} years" if np.ptp(years) == 0 else "years"
     return [
         Line(name="facility", unit=CAPITAL, value=house,
              formula="rated power x PUE x facility a W",
              sources=sources_at(place, "pue", "facility_USD_per_W")),
         Line(name="electricity", unit=RUNNING,
              value=np.asarray(electricity_cost(drawn, years, site)),
-             formula="power x PUE x years x price",
-             sources=sources_at(place, "pue", "electricity_USD_per_kWh")),
+             formula=f"power x PUE x {held} x price",
+             sources=(*sources_at(place, "pue", "electricity_USD_per_kWh"), *owned)),
         Line(name="maintenance", unit=RUNNING,
              value=bought * practice.maintenance_per_year * years,
-             formula="(devices + facility) x share a year x years", sources=upkeep),
+             formula=f"(devices + facility) x share a year x {held}", sources=upkeep),
         Line(name="electricity's carbon", unit=EMITTED,
              value=np.asarray(operational(energy_kWh(drawn, years), site.carbon_kg_per_kWh)),
-             formula="power x PUE x years x grid",
-             sources=sources_at(place, "pue", "carbon_kg_per_kWh")),
+             formula=f"power x PUE x {held} x grid",
+             sources=(*sources_at(place, "pue", "carbon_kg_per_kWh"), *owned)),
     ]  # fmt: skip

@@ -19,6 +19,7 @@ NRE: Final = "USD, NRE"
 CAPITAL: Final = "USD, capital"
 RUNNING: Final = "USD, running"
 CARBON: Final = "kgCO2e"
+EMBODIED: Final = "kgCO2e, embodied"
 EMITTED: Final = "kgCO2e, running"
 """Units of lines; lines of one unit add up to a total. DEVICE and CARBON are of one device."""
 

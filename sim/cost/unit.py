@@ -47,8 +47,9 @@ def silicon_lines(device: Device, costs: Costs) -> Iterator[Line]:
     """Dies of one device: how many a wafer gives, how many work, what they cost and embody."""
     process, practice, making = costs.process, costs.practice, device.making
     area = check_die(device, process)
-    defects = sources_at(process.sources, "defects_per_cm2")
-    gross, covered, how = 1.0, 1.0, "one a wafer, defects worked around"
+    wafer_mm2 = np.pi * (process.wafer_mm / 2.0) ** 2
+    gross, how = 1.0, "one a wafer, defects worked around"
+    defects: tuple[str, ...] = ()
     good = three(1.0)
     if not device.wafer_scale:
         gross = float(
@@ -59,20 +60,31 @@ def silicon_lines(device: Device, costs: Costs) -> Iterator[Line]:
                 )
             )
         )  # fmt: skip
-        covered = gross * area / (np.pi * (process.wafer_mm / 2.0) ** 2)
+        if gross < 1.0:
+            raise Infeasible(
+                f"{device.title}: no whole die of {area:g} mm2 fits a wafer of "
+                f"{process.wafer_mm:g} mm with a rim of {practice.edge_mm:g} mm and streets of "
+                f"{practice.scribe_mm:g} mm"
+            )
         critical = np.asarray(making.critical_share)
         good = np.asarray(YIELDS[practice.yield_law](area * critical, process.defects_per_cm2))
         how = f"{practice.yield_law}: defects x critical share of the area"
-        defects += sources_at(device.sources, "die.critical")
+        defects = (
+            *sources_at(process.sources, "defects_per_cm2"),
+            *sources_at(device.sources, "die.critical"),
+        )
     if making.yield_share is not None:
         good, how = np.asarray(making.yield_share), "as the device states"
         defects = sources_at(device.sources, "die.yield")
+    if good.min() < 1e-6:
+        raise Infeasible(f"{device.title}: of dies of {area:g} mm2, {good.min():.1e} work")
     yield Line(name="die area", unit="mm2", value=three(area * device.dies),
                formula=f"{device.dies} x {area:g}",
                sources=sources_at(device.sources, "die.area"))  # fmt: skip
     yield Line(name="dies a wafer", unit="dies", value=three(gross),
-               formula="pi r^2 / A - pi d / sqrt(2 A)",
-               sources=sources_at(practice.sources, "edge_mm", "scribe_mm"))  # fmt: skip
+               formula="one" if device.wafer_scale else "pi r^2 / A - pi d / sqrt(2 A)",
+               sources=() if device.wafer_scale
+               else sources_at(practice.sources, "edge_mm", "scribe_mm"))  # fmt: skip
     yield Line(name="yield", unit="share", value=good, formula=how, sources=defects)
     cost = np.asarray(die_cost(process.wafer_USD, three(gross), good))
     yield Line(name="dies", unit=DEVICE, value=cost * device.dies,
@@ -80,7 +92,10 @@ def silicon_lines(device: Device, costs: Costs) -> Iterator[Line]:
                sources=(*sources_at(process.sources, "wafer"), *defects))  # fmt: skip
     carbon = np.asarray(
         embodied_die(
-            area, good, kg_per_cm2=process.carbon_kg_per_cm2, wafer_area_share=min(covered, 1.0)
+            area,
+            good,
+            kg_per_cm2=process.carbon_kg_per_cm2,
+            wafer_area_share=min(gross * area / wafer_mm2, 1.0),
         )
     )
     yield Line(name="dies' carbon", unit=CARBON, value=carbon * device.dies,
@@ -107,6 +122,15 @@ def memory_lines(device: Device, practice: Practice) -> Iterator[Line]:
             continue
         gigabytes = memory.capacity_B / 1e9
         numbers = f"memories.{memory.name}"
+        for what, known in (
+            ("price", memory.price_USD_per_GB),
+            ("carbon", memory.carbon_kg_per_GB),
+        ):
+            if known is None:
+                raise Infeasible(
+                    f"{device.title}: the {what} of memory {memory.name} is not known; give "
+                    f"`{numbers}.{what}`, a GB"
+                )
         if memory.price_USD_per_GB is not None:
             yield Line(name=f"memory {memory.name}", unit=DEVICE,
                        value=np.asarray(memory.price_USD_per_GB) * gigabytes,
@@ -138,7 +162,7 @@ def device_lines(device: Device, costs: Costs) -> Iterator[Line]:
         *_package_lines(device, costs.practice),
     ]
     yield from packaged
-    yield _loss(packaged, costs.practice)
+    yield from _loss(packaged, costs.practice)
     yield from _board_lines(device, costs.practice)
 
 
@@ -169,9 +193,10 @@ def _board_lines(device: Device, practice: Practice) -> Iterator[Line]:
                formula="one board", sources=sources_at(numbers, f"{where}_kg"))  # fmt: skip
 
 
-def _loss(packaged: list[Line], practice: Practice) -> Line:
+def _loss(packaged: list[Line], practice: Practice) -> Iterator[Line]:
     """What is thrown away with the packages that fail: all that is in them."""
-    lost = total(packaged, DEVICE) * (1.0 / practice.assembly_yield - 1.0)
-    return Line(name="assembly loss", unit=DEVICE, value=lost,
-                formula="what is in a package x (1 / assembly yield - 1)",
-                sources=sources_at(practice.sources, "assembly_yield"))  # fmt: skip
+    for unit, name in ((DEVICE, "assembly loss"), (CARBON, "assembly loss's carbon")):
+        yield Line(name=name, unit=unit,
+                   value=total(packaged, unit) * (1.0 / practice.assembly_yield - 1.0),
+                   formula="what is in a package x (1 / assembly yield - 1)",
+                   sources=sources_at(practice.sources, "assembly_yield"))  # fmt: skip

@@ -72,6 +72,9 @@ def _holds(found: Hardwiring) -> Iterator[tuple[str, str, str]]:
     yield "KV a token", binary(grid.chips * found.held_B), f"{found.held_B:,.0f} B a chip"
     room = line.buffer_B / found.held_B
     yield "tokens in the buffers", f"{room:,.0f}", f"{room / line.slots:,.0f} a slot"
+    fit = found.sequences
+    note = "" if fit >= line.slots else f"fewer than the {line.slots:,} slots: it is never full"
+    yield "sequences that HBM holds", f"{fit:,.0f}", note
 
 
 def _passes(found: Hardwiring) -> Iterator[tuple[str, str, str]]:

@@ -33,7 +33,7 @@ def study_page(results: Results) -> str:
     data = page_data(results)
     style = (PAGE / "report.css").read_text(encoding="utf-8")
     script = "\n".join((PAGE / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS)
-    script = f"(() => {{\n\"use strict\";\n{script}\n}})();\n"
+    script = f'(() => {{\n"use strict";\n{script}\n}})();\n'
     parts = {
         "TITLE": html.escape(str(data["title"])),
         "POLICY": f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "

@@ -36,27 +36,27 @@ def page_data(results: Results) -> dict[str, Any]:
     """What the page is made of; equal results give equal values."""
     summary, points = summarize(results), thinned(results)
     about = results.about
+    origin = _provenance(about)
     return {
         **_heading(results, summary, points),
+        "base": _base(about, origin),
         "axes": _axes(results, points.table),
         "results": [_column(results, points.table, name) for name in about["columns"]],
         "rows": len(points.table),
         "keys": _packed(points.table["key"].to_numpy(), "<u8"),
         "flags": _packed(points.good * GOOD | points.front * FRONT | points.knee * KNEE, "u1"),
         "sensitivity": _sensitivity(results, summary),
-        "provenance": _provenance(about),
+        "provenance": origin,
     }
 
 
 def _heading(results: Results, summary: Summary, points: Thinned) -> dict[str, Any]:
     about = results.about
     reasons = list(summary.reasons.items())
-    base = about.get("base")
     return {
         **{name: about.get(name) for name in ("title", "name", "fidelity", "load")},
         "version": about["version"],
         "identity": about["identity"],
-        "base": base if isinstance(base, str) else None,
         "objectives": dict(about["objectives"]),
         "constraints": list(about["constraints"]),
         "per": results.per,
@@ -203,6 +203,15 @@ def _provenance(about: Mapping[str, Any]) -> dict[str, Any] | None:
     except ConfigError:
         return None
     return provenance(found) | {"scenario": found.name}
+
+
+def _base(about: Mapping[str, Any], origin: Mapping[str, Any] | None) -> str | None:
+    """What `sim run` calls the base scenario; None where it has no name of its own."""
+    given = about.get("base")
+    if isinstance(given, str):
+        return given
+    name = None if origin is None else str(origin["scenario"])
+    return name if name in catalogue.names("scenarios") else None
 
 
 def _same(about: Mapping[str, Any], title: str, paths: Sequence[Sequence[str]]) -> bool:

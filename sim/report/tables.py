@@ -96,7 +96,9 @@ def _cost_line(run: Run) -> list[Text]:
         for unit, key in (("USD", "usd_per_Mtok"), ("kgCO2e", "kgCO2e_per_Mtok"))
         if (found := run.cost[key]) is not None
     ]
-    return [Text(f"Owned for its life, a million tokens: {', '.join(parts)}")] if parts else []
+    if not parts:
+        return [Text(f"Cost unknown: {run.cost['unknown']}")] if run.cost["unknown"] else []
+    return [Text(f"Owned for its life, a million tokens: {', '.join(parts)}")]
 
 
 def reason_table(run: Run, reasons: Sequence[Reason]) -> Table:
@@ -170,11 +172,18 @@ def compare_report(
     made.add_row("completed", *(f"{each['completed']:,} of {each['arrived']:,}" for each in done))
     for bound in ("compute", "memory", "link", "overhead"):
         made.add_row(f"{bound}-bound time", *(share(run.bound[bound]) for run in runs))
+    joules = [run.metrics["energy_J_per_tok"] for run in runs]
+    made.add_row("J per million tokens", *("-" if j is None else si(1e6 * j, "J") for j in joules))
+    for name, key in (("USD, low to high", "usd_per_Mtok"), ("kgCO2e, low to high",
+                                                             "kgCO2e_per_Mtok")):  # fmt: skip
+        made.add_row(name, *(_ends(run.cost[key]) for run in runs))
     prices = ["-" if run.owned is None else run.owned.ledger.basis for run in runs]
     made.add_row("devices at", *prices)
     tables = [reason_table(run, why) for run, why in zip(runs, reasons, strict=True)]
     tables += [] if conclusion is None else [conclusion_table(conclusion)]
     notes = [Text(f"{name}: infeasible. {why}") for name, why in (refused or {}).items()]
+    notes += [Text(f"{run.scenario.system.name}: cost unknown. {run.cost['unknown']}")
+              for run in runs if run.cost["unknown"]]  # fmt: skip
     for run in runs:
         notes += [Text(f"{run.scenario.system.name}:"), *caution_lines(run)] if run.cautions else []
         line = provenance_line(run.to_json()["provenance"])
@@ -182,11 +191,16 @@ def compare_report(
     return Group(made, *tables, *notes)
 
 
+def _ends(found: Mapping[str, float] | None) -> str:
+    return "-" if found is None else f"{digits(found['low'])} to {digits(found['high'])}"
+
+
 def conclusion_table(conclusion: Conclusion, most: int = 5) -> Table:
     """The inputs that move the conclusion most, one at a time between their ends."""
     made = table(
-        f"USD a token: {conclusion.second} over {conclusion.winner} is {conclusion.ratio:.3g}; "
-        "below 1 it would win. What moves it most",
+        f"USD a token: {conclusion.winner} is cheapest, {conclusion.second} costs "
+        f"{conclusion.ratio:.3g} times as much (both at cost: {conclusion.ratio_at_cost:.3g}). "
+        f"What moves that ratio most; below 1 {conclusion.second} would be cheapest",
         "input", "cheap end", "dear end", "ratio, cheap", "ratio, dear",
     )  # fmt: skip
     for move in conclusion.moves[:most]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -26,7 +25,10 @@ MOST_BEST: Final = 10_000
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Thinned:
-    """Points of a study in order of their keys; masks say which are what."""
+    """Points of a study in order of their keys; masks say which are what.
+
+    Good ones keep the constraints and have a value for every objective.
+    """
 
     table: pd.DataFrame
     good: Mask
@@ -52,7 +54,7 @@ def thinned(results: Results) -> Thinned:
     if not best.empty:
         knee = results.knee()["key"]
         parts = [best[best["key"] == knee], _smallest(best, MOST_BEST), _levels(results)]
-    good, rest, feasible = _sample(results, room)
+    good, rest, feasible = sample(results, room)
     # mostly good points, as they are what is asked for; either may use what the other leaves
     left = max(room - sum(map(len, parts)), 0)
     few = min(len(rest), max(left // 5, left - len(good)))
@@ -62,12 +64,19 @@ def thinned(results: Results) -> Thinned:
     keys = table["key"].to_numpy()
     return Thinned(
         table=table,
-        good=results.good_of(table),
+        good=_comparable(results, table),
         front=np.isin(keys, best["key"].to_numpy()),
         knee=keys == knee if knee is not None else np.zeros(len(keys), bool),
         feasible=feasible,
         whole_front=len(best),
     )
+
+
+def _comparable(results: Results, table: pd.DataFrame) -> Mask:
+    """Points that keep the constraints and have a value for every objective."""
+    found = np.zeros(len(table), bool)
+    found[results.signed(table, results.wanted())[1]] = True
+    return found
 
 
 def _levels(results: Results) -> pd.DataFrame:
@@ -97,15 +106,15 @@ def _smallest(table: pd.DataFrame, count: int) -> pd.DataFrame:
     return table.iloc[np.argpartition(table["key"].to_numpy(), count - 1)[:count]]
 
 
-def _sample(results: Results, room: int) -> tuple[pd.DataFrame, pd.DataFrame, int]:
-    """Up to `room` points that keep the constraints, as many that do not; all with results."""
+def sample(results: Results, room: int) -> tuple[pd.DataFrame, pd.DataFrame, int]:
+    """Up to `room` points that can be compared, as many that cannot; and how many have results."""
     import pandas as pd
 
     good: list[pd.DataFrame] = []
     rest: list[pd.DataFrame] = []
     feasible = 0
     for table in results.tables():
-        keep, ok = results.good_of(table), (table["status"] == "ok").to_numpy()
+        keep, ok = _comparable(results, table), (table["status"] == "ok").to_numpy()
         feasible += int(ok.sum())
         for found, own in ((good, keep), (rest, ok & ~keep)):
             found.append(_plain(_smallest(table[own], room)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,9 @@ from sim.config.cost_form import costs_of, usual_costing
 from sim.cost.sensitivity import inputs_of, with_only
 from sim.simulation.cost import Served, owned
 from sim.simulation.result import Run
+
+NOTHING = 1.005
+"""An input that moves the ratio by less than half a percent is not named."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +45,10 @@ class Conclusion:
     second: str
     ratio: float
     moves: tuple[Move, ...]
+    bases: tuple[str, str]
+    """Whose price the two have."""
+    ratio_at_cost: float
+    """The ratio where neither has a list price or a markup."""
 
     def to_json(self, most: int = 5) -> dict[str, Any]:
         """The conclusion as plain values, with the inputs that move it `most`."""
@@ -49,6 +56,8 @@ class Conclusion:
             "winner": self.winner,
             "second": self.second,
             "usd_per_Mtok_ratio": self.ratio,
+            "bases": list(self.bases),
+            "usd_per_Mtok_ratio_at_cost": self.ratio_at_cost,
             "inputs": [
                 {
                     "name": move.name,
@@ -85,8 +94,25 @@ def conclude(runs: Sequence[Run]) -> Conclusion | None:
         winner=first.scenario.system.name,
         second=second.scenario.system.name,
         ratio=second.metrics["cost_usd_per_Mtok"] / first.metrics["cost_usd_per_Mtok"],
-        moves=tuple(sorted(moves, key=lambda move: (-move.span, move.name))),
+        moves=tuple(
+            sorted(
+                (move for move in moves if move.span > NOTHING),
+                key=lambda move: (-move.span, move.name),
+            )
+        ),
+        bases=(first.cost["basis"], second.cost["basis"]),
+        ratio_at_cost=float(_at_cost(second) / _at_cost(first)),
     )
+
+
+def _at_cost(run: Run) -> Any:
+    """USD a million tokens at cost, as expected."""
+    found = owned(run.scenario.system, _served(run), replace(_costs(run), basis="cost"))
+    return np.asarray(found.USD_per_Mtok)[1]
+
+
+def _served(run: Run) -> Served:
+    return Served(tok_per_s=run.metrics["throughput_tok_per_s"], power_W=run.metrics["power_W"])
 
 
 def _costs(run: Run) -> Any:
@@ -97,6 +123,4 @@ def _costs(run: Run) -> Any:
 def _usd(run: Run, name: str) -> Any:
     """USD a million tokens with only the input `name` between its ends."""
     system, costs = with_only(run.scenario.system, _costs(run), name)
-    rate, power = run.metrics["throughput_tok_per_s"], run.metrics["power_W"]
-    found = owned(system, Served(tok_per_s=rate, power_W=power), costs).USD_per_Mtok
-    return np.asarray(found)
+    return np.asarray(owned(system, _served(run), costs).USD_per_Mtok)

@@ -128,6 +128,12 @@ class Hardwiring:
         return sum(layer.count * layer.held_B for layer in self.line.different)
 
     @property
+    def sequences(self) -> float:
+        """Sequences of the context whose keys and values the buffers and HBM hold."""
+        hbm = self.device.memory("hbm").capacity_B or 0.0
+        return float((self.line.buffer_B + hbm) // (self.held_B * max(self.context, 1)))
+
+    @property
     def assumptions(self) -> tuple[str, ...]:
         """What the numbers rest on beyond the paper."""
         chip = self.device.hardwired
@@ -192,6 +198,7 @@ class Hardwiring:
                 * bytes_per_element(self.kv),
                 "chip_B_per_token": self.held_B,
                 "tokens_in_buffers": round(line.buffer_B / self.held_B),
+                "sequences": self.sequences,
                 "tokens_a_slot": round(line.buffer_B / self.held_B / line.slots),
             },
             "cost": {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import (
     FIRST_COMPLETED,
     Future,
@@ -12,6 +12,7 @@ from concurrent.futures import (
     as_completed,
     wait,
 )
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -26,15 +27,20 @@ from sim.errors import ConfigError
 from sim.studies.closed_form import Evaluator
 from sim.studies.events import simulated
 from sim.studies.results import Results, load_results
-from sim.studies.space import Ints, Space, base_key
-from sim.studies.store import SCREEN, Store, Warn, write_part
+from sim.studies.search import is_search, places, searched
+from sim.studies.space import Ints, Keys, Space, base_key
+from sim.studies.store import SCREEN, Store, Warn, part_path, write_part
 from sim.studies.study import CLOSED_FORM, EVENTS, Study, load_study
 from sim.version import __version__
 
 CHUNK: Final = {"closed-form": 1 << 17, "events": 16}
 """Points of one part: what a kill may cost."""
+SHARES: Final = 32
+"""Parts at least of a generation that is simulated, whatever the number of processes."""
 Progress = Callable[[int, int, float], None]
 """Called with points done, of how many, and seconds since the start."""
+Crew = Callable[[Iterable["Job"]], Iterator[int]]
+"""Does jobs; gives the places of the space that each covers, as it ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +86,12 @@ def _swept(
     warn: Warn,
 ) -> Results:
     if study.fidelity == "two-stage":
-        first = replace(study, fidelity="closed-form", constraints=study.screen)
+        first = replace(
+            study, fidelity="closed-form", constraints=study.screen,
+            objectives=_closed(study.objectives),
+        )  # fmt: skip
         screened = _swept(first, folder / SCREEN, workers, dask, on_progress, warn)
-        study = replace(study, fidelity="events", space=_best(study, screened))
+        study = replace(study, fidelity="events", space=_best(study, screened), search=None)
     identity = base_key(
         [load_document(study.base).digest or "", study.fidelity, __version__]
         + [f"{name}={value}" for name, value in study.load.items()
@@ -91,11 +100,38 @@ def _swept(
     store = Store(folder=folder, identity=f"{identity:016x}")
     store.open(study, warn)
     done, started = 0, time.monotonic()
-    for count in _worked(_jobs(study, store, identity), study, workers, dask):
-        done += count
-        if on_progress is not None:
-            on_progress(done, study.space.size, time.monotonic() - started)
+    with _crew(study, workers, dask) as crew:
+        for count in _counts(study, store, identity, crew):
+            done += count
+            if on_progress is not None:
+                on_progress(done, places(study), time.monotonic() - started)
     return load_results(folder)
+
+
+def _counts(study: Study, store: Store, identity: int, crew: Crew) -> Iterator[int]:
+    """Places of the space done, bit by bit: of all of it, or of those that a search chooses."""
+    if not is_search(study):
+        yield from crew(_jobs(study, store, identity))
+        return
+
+    def compute(rows: Ints, keys: Keys) -> list[Path]:
+        jobs = _generation(study, store, rows, keys)
+        list(crew(jobs))
+        return [part_path(job.folder, job.keys) for job in jobs]
+
+    yield from searched(study, store, identity, compute)
+
+
+def _generation(study: Study, store: Store, rows: Ints, keys: Keys) -> list[Job]:
+    """Chunks of one generation: simulated points are shared out to many processes."""
+    size = CHUNK[study.fidelity]
+    if study.fidelity == "events":
+        size = max(1, min(size, len(rows) // SHARES))
+    return [
+        Job(study=study, folder=store.folder, rows=rows[begin : begin + size],
+            keys=keys[begin : begin + size], places=len(rows[begin : begin + size]))
+        for begin in range(0, len(rows), size)
+    ]  # fmt: skip
 
 
 def _jobs(study: Study, store: Store, identity: int) -> Iterator[Job]:
@@ -111,29 +147,29 @@ def _jobs(study: Study, store: Store, identity: int) -> Iterator[Job]:
         )  # fmt: skip
 
 
-def _worked(
-    jobs: Iterator[Job], study: Study, workers: int | None, dask: str | None
-) -> Iterator[int]:
-    """Places of the space that each job covers, as it ends."""
+@contextmanager
+def _crew(study: Study, workers: int | None, dask: str | None) -> Iterator[Crew]:
+    """Who does the jobs: this process, several, or a cluster; the same for the whole study."""
     if dask is not None:
-        yield from _by_dask(jobs, dask)
+        with _cluster(dask) as crew:
+            yield crew
         return
     count = workers or (1 if study.fidelity == "closed-form" else os.cpu_count() or 1)
     if count == 1:
         _evaluators.clear()
-        yield from map(work, jobs)
+        yield lambda jobs: map(work, jobs)
         return
     context = get_context("spawn")  # numba's threads do not survive a fork
     with ProcessPoolExecutor(count, mp_context=context) as pool:
         try:
-            yield from _windowed(jobs, lambda job: pool.submit(work, job), 2 * count)
+            yield lambda jobs: _windowed(jobs, lambda job: pool.submit(work, job), 2 * count)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
 def _windowed(
-    jobs: Iterator[Job], submit: Callable[[Job], Future[int]], most: int
+    jobs: Iterable[Job], submit: Callable[[Job], Future[int]], most: int
 ) -> Iterator[int]:
     """Results of jobs, of which no more than `most` wait at a time."""
     waiting: set[Future[int]] = set()
@@ -149,18 +185,23 @@ def _windowed(
         yield future.result()
 
 
-def _by_dask(jobs: Iterator[Job], address: str) -> Iterator[int]:
+@contextmanager
+def _cluster(address: str) -> Iterator[Crew]:
     try:
         import distributed
     except ImportError:
         raise ConfigError("--dask needs the package distributed: pip install distributed") from None
     library: Any = distributed
     with library.Client(address) as client:
-        waiting = library.as_completed(
-            [client.submit(work, job, pure=False) for job in jobs if len(job.rows)]
-        )
-        for future in waiting:
-            yield int(future.result())
+
+        def crew(jobs: Iterable[Job]) -> Iterator[int]:
+            waiting = library.as_completed(
+                [client.submit(work, job, pure=False) for job in jobs if len(job.rows)]
+            )
+            for future in waiting:
+                yield int(future.result())
+
+        yield crew
 
 
 _evaluators: dict[int, tuple[Study, Evaluator]] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -70,6 +71,15 @@ class Sample:
     seed: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """Points chosen by evolution instead of the whole grid: so many for each front."""
+
+    evaluations: int
+    population: int = 100
+    seed: int = 0
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Space:
     """All points of some axes; the last axis varies fastest."""
@@ -85,7 +95,7 @@ class Space:
     @property
     def size(self) -> int:
         """Points, those that a condition makes equal to others counted too."""
-        return len(self._drawn) if self.sample else int(np.prod(self.shape, dtype=np.int64))
+        return len(self._drawn) if self.sample else math.prod(self.shape)
 
     @cached_property
     def _drawn(self) -> Ints:
@@ -114,6 +124,10 @@ class Space:
             np.zeros((len(flat), 0))
         )  # fmt: skip
         return self._settled(levels.astype(np.int32), drop=True)
+
+    def settled(self, rows: Ints) -> Ints:
+        """Levels of points as `rows` has them: inactive axes at their first level."""
+        return self._settled(rows, drop=False)
 
     def _settled(self, rows: Ints, *, drop: bool) -> Ints:
         keep = np.ones(len(rows), bool)

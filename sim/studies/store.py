@@ -52,9 +52,7 @@ class Store:
             )  # fmt: skip
         for left in self.folder.glob("*.tmp"):  # of a run that was killed
             left.unlink()
-        written = self.folder / f"{ABOUT}.{os.getpid()}.tmp"
-        written.write_text(json.dumps(self._about(study), indent=2) + "\n", encoding="utf-8")
-        written.replace(about)
+        self._write(self._about(study))
         found = [np.zeros(0, np.uint64)]
         for path in parts(self.folder):
             keys = _keys(path)
@@ -100,6 +98,16 @@ class Store:
             "columns": list(study.columns),
         }  # fmt: skip
 
+    def _write(self, told: Mapping[str, Any]) -> None:
+        written = self.folder / f"{ABOUT}.{os.getpid()}.tmp"
+        written.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        written.replace(self.folder / ABOUT)
+
+    def tell(self, name: str, value: Any) -> None:
+        """Add to study.json; the next run begins without it."""
+        told = json.loads((self.folder / ABOUT).read_text(encoding="utf-8"))
+        self._write({**told, name: value})
+
     def missing(self, keys: Keys) -> npt.NDArray[np.bool_]:
         """Which of the points with these keys are not there yet."""
         if not len(self._known):
@@ -121,11 +129,16 @@ def _keys(path: Path) -> Keys | None:
         return None
 
 
+def part_path(folder: Path, keys: Keys) -> Path:
+    """The part of the points with these keys, in this order."""
+    name = hashlib.blake2b(np.asarray(keys).tobytes(), digest_size=8).hexdigest()
+    return folder / f"part-{name}.parquet"
+
+
 def write_part(folder: Path, columns: Mapping[str, Any]) -> Path:
     """Write points as one part, named by their keys; returns its path."""
     table = pa.table(dict(columns))
-    name = hashlib.blake2b(np.asarray(columns["key"]).tobytes(), digest_size=8).hexdigest()
-    path = folder / f"part-{name}.parquet"
+    path = part_path(folder, columns["key"])
     written = folder / f"{path.name}.{os.getpid()}.tmp"
     try:
         pq.write_table(table, written, compression="zstd", compression_level=1)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from sim.config import catalogue, library
 from sim.config.changes import changed
@@ -18,9 +19,13 @@ from sim.config.fields import unknown_name
 from sim.config.study_form import AxisForm, StudyForm
 from sim.config.validate import validated
 from sim.errors import ConfigError, Problem
-from sim.studies.space import LOAD, Axis, Sample, Space
+from sim.studies.space import LOAD, Axis, Sample, Search, Space
 
+Floats = npt.NDArray[np.float64]
 _NUMBER: Final = re.compile(r"([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*(.*)", re.DOTALL)
+_SIGNS: Final = {
+    "<=": np.less_equal, ">=": np.greater_equal, "<": np.less, ">": np.greater, "==": np.equal,
+}  # fmt: skip
 _CONSTRAINT: Final = re.compile(r"\s*([\w.\-]+)\s*(<=|>=|<|>|==)\s*([-+0-9.eE]+)\s*")
 CLOSED_FORM: Final = (
     "ttft_s", "tpot_s", "step_s", "throughput_tok_per_s", "energy_J_per_tok", "power_W",
@@ -50,6 +55,11 @@ class Constraint:
     def __str__(self) -> str:
         return f"{self.column} {self.sign} {self.value:g}"
 
+    def kept(self, values: Floats) -> npt.NDArray[np.bool_]:
+        """Which values of the column keep the bound; NaN does not."""
+        with np.errstate(invalid="ignore"):
+            return np.asarray(_SIGNS[self.sign](values, self.value))
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Study:
@@ -66,6 +76,7 @@ class Study:
     constraints: tuple[Constraint, ...] = ()
     keep: int = 100
     screen: tuple[Constraint, ...] = field(default=())
+    search: Search | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -98,6 +109,7 @@ def load_study(given: str | Path | Mapping[str, Any]) -> Study:
         objectives=dict(form.objectives),
         per=form.per,
         keep=form.screen.keep,
+        search=None if form.search is None else Search(**form.search.model_dump()),
     )
     problems += list(_wrong(study, form, document))
     study = replace(

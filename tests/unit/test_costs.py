@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sim
-from sim.config.catalogue import one_of
+from sim.config.catalogue import names, one_of
 from sim.config.cost_form import costs_of, ledger_of, load_practice, load_process, load_site
 from sim.config.library import files
 from sim.cost.ledger import ledger
 from sim.cost.lines import Floats, Ledger
 from sim.cost.practice import Costs
 from sim.cost.sensitivity import inputs_of, with_only
-from sim.errors import ConfigError
+from sim.errors import ConfigError, Infeasible
 from sim.hardware import System
 from sim.simulation.conclusion import conclude
 from sim.simulation.cost import Served, owned
@@ -44,7 +45,10 @@ def line(found: Ledger, name: str) -> Floats:
         ("low: 1900 USD", "low: -5 USD", "making.board.low", "negative"),
         ("{duv: 10}", "{euv: 80, duv: 10}", "die.own_layers.euv", "80 of 12 EUV layers"),
         ("5 nm (simulated)", "4 nm", "die.process", "did you mean '5 nm'? known: 10nm, 16 nm"),
-        ("base: 160", "base: 8", "making.units", "low 16, base 8, high 800 must not fall"),
+        ("low: 16,", "low: 400,", "making.units", "low 400, base 160, high 800 must not fall"),
+        ("low: 16,", "low: 0,", "making.units.low", "0: a number from 1 to"),
+        ("high: 800", "high: .inf", "making.units.high", "inf: a number from 1 to"),
+        ("markup: 1 ", "markup: 0 ", "making.markup", "0: a number from 0.01"),
     ],
 )
 def test_a_mistake_is_one_error_at_its_line(
@@ -59,6 +63,70 @@ def test_a_mistake_is_one_error_at_its_line(
     assert problem.path == path
     assert words in problem.message
     assert problem.line is not None
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("cost.practice.years=0", "0: a number from 0.1 to 100"),
+        ("cost.practice.units=.inf", "inf: a number from 1"),
+        ("cost.practice.utilisation=0", "0: a number from 1e-06 to 1"),
+        ("cost.practice.markup=0", "0: a number from 0.01"),
+        ("cost.site.pue=0.5", "0.5: a number from 1"),
+        ("cost.practice.design_shares.ip=7", "the four shares add up to 7.62"),
+    ],
+)
+def test_no_input_of_cost_makes_tokens_free_or_endless(change: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        sim.load_scenario("llama-8b-azure-h100", sets=[change])
+
+
+def test_dies_that_do_not_fit_or_never_work_are_infeasible(tmp_path: Path) -> None:
+    text = files("processes")["5nm"].read_text(encoding="utf-8")
+    chip = tmp_path / "chip.yaml"
+    chip.write_text(HNLPU.replace("5 nm (simulated)", "mine.yaml"), encoding="utf-8")
+    for change, words in (
+        (text + "wafer_mm: 36 [cset-wafers]\n", "no whole die of 827.08 mm2 fits a wafer"),
+        (text.replace("base: 0.1, high: 0.13", "base: 0.1, high: 1e9"), "work"),
+    ):
+        (tmp_path / "mine.yaml").write_text(change, encoding="utf-8")
+        with pytest.raises(Infeasible, match=words):
+            ledger_of(str(chip))
+
+
+def test_memory_without_a_price_is_not_free() -> None:
+    chip = sim.load_device("h100-sxm")
+    (memory,) = chip.memories
+    with pytest.raises(Infeasible, match=r"memories\.hbm\.price"):
+        ledger_of(one_of(replace(chip, memories=(replace(memory, price_USD_per_GB=None),))))
+
+
+def test_what_is_sold_costs_less_to_make_than_its_price() -> None:
+    for name in names("devices"):
+        chip = sim.load_device(name)
+        if chip.price_USD is None or chip.process is None or chip.die_area_mm2 is None:
+            continue
+        unit = ledger_of(name).totals["unit_cost_usd"]
+        assert unit is not None
+        assert unit[1] < chip.price_USD[1], name
+
+
+def test_nobody_shares_the_nre_of_more_devices_than_are_made() -> None:
+    found = ledger_of("hnlpu-x16")
+    spread, nre = line(found, "NRE a device"), found.totals["nre_usd"]
+    assert nre is not None
+    assert (spread * 16 <= nre * (1.0 + 1e-12)).all()
+    many = ledger_of(System(name="many", device=sim.load_device("hnlpu"), count=1600))
+    assert line(many, "their NRE") == pytest.approx(many.totals["nre_usd"])
+
+
+def test_carbon_lines_add_up() -> None:
+    for name in ("hnlpu-x16", "wse-3-x2"):
+        found = ledger_of(name)
+        made = sum(each.value for each in found.lines if each.unit == "kgCO2e, embodied")
+        assert made == pytest.approx(found.totals["embodied_kgCO2e"])
+    wafer_kg = np.pi * 15.0**2 * load_process("5nm").carbon_kg_per_cm2
+    assert line(ledger_of("wse-3"), "dies' carbon") == pytest.approx(wafer_kg)
 
 
 def test_more_euv_layers_than_layers_is_one_error(tmp_path: Path) -> None:

@@ -87,4 +87,5 @@ function element(tag, properties = {}, ...children) {
   return made;
 }
 
+const plural = (number, noun) => `${number.toLocaleString("en-US")} ${noun}${number === 1 ? "" : "s"}`;
 const nearest = (low, value, high) => Math.min(Math.max(value, low), high);

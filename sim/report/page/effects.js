@@ -17,7 +17,7 @@ function barTable(caption, heads, lines) {
     textContent: caption }), element("thead", {}, head), element("tbody", {}, ...lines));
 }
 
-const percent = (share) => (share === null ? "-" : `${digits(100 * share, share < 0.1 ? 2 : 3)} %`);
+const percent = (share) => (share === null ? "-" : `${(100 * share).toFixed(1)} %`);
 const axisName = (path) => columnOf(path)?.label ?? path;
 const rowHead = (path) => element("th", { scope: "row", title: path, textContent: axisName(path) });
 const numberCell = (text) => element("td", { className: "number", textContent: text });

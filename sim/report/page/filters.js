@@ -78,9 +78,8 @@ function buildFilters(changed) {
   byId("other-ranges").append(...others.map((each) => rangeField(each, changed)));
   byId("levels").append(...axes.filter((each) => each.name === each.main)
     .map((each) => levelField(each, changed)));
-  byId("only-good-text").textContent = report.constraints.length
-    ? `what keeps ${report.constraints.join(" and ")}` : "what can be compared";
-  byId("only-good").closest("label").hidden = !report.constraints.length;
+  const kept = report.constraints.length ? `keeps ${report.constraints.join(" and ")} and ` : "";
+  byId("only-good-text").textContent = `what ${kept}has all objectives`;
   byId("only-good").addEventListener("change", (event) => { onlyGood = event.target.checked; changed(); });
   byId("only-front").addEventListener("change", (event) => { onlyFront = event.target.checked; changed(); });
   byId("filters").addEventListener("submit", (event) => event.preventDefault());
@@ -91,6 +90,6 @@ function clearFilters() {
   for (const hidden of hiddenLevels.values()) hidden.clear();
   byId("filters").reset();
   for (const box of byId("levels").querySelectorAll("input")) box.checked = true;
-  onlyGood = byId("only-good").checked = report.constraints.length > 0;
+  onlyGood = byId("only-good").checked = report.good > 0;
   onlyFront = byId("only-front").checked = false;
 }

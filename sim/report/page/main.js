@@ -4,18 +4,19 @@ const count = (number) => number.toLocaleString("en-US");
 function buildHeader() {
   byId("title").textContent = report.title;
   const states = Object.entries(report.status).map(([name, number]) => `${count(number)} ${name}`).join(", ");
-  byId("summary").textContent = `${count(report.points)} points, ${report.fidelity}: ${states}.`
-    + (report.constraints.length ? ` ${count(report.good)} keep the constraints.` : "");
+  byId("summary").textContent = `${plural(report.points, "point")}, ${report.fidelity}: ${states}.`
+    + (report.good < report.feasible ? ` ${count(report.good)} can be compared: they keep the constraints and `
+      + "have all objectives." : "");
   const load = report.load && `batch ${report.load.batch}, ${report.load.input} tokens in, ${report.load.output} out`;
   facts(byId("facts"), [
-    ["study", report.name], ["base", report.base ?? report.provenance?.scenario],
+    ["study", report.name], ["base", report.base ?? (report.provenance && "inline in the study")],
     ["objectives", Object.entries(report.objectives).map(([name, way]) => `${name} (${way})`).join(", ")],
     ["constraints", report.constraints.join(" and ")], ["given", report.per.join(", ")],
     ["load", load], ["OPB", report.version],
   ].filter(([, value]) => value));
   byId("reasons").hidden = !report.reasons.length;
   const lost = report.reasons.reduce((sum, [, number]) => sum + number, 0);
-  byId("reasons").querySelector("summary").textContent = `Why ${count(lost)} points have no results`;
+  byId("reasons").querySelector("summary").textContent = `Why ${plural(lost, "point")} gave no results`;
   byId("reasons").querySelector("ul").append(...report.reasons.map(([why, number]) =>
     element("li", { textContent: `${count(number)} x ${why}` })));
   if (report.more_reasons) byId("reasons").querySelector("ul").append(

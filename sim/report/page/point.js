@@ -10,7 +10,7 @@ function kindOf(row) {
   if (is(row, KNEE)) words.push("The knee: the point of the front nearest to its ideal.");
   else if (is(row, FRONT)) words.push("On the front: no point beats it in every objective.");
   else if (is(row, GOOD)) words.push("Not on the front: some point beats it in every objective.");
-  else words.push("It does not keep the constraints.");
+  else words.push("It breaks a constraint or lacks an objective, so it is compared with none.");
   return `${words.join(" ")} Key ${keyOf(row)}.`;
 }
 

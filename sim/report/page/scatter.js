@@ -135,7 +135,7 @@ function colouring(column) {
     const value = column.values[row];
     return Number.isFinite(value) ? Math.min(Math.floor(((warp(value) - low) / span) * ramp.length), ramp.length - 1) : ramp.length;
   };
-  return { colours: [...ramp, style("--line")], of, whole, log };
+  return { colours: [...ramp, style("--soft")], of, whole, log };
 }
 
 function place() {

@@ -59,8 +59,8 @@ function drawTable(choose) {
   const wanted = Object.entries(report.objectives).map(([name, way]) => `${name} (${way})`).join(", ");
   const cut = report.front > frontRows.length ? ` This page holds ${frontRows.length.toLocaleString("en-US")}.` : "";
   byId("front-note").textContent = report.front
-    ? `No point beats these in all of ${wanted}${each}: ${report.front.toLocaleString("en-US")} points.${cut} `
-      + `${tableRows.length.toLocaleString("en-US")} are within the filters.`
+    ? `No point beats these in all of ${wanted}${each}: ${plural(report.front, "point")}.${cut} `
+      + `Within the filters: ${tableRows.length.toLocaleString("en-US")}.`
     : "No point can be simulated and keeps the constraints.";
 }
 
