@@ -25,7 +25,7 @@ COLOURS: Final = (
 MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "*")
 HATCHES: Final = ("", "///", "...", "\\\\\\", "xxx", "ooo", "---", "+++")
 ACCENT: Final = "#D55E00"
-_STYLE: Final = {
+_STYLE: Final[dict[Any, Any]] = {
     "font.size": 8,
     "axes.titlesize": 8,
     "axes.spines.top": False,

@@ -183,11 +183,14 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _finite(value: Any) -> Any:
-    """A value as JSON has it: None for what is not a number."""
+    """A value as JSON has it: None for what is not a number, nine digits of what is.
+
+    Sums over parts differ in the last digits with the order of the parts.
+    """
     if isinstance(value, str) or value is None:
         return value
     number = float(value)
-    return number if math.isfinite(number) else None
+    return float(f"{number:.9g}") if math.isfinite(number) else None
 
 
 def _provenance(about: Mapping[str, Any]) -> dict[str, Any] | None:

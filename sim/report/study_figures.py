@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
 from sim.errors import ConfigError
 from sim.report.columns import label_of
 from sim.report.drawing import ACCENT, COLOURS, HATCHES, figure, legend_below, scale, wide
@@ -31,15 +29,18 @@ _RATES: Final = ("rate", "rate_scale", "concurrency")
 def study_figures(results: Results, folder: Path, suffix: str = "pdf") -> Iterator[Path]:
     """Write the figures that apply to a study into `folder`; yields their paths."""
     if results.pareto().empty:
-        raise ConfigError("no point is feasible and keeps the constraints: there is nothing to draw")
+        raise ConfigError(
+            "no point is feasible and keeps the constraints: there is nothing to draw"
+        )
     path = folder / f"pareto.{suffix}"
     plot_pareto(results, path)
     yield path
     plane = _plane(results)
-    for column in results.objectives if plane else ():
-        path = folder / f"who-wins-{column}.{suffix}"
-        plot_winners(results, column, *plane, path=path)
-        yield path
+    for column in results.objectives:
+        if plane is not None:
+            path = folder / f"who-wins-{column}.{suffix}"
+            plot_winners(results, column, *plane, path=path)
+            yield path
     rate = rate_axis(results)
     if rate is not None and _curves(results, rate, SLO_COLUMNS):
         path = folder / f"slo.{suffix}"
@@ -67,7 +68,8 @@ def plot_pareto(results: Results, path: Path, columns: Sequence[str] = ()) -> No
             _front_line(axes, best, names, [label.better for label in labels])
         shade = _shade(best[names[2]].to_numpy(float)) if len(names) > 2 else {"color": ACCENT}
         drawn = axes.scatter(best[names[0]], best[names[1]], s=18, edgecolors="black",
-                             linewidths=0.5, zorder=3, label=f"front, {len(best):,}", **shade)  # fmt: skip
+                             linewidths=0.5, zorder=3, label=f"front, {len(best):,}",
+                             **shade)  # fmt: skip
         if len(names) > 2:
             made.colorbar(drawn, label=labels[2].titled)
         knee = results.knee(*columns)
@@ -91,7 +93,7 @@ def _cloud(axes: Axes, x: Any, y: Any) -> None:
         return
     axes.hexbin(
         x, y, gridsize=60, bins="log", cmap="Greys", mincnt=1, linewidths=0.1, zorder=1,
-        xscale=axes.get_xscale(), yscale=axes.get_yscale(),
+        xscale="log" if wide(x) else "linear", yscale="log" if wide(y) else "linear",
     )  # fmt: skip
 
 
@@ -104,9 +106,7 @@ def _front_line(
               zorder=2)  # fmt: skip
 
 
-def plot_winners(
-    results: Results, column: str, axis: str, x: str, y: str, *, path: Path
-) -> None:
+def plot_winners(results: Results, column: str, axis: str, x: str, y: str, *, path: Path) -> None:
     """Which level of `axis` is best in `column` at each pair of levels of `x` and `y`.
 
     Of all other axes the best level counts. Numbers say how many times better it is than the
@@ -130,8 +130,9 @@ def plot_winners(
                               fontsize=5.5)  # fmt: skip
         axes.set_xticks(range(len(across)), [_told(each) for each in across], rotation=45)
         axes.set_yticks(range(len(up)), [_told(each) for each in up])
-        axes.set(xlim=(-0.5, len(across) - 0.5), ylim=(-0.5, len(up) - 0.5), xlabel=shortened[x],
-                 ylabel=shortened[y], title=f"{shortened[axis]} with the best {label_of(column).text}")  # fmt: skip
+        axes.set(xlim=(-0.5, len(across) - 0.5), ylim=(-0.5, len(up) - 0.5))
+        axes.set(xlabel=shortened[x], ylabel=shortened[y])
+        axes.set_title(f"{shortened[axis]} with the best {label_of(column).text}")
         axes.grid(visible=False)
         handles = [_tile((0, 0), index) for index in sorted(won)]
         legend_below(made, axes, columns=2, handles=handles,
@@ -154,11 +155,16 @@ def _levels(results: Results, axis: str, table: pd.DataFrame) -> list[Any]:
         return sorted(there)
     texts = next(axis_["levels"] for axis_ in results.about["axes"] if axis_["paths"][0] == axis)
     order = [level[0] for level in texts]
-    return sorted(there, key=lambda name: (order.index(name) if name in order else len(order), name))
+    return sorted(
+        there, key=lambda name: (order.index(name) if name in order else len(order), name)
+    )
 
 
 def _told(value: Any) -> str:
-    return value if isinstance(value, str) else f"{value:.6g}"
+    """A level, numbers to three digits unless they are whole."""
+    if isinstance(value, str):
+        return value
+    return f"{value:.0f}" if value == int(value) else f"{value:.3g}"
 
 
 def _way(results: Results, column: str) -> str:
@@ -199,13 +205,12 @@ def rate_axis(results: Results) -> str | None:
     """The axis that says how fast requests come, of simulated points."""
     if results.about["fidelity"] == "closed-form":
         return None
-    return next((name for name in results.main_axes
-                 if name.startswith("traffic.") and name.split(".")[-1] in _RATES), None)  # fmt: skip
+    found = (name for name in results.main_axes
+             if name.startswith("traffic.") and name.split(".")[-1] in _RATES)  # fmt: skip
+    return next(found, None)
 
 
-def plot_study_slo(
-    results: Results, path: Path, columns: Sequence[str] = SLO_COLUMNS
-) -> None:
+def plot_study_slo(results: Results, path: Path, columns: Sequence[str] = SLO_COLUMNS) -> None:
     """Percentiles and goodput of simulated points over their rate, a line for all else equal."""
     rate = rate_axis(results)
     if rate is None:

@@ -225,17 +225,19 @@ class _Tables:
         records = self.records(levels)
         decode_s, decode_J = self._step(_decoding(program, load, batch), batch, records)
         prefill_s, prefill_J = self._step(_prompt(program, load), 1, records)
-        answer, copies = load["output"], layout.dp
+        answer = load["output"]
         span_s = answer * decode_s + batch * prefill_s
-        rate = copies * batch * answer / span_s
-        joules = (answer * decode_J / batch + prefill_J) / answer
-        power = joules * rate
+        rate = load["batch"] * answer / span_s  # the busiest replica sets the pace
+        busy = min(layout.dp, load["batch"])
+        idle = self.built.owner.system.count - busy * layout.devices
+        working = (answer * decode_J / batch + prefill_J) / answer * rate
+        power = working + idle * records[2]["static_W"]
         return {
             "ttft_s": prefill_s,
             "tpot_s": span_s / answer,
             "step_s": decode_s,
             "throughput_tok_per_s": rate,
-            "energy_J_per_tok": joules,
+            "energy_J_per_tok": power / rate,
             "power_W": power,
             "kv_share": np.full(len(levels), held / self.built.budget.kv_B),
             **_cost_columns(self.owned(levels), rate, power),

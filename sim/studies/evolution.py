@@ -1,7 +1,8 @@
 """Evolution: which points to look at next, from what those before came to; by pymoo's NSGA-II.
 
 A gene is a place in [0, 1) that the levels of an axis share evenly, so that neighbouring levels
-are near. Deb, Pratap, Agarwal, Meyarivan, IEEE Transactions on Evolutionary Computation 6, 2002.
+are near. Deb, Pratap, Agarwal, Meyarivan, IEEE Transactions on Evolutionary Computation 6, 2002;
+with more than two objectives, crowding by nearest neighbours: Kukkonen and Deb, PPSN 2006.
 """
 
 from __future__ import annotations
@@ -56,8 +57,12 @@ class Breed:
         self._problem = _library("core.problem").Problem(
             n_var=len(self._free), n_obj=self.objectives, n_ieq_constr=1, xl=0.0, xu=1.0
         )
+        crowding = _library("operators.survival.rank_and_crowding").RankAndCrowding(
+            crowding_func="mnn" if self.objectives > 2 else "cd"
+        )
         self._algorithm = _library("algorithms.moo.nsga2").NSGA2(
             pop_size=self.population,
+            survival=crowding,
             sampling=_library("operators.sampling.lhs").LHS(),
             eliminate_duplicates=_Unseen(breed=self),
         )

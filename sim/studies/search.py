@@ -72,7 +72,7 @@ def searched(study: Study, store: Store, identity: int, compute: Compute) -> Ite
         worth.put(new, made.at(keys[new]))
         worth.put(~new, known.at(keys[~new]))
         breeds.tell(worth)
-        course.append(worth)
+        course.append((keys, worth))
         yield len(rows)
     store.tell(SEARCH, _told(study, course))
 
@@ -196,29 +196,29 @@ class _Breeds:
             breed.tell(own.values, own.violation)
 
 
-def _told(study: Study, course: Sequence[Worth]) -> dict[str, Any]:
+def _told(study: Study, course: Sequence[tuple[Keys, Worth]]) -> dict[str, Any]:
     """What study.json keeps of a search: its hypervolume after each generation.
 
     Objectives are scaled from the best to the worst of all good points of the search, as
     `sim.studies.summary.volume` does: the last is the share of that box that its front dominates.
     """
     assert study.search is not None
-    good = [each.values[each.violation == 0.0] for each in course]
+    good = [worth.at(worth.violation == 0.0).values for _, worth in course]
     every = np.concatenate([np.zeros((0, len(study.objectives))), *good])
     low, high = (every.min(axis=0), every.max(axis=0)) if len(every) else (None, None)
-    best, generations, evaluations = every[:0], [], 0
-    for worth, values in zip(course, good, strict=True):
-        evaluations += len(worth.violation)
+    best, keys = every[:0], np.zeros(0, np.uint64)
+    generations: list[dict[str, Any]] = []
+    evaluations = 0
+    for (own, worth), values in zip(course, good, strict=True):
+        evaluations += len(own)
         best = np.concatenate([best, values])
-        best = best[front(best)]
+        keys = np.concatenate([keys, own[worth.violation == 0.0]])
+        kept = front(best)
+        best, keys = best[kept], keys[kept]
         share = None
-        if len(best):
-            assert low is not None
-            assert high is not None
+        if low is not None and high is not None and len(best):
             share = hypervolume(scaled(best, low, high), np.ones(len(low)))
-        generations.append(
-            {"evaluations": evaluations, "front": len(best), "hypervolume": share}
-        )
+        generations.append({"evaluations": evaluations, "front": len(best), "hypervolume": share})
     return {
         "population": study.search.population,
         "seed": study.search.seed,
@@ -228,6 +228,7 @@ def _told(study: Study, course: Sequence[Worth]) -> dict[str, Any]:
         "low": None if low is None else low.tolist(),
         "high": None if high is None else high.tolist(),
         "generations": generations,
+        "front": [f"{key:016x}" for key in sorted(map(int, keys))],
     }
 
 
@@ -235,7 +236,8 @@ def search_summary(results: Results) -> Mapping[str, Any] | None:
     """The course of the search that results came from; None if they came from none.
 
     `generations` have the evaluations so far, the points of the front, and its `hypervolume`
-    between `low` and `high`, of objectives to minimise: those to maximise are negated.
+    between `low` and `high`, of objectives to minimise: those to maximise are negated. `front` has
+    the keys of its points, which a folder may hold among others.
     """
     found: Mapping[str, Any] | None = results.about.get(SEARCH)
     return found

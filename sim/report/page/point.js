@@ -48,7 +48,6 @@ function noteOf() {
 }
 
 function versus(column, row) {
-  if (kneeRow < 0 || row === kneeRow) return "";
   const ratio = column.values[row] / column.values[kneeRow];
   return Number.isFinite(ratio) ? `${digits(ratio)} x` : "";
 }
@@ -57,7 +56,7 @@ function line(column, row) {
   const name = element("th", { scope: "row", title: column.name, textContent: column.label });
   const value = element("td", { className: "number", textContent: column.text(row) });
   const made = element("tr", {}, name, value);
-  if (!column.axis) made.append(element("td", { className: "number", textContent: versus(column, row) }));
+  if (!byId("point-versus").hidden) made.append(element("td", { className: "number", textContent: versus(column, row) }));
   return made;
 }
 
@@ -72,6 +71,7 @@ function showPoint(row, focus) {
   const axisLine = (axis) => element("tr", {}, element("th", { scope: "row", textContent: axis.name }),
     element("td", { textContent: axis.text(row) }));
   byId("point-axes").tBodies[0].replaceChildren(...axes.map(axisLine));
+  byId("point-versus").hidden = kneeRow < 0 || row === kneeRow;
   byId("point-results").tBodies[0].replaceChildren(...results.map((each) => line(each, row)));
   byId("point-command").textContent = commandsOf(row);
   byId("point-note").textContent = noteOf();

@@ -59,7 +59,7 @@ function ticks(scale, most) {
     names.forEach((text, at) => { if (at % step === 0 && at >= low && at <= high) found.push([at, text]); });
     return found;
   }
-  const told = (value) => (scaled(column.unit) ? amount(value, column.unit, 3) : digits(value));
+  const told = (value, count = 3) => (scaled(column.unit) ? amount(value, column.unit, count) : digits(value, count));
   if (log && high / low > 4) {
     const decades = Math.log10(high / low);
     const steps = decades > 4 ? [1] : decades > 2 ? [1, 3] : [1, 2, 5];
@@ -71,7 +71,8 @@ function ticks(scale, most) {
   }
   const rough = (high - low) / most, size = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].find((each) => each * size >= rough) * size;
-  for (let at = Math.ceil(low / step); at * step <= high; at++) found.push([at * step, told(at * step)]);
+  const count = Math.max(Math.ceil(Math.log10(Math.max(Math.abs(low), Math.abs(high)) / step)) + 1, 3);
+  for (let at = Math.ceil(low / step); at * step <= high; at++) found.push([at * step, told(at * step, count)]);
   return found;
 }
 
