@@ -85,6 +85,7 @@ class Store:
             "version": __version__,
             "name": study.name,
             "title": study.title,
+            "base": study.base_name,
             "fidelity": study.fidelity,
             "load": dict(study.load) if study.fidelity != "events" else None,
             "axes": [

@@ -68,6 +68,8 @@ class Study:
     name: str
     title: str
     base: Document
+    base_name: str | None
+    """Name or path of the base scenario; None where it is written in the study."""
     fidelity: str
     load: Mapping[str, int]
     space: Space
@@ -100,6 +102,7 @@ def load_study(given: str | Path | Mapping[str, Any]) -> Study:
         name=form.name or name,
         title=form.title,
         base=base,
+        base_name=form.base if isinstance(form.base, str) else None,
         fidelity=form.fidelity,
         load=form.load.model_dump(),
         space=Space(

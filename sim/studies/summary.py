@@ -65,6 +65,11 @@ def _count(counter: Counter[str], column: pd.Series[Any]) -> None:
         counter[str(name)] += int(count)
 
 
+def _order(item: tuple[Any, int]) -> str:
+    """Levels in an order that does not depend on that of the parts."""
+    return str(item[0])
+
+
 def _name(level: Any) -> Any:
     return "(inactive)" if level is None or level != level else level
 
@@ -145,7 +150,7 @@ def attribution(results: Results, summary: Summary | None = None) -> pd.DataFram
     for axis in (name for name in results.main_axes if name not in results.per):
         on_front = Counter(_name(each) for each in best[axis])
         shares = {level: (on_front[level] / len(best), count / told.good)
-                  for level, count in told.levels[axis].items()}  # fmt: skip
+                  for level, count in sorted(told.levels[axis].items(), key=_order)}  # fmt: skip
         most = max(shares, key=lambda level: shares[level][0])
         made.append(
             {

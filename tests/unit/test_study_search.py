@@ -36,7 +36,7 @@ GRID: dict[str, Any] = {
     "load": {"batch": 8, "input": 512, "output": 64},
     "axes": [
         {"zip": {"system.count": [1, 2, 4], "parallel.tp": [1, 2, 4]}},
-        {"path": "load.batch", "linear": [4, 64], "levels": 16},
+        {"path": "load.batch", "linear": [4, 64], "levels": 61},
         {"zip": {
             BANDWIDTH: ["1 TB/s", "2 TB/s", "3 TB/s", "4 TB/s", "6 TB/s", "8 TB/s"],
             "system.device.memories.hbm.price": [
@@ -50,7 +50,7 @@ GRID: dict[str, Any] = {
     ],
     "objectives": {"tpot_s": "min", "throughput_tok_per_s": "max", "capex_usd": "min"},
 }  # fmt: skip
-"""1,440 points, of which two zipped axes trade worth for cost."""
+"""5,490 points, of which two zipped axes trade worth for cost."""
 SMALL = {"evaluations": 48, "population": 12, "seed": 1}
 
 
@@ -112,8 +112,8 @@ def test_95_percent_of_the_grid_s_hypervolume_at_5_percent_of_its_evaluations(
     grid: Results, seed: int
 ) -> None:
     budget = len(grid.frame) // 20
-    found = sim.sweep(study(search={"evaluations": budget, "population": 12, "seed": seed}))
-    assert len(found.frame) == told(found)["evaluations"] == budget == 72
+    found = sim.sweep(study(search={"evaluations": budget, "population": 16, "seed": seed}))
+    assert len(found.frame) == told(found)["evaluations"] == budget == 274
     bounds = summarize(grid)
 
     def worth(results: Results) -> float:
@@ -145,7 +145,7 @@ def test_the_course_ends_with_the_hypervolume_of_the_results() -> None:
     assert told(found)["hypervolume"] == course["hypervolume"].iloc[-1]
     line = search_line(found)
     assert line is not None
-    assert "48 evaluations of 1,440 points" in line
+    assert "48 evaluations of 5,490 points" in line
     assert f"hypervolume {share:.4f}" in line
 
 
@@ -323,7 +323,7 @@ def test_points_of_an_enumerated_study_are_taken_as_they_are(
     found = sim.sweep(study(), output=tmp_path / "both")
     assert sum(computed) == 0
     assert told(found) == told(alone)
-    assert len(found.frame) == 1440
+    assert len(found.frame) == 5490
     again = sim.sweep(GRID, output=tmp_path / "both")
     assert search_summary(again) is None
 
@@ -381,7 +381,7 @@ def test_a_command_says_what_the_search_came_to(
     printed = json.loads(run("--json"))
     assert printed["search"]["evaluations"] == 48
     assert printed["search"]["hypervolume"] == pytest.approx(printed["hypervolume"])
-    assert "Search: 48 evaluations of 1,440 points" in run()
+    assert "Search: 48 evaluations of 5,490 points" in run()
 
 
 # --- constraints and mistakes -------------------------------------------------------------------
