@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from sim.cli.output import print_json
+from sim.cli.output import check_writable, print_json
 
 
 @click.command("hardwire")
@@ -68,6 +68,8 @@ def command(
     from sim.report.tables import show
     from sim.simulation.hardwire import hardwire
 
+    if output is not None:
+        check_writable(output)
     found = hardwire(
         model, grid=grid, context=context, weights=weights, kv=kv, vex=vex, windows=windows,
         links=links,

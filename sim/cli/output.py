@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -41,24 +42,45 @@ def print_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False))
 
 
-@contextmanager
-def progress(label: str) -> Iterator[Progress]:
-    """A line on standard error that shows how far a run is, once it takes long."""
-    started = last = time.monotonic()
-    live = sys.stderr.isatty()
-    shown = False
+def check_writable(path: Path) -> None:
+    """OSError where `path` cannot be written; changes nothing there."""
+    there = path.exists() or path.is_symlink()
+    with path.open("ab"):
+        pass
+    if not there:
+        path.unlink()
 
-    def update(ended: int, total: int, simulated_s: float) -> None:
+
+@contextmanager
+def status_line(told: Callable[..., str]) -> Iterator[Callable[..., None]]:
+    """A line on standard error that shows how far long work is, in the words of `told`.
+
+    Gives what work calls from time to time; it passes its arguments on to `told`.
+    """
+    started = last = time.monotonic()
+    live, shown = sys.stderr.isatty(), False
+
+    def update(*how_far: float) -> None:
         nonlocal last, shown
         now = time.monotonic()
         if now - started < QUIET_SECONDS or now - last < (0.1 if live else 5.0):
             return
         last, shown = now, True
-        text = f"{label}: {ended:,} of {total:,} requests, {simulated_s:,.0f} s simulated"
-        click.echo(f"\r{text}" if live else text, err=True, nl=not live)
+        click.echo(f"\r{told(*how_far):<78}" if live else told(*how_far), err=True, nl=not live)
 
     try:
         yield update
     finally:
         if shown and live:
             click.echo("", err=True)
+
+
+@contextmanager
+def progress(label: str) -> Iterator[Progress]:
+    """How far a run is, once it takes long."""
+
+    def told(ended: int, total: int, simulated_s: float) -> str:
+        return f"{label}: {ended:,} of {total:,} requests, {simulated_s:,.0f} s simulated"
+
+    with status_line(told) as update:
+        yield update

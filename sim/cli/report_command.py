@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from sim.cli.output import check_writable
+
 
 @click.command("report")
 @click.argument("folder", type=click.Path(path_type=Path))
@@ -31,7 +33,6 @@ import click
 )
 def command(folder: Path, html: Path | None, figures: Path | None, suffix: str) -> None:
     """The report of a finished study in FOLDER: a page, figures, or both."""
-    from sim.report.timeline import check_writable
     from sim.studies.results import load_results
 
     if html is None and figures is None:

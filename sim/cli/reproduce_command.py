@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from sim.cli.output import print_json
+from sim.cli.output import check_writable, print_json
 
 
 @click.command("reproduce")
@@ -52,7 +52,7 @@ def command(
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)  # before the work, as it may not be allowed
     if page is not None:
-        page.touch()
+        check_writable(page)
     live = sys.stderr.isatty()
 
     def progress(text: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from sim.cli.output import print_json, progress, scenario_options
+from sim.cli.output import check_writable, print_json, progress, scenario_options
 from sim.config.scenarios import load_scenario
 from sim.simulation.prepare import prepare
 from sim.simulation.result import Run
@@ -67,7 +67,7 @@ def command(
 def _with_timeline(
     scenario: str, sets: tuple[str, ...], path: Path, window: tuple[float, float] | None
 ) -> Run:
-    from sim.report.timeline import check_writable, write_timeline
+    from sim.report.timeline import write_timeline
     from sim.simulation.timeline import recorded
 
     check_writable(path)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
-from sim.cli.output import QUIET_SECONDS, print_json
-
-Progress = Callable[[int, int, float], None]
+from sim.cli.output import print_json, status_line
 
 
 @click.command("sweep")
@@ -42,7 +37,7 @@ def command(
 
     found = load_study(study)
     folder = output or Path("results") / found.name
-    with _progress(found.name) as update:
+    with status_line(_told(found.name)) as update:
         results = sweep(
             found, output=folder, workers=workers, dask=dask, on_progress=update,
             warn=lambda text: click.echo(f"warning: {text}", err=True),
@@ -56,25 +51,12 @@ def command(
         click.echo(line)
 
 
-@contextmanager
-def _progress(label: str) -> Iterator[Progress]:
-    """Rate and time left on standard error, once a study takes long."""
-    started = last = time.monotonic()
-    live, shown = sys.stderr.isatty(), False
+def _told(label: str) -> Callable[[int, int, float], str]:
+    """Points done, their rate and the time left."""
 
-    def update(done: int, total: int, seconds: float) -> None:
-        nonlocal last, shown
-        now = time.monotonic()
-        if now - started < QUIET_SECONDS or now - last < (0.1 if live else 5.0):
-            return
-        last, shown = now, True
+    def told(done: int, total: int, seconds: float) -> str:
         rate = done / max(seconds, 1e-9)
         left = (total - done) / rate
-        text = f"{label}: {done:,} of {total:,} points, {rate:,.0f}/s, {left:,.0f} s left"
-        click.echo(f"\r{text:<78}" if live else text, err=True, nl=not live)
+        return f"{label}: {done:,} of {total:,} points, {rate:,.0f}/s, {left:,.0f} s left"
 
-    try:
-        yield update
-    finally:
-        if shown and live:
-            click.echo("", err=True)
+    return told

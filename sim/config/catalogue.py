@@ -20,13 +20,8 @@ from sim.config.device_form import (
     to_system,
 )
 from sim.config.document import Document, read_document
-from sim.config.memory_form import (
-    MemoryKind,
-    at_levels,
-    memory_kind,
-    stacks_of,
-    with_technologies,
-)
+from sim.config.memory_form import MemoryKind, memory_kind
+from sim.config.memory_levels import at_levels, stacks_of, with_technologies
 from sim.config.models import to_architecture
 from sim.config.scenario_form import TrafficFileForm
 from sim.config.validate import validated

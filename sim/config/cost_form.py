@@ -45,7 +45,7 @@ from sim.cost.silicon import YIELDS
 from sim.errors import ConfigError, Infeasible, Problem
 from sim.hardware import System
 from sim.hardware.making import PACKAGES
-from sim.scenario import Costing
+from sim.scenario import Costing, Scenario
 from sim.units import Sourced
 
 Floats = npt.NDArray[np.float64]
@@ -298,6 +298,16 @@ def costs_of(system: System, site: Site, practice: Practice, basis: Basis = "pri
             "`die.process`"
         )
     return Costs(process=load_process(device.process), site=site, practice=practice, basis=basis)
+
+
+def cost_inputs(scenario: Scenario) -> tuple[Costing, Process | None]:
+    """What costs of a scenario rest on beside its system; no process where there is no data."""
+    process = scenario.system.device.process
+    try:
+        found = None if process is None else load_process(process)
+    except ConfigError:
+        found = None
+    return scenario.cost or usual_costing(), found
 
 
 def ledger_of(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 
 from sim.config.bounds import Bounded, Bounds, FromOneBounded, RatioBounded, Sum, YieldBounds
 from sim.config.fields import Area, Count, Cycles, Flag, Form, Index, Text
-from sim.hardware.making import Ends, Making
+from sim.hardware.making import Ends, Making, Package
 
 
 class OwnLayersForm(Form):
@@ -34,7 +32,7 @@ class DieForm(Form):
     """Share of dies that work, where it is known; else it follows from defects."""
     critical: YieldBounds | None = None
     """Share of the area where a defect kills the die; elsewhere spare units stand in."""
-    package: Literal["flip-chip", "interposer", "chiplets", "wafer-scale"] | None = None
+    package: Package | None = None
     products: Count = 1
     """Chips of different metal made on one base."""
     own_layers: OwnLayersForm | None = None

@@ -1,4 +1,4 @@
-"""Ledger: what a system costs and emits, line by line, from dies to three years of electricity."""
+"""Ledger: what a system costs and emits, line by line, from dies to years of electricity."""
 
 from __future__ import annotations
 

@@ -121,26 +121,19 @@ def memory_lines(device: Device, practice: Practice) -> Iterator[Line]:
         if memory.capacity_B is None:
             continue
         gigabytes = memory.capacity_B / 1e9
-        numbers = f"memories.{memory.name}"
-        for what, known in (
-            ("price", memory.price_USD_per_GB),
-            ("carbon", memory.carbon_kg_per_GB),
+        for what, each, unit, name in (
+            ("price", memory.price_USD_per_GB, DEVICE, f"memory {memory.name}"),
+            ("carbon", memory.carbon_kg_per_GB, CARBON, f"memory {memory.name}'s carbon"),
         ):
-            if known is None:
+            path = f"memories.{memory.name}.{what}"
+            if each is None:
                 raise Infeasible(
                     f"{device.title}: the {what} of memory {memory.name} is not known; give "
-                    f"`{numbers}.{what}`, a GB"
+                    f"`{path}`, a GB"
                 )
-        if memory.price_USD_per_GB is not None:
-            yield Line(name=f"memory {memory.name}", unit=DEVICE,
-                       value=np.asarray(memory.price_USD_per_GB) * gigabytes,
-                       formula=f"{gigabytes:.4g} GB x price a GB",
-                       sources=sources_at(device.sources, f"{numbers}.price"))  # fmt: skip
-        if memory.carbon_kg_per_GB is not None:
-            yield Line(name=f"memory {memory.name}'s carbon", unit=CARBON,
-                       value=np.asarray(memory.carbon_kg_per_GB) * gigabytes,
-                       formula=f"{gigabytes:.4g} GB x carbon a GB",
-                       sources=sources_at(device.sources, f"{numbers}.carbon"))  # fmt: skip
+            yield Line(name=name, unit=unit, value=np.asarray(each) * gigabytes,
+                       formula=f"{gigabytes:.4g} GB x {what} a GB",
+                       sources=sources_at(device.sources, path))  # fmt: skip
     for processor in device.processors:
         stacks = device.memory(processor.weights_memory).stacks
         added = sum(processor.area_mm2.values())

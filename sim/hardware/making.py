@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 Ends = tuple[float, float, float]
 """A number that cost depends on: at the cheap end, as expected, at the dear end."""
 Package = Literal["flip-chip", "interposer", "chiplets", "wafer-scale"]
-PACKAGES: Final = ("flip-chip", "interposer", "chiplets", "wafer-scale")
+PACKAGES: Final = get_args(Package)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,15 +28,6 @@ def write_timeline(timeline: Timeline, path: Path) -> int:
     return count
 
 
-def check_writable(path: Path) -> None:
-    """OSError where `path` cannot be written; changes nothing there."""
-    there = path.exists() or path.is_symlink()
-    with path.open("ab"):
-        pass
-    if not there:
-        path.unlink()
-
-
 def _text(path: Path, stack: ExitStack) -> io.TextIOWrapper:
     if path.suffix != ".gz":
         return stack.enter_context(path.open("w", encoding="utf-8", newline="\n"))

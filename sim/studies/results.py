@@ -16,14 +16,12 @@ from sim.config.fields import unknown_name
 from sim.errors import ConfigError, Problem
 from sim.studies.pareto import front, knee, ranks
 from sim.studies.store import ABOUT, parts
+from sim.studies.study import Constraint
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Floats = npt.NDArray[np.float64]
-_SIGNS = {
-    "<=": np.less_equal, ">=": np.greater_equal, "<": np.less, ">": np.greater, "==": np.equal,
-}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -107,9 +105,8 @@ class Results:
         """Which points of a table are feasible and keep every constraint."""
         keep = np.array(table["status"] == "ok")
         for text in self.about["constraints"]:
-            column, sign, value = text.split()
-            with np.errstate(invalid="ignore"):
-                keep &= _SIGNS[sign](table[column].to_numpy(float), float(value))
+            constraint = Constraint.of(text)
+            keep &= constraint.kept(table[constraint.column].to_numpy(float))
         return np.asarray(keep)
 
     @cached_property

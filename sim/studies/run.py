@@ -22,6 +22,8 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from sim.config.cost_form import cost_inputs
+from sim.config.digest import content
 from sim.config.scenarios import load_document
 from sim.errors import ConfigError
 from sim.studies.closed_form import Evaluator
@@ -92,11 +94,7 @@ def _swept(
         )  # fmt: skip
         screened = _swept(first, folder / SCREEN, workers, dask, on_progress, warn)
         study = replace(study, fidelity="events", space=_best(study, screened), search=None)
-    identity = base_key(
-        [load_document(study.base).digest or "", study.fidelity, __version__]
-        + [f"{name}={value}" for name, value in study.load.items()
-           if study.fidelity == "closed-form"]
-    )  # fmt: skip
+    identity = _identity(study)
     store = Store(folder=folder, identity=f"{identity:016x}")
     store.open(study, warn)
     done, started = 0, time.monotonic()
@@ -106,6 +104,15 @@ def _swept(
             if on_progress is not None:
                 on_progress(done, places(study), time.monotonic() - started)
     return load_results(folder)
+
+
+def _identity(study: Study) -> int:
+    """A number for what all points share: base, what its costs rest on, load, fidelity, version."""
+    base = load_document(study.base)
+    parts = [base.digest or "", content(cost_inputs(base)), study.fidelity, __version__]
+    if study.fidelity == "closed-form":
+        parts += [f"{name}={value}" for name, value in study.load.items()]
+    return base_key(parts)
 
 
 def _counts(study: Study, store: Store, identity: int, crew: Crew) -> Iterator[int]:
@@ -204,15 +211,20 @@ def _cluster(address: str) -> Iterator[Crew]:
         yield crew
 
 
-_evaluators: dict[int, tuple[Study, Evaluator]] = {}
+_evaluators: dict[int, Evaluator] = {}
 
 
 def _evaluator(study: Study) -> Evaluator:
     """The evaluator of a study, one a process: what it has loaded serves all chunks."""
     known = _evaluators.get(0)
-    if known is None or known[0].name != study.name or known[0].space.axes != study.space.axes:
-        _evaluators[0] = (study, Evaluator(study=study))
-    return _evaluators[0][1]
+    if known is None or _evaluated(known.study) != _evaluated(study):
+        _evaluators[0] = Evaluator(study=study)
+    return _evaluators[0]
+
+
+def _evaluated(study: Study) -> tuple[Any, ...]:
+    """What an evaluator depends on: workers of a cluster outlive a study."""
+    return study.base, dict(study.load), study.space.axes
 
 
 def work(job: Job) -> int:

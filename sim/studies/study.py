@@ -53,7 +53,15 @@ class Constraint:
     value: float
 
     def __str__(self) -> str:
-        return f"{self.column} {self.sign} {self.value:g}"
+        return f"{self.column} {self.sign} {self.value!r}"
+
+    @classmethod
+    def of(cls, text: str) -> Constraint:
+        """The constraint that was written as `str` does; ValueError where it is none."""
+        match = _CONSTRAINT.fullmatch(text)
+        if match is None:
+            raise ValueError(text)
+        return cls(column=match[1], sign=match[2], value=float(match[3]))
 
     def kept(self, values: Floats) -> npt.NDArray[np.bool_]:
         """Which values of the column keep the bound; NaN does not."""
@@ -246,18 +254,16 @@ def _constraints(
 ) -> tuple[Constraint, ...]:
     found = []
     for index, text in enumerate(texts):
-        match = _CONSTRAINT.fullmatch(text)
         try:
-            value = float(match[3]) if match else None
+            one = Constraint.of(text)
         except ValueError:
-            value = None
-        if match is None or value is None:
             message = f"'{text}': COLUMN <= NUMBER is due, e.g. tpot_s <= 0.05"
             problems.append(document.problem((*at, index), message))
-        elif match[1] not in columns:
-            problems.append(document.problem((*at, index), unknown_name(match[1], list(columns))))
+            continue
+        if one.column in columns:
+            found.append(one)
         else:
-            found.append(Constraint(column=match[1], sign=match[2], value=value))
+            problems.append(document.problem((*at, index), unknown_name(one.column, list(columns))))
     for column in dict.fromkeys(each.column for each in found):
         above = [each.value for each in found if each.column == column and each.sign in (">=", ">")]
         below = [each.value for each in found if each.column == column and each.sign in ("<=", "<")]

@@ -309,6 +309,43 @@ def test_two_stages_simulate_the_best_of_the_closed_form(tmp_path: Path) -> None
     assert (found.frame[PEAK] == 900).any()
 
 
+def test_a_worker_that_outlives_a_study_does_not_mistake_it_for_the_next() -> None:
+    """Same name and axes, another base and load: workers of a cluster see one after the other."""
+    first = load_study(axes({"path": "seed", "values": [0]}))
+    for other in (study(load={"batch": 2}), study(base="mixtral-azure-duplex")):
+        second = load_study({**other, "axes": [{"path": "seed", "values": [0]}]})
+        runner._evaluators.clear()
+        assert runner._evaluator(first).study is first
+        assert runner._evaluator(second).study is second
+        assert runner._evaluator(second) is runner._evaluator(second)
+
+
+def test_points_of_other_costs_are_another_study(tmp_path: Path) -> None:
+    """A process that a device's file names by path changes under the same path."""
+    from sim.config.library import files
+
+    wafers = files("processes")["5nm"].read_text(encoding="utf-8")
+    process = tmp_path / "mine.yaml"
+    process.write_text(wafers, encoding="utf-8")
+    chip = tmp_path / "chip.yaml"
+    chip.write_text("extends: h100-sxm\ndie: {process: mine.yaml}\n", encoding="utf-8")
+    made = study(
+        base={"model": "llama-3-8b", "traffic": "azure-like-2k", "system": {"device": str(chip)}},
+        axes=[{"path": "seed", "values": [0]}],
+    )
+    sim.sweep(made, output=tmp_path / "out")
+    process.write_text(wafers.replace("base: 16988 USD", "base: 17000 USD"), encoding="utf-8")
+    with pytest.raises(ConfigError, match="with another base"):
+        sim.sweep(made, output=tmp_path / "out")
+
+
+def test_a_constraint_keeps_all_its_digits() -> None:
+    made = axes({"path": "load.batch", "values": [1, 2]})
+    values = sim.sweep(made).frame["tpot_s"].sort_values().to_numpy()
+    bound = f"tpot_s <= {float(values[0])!r}"
+    assert sim.sweep({**made, "constraints": [bound]}).good.sum() == 1
+
+
 # --- mistakes -----------------------------------------------------------------------------------
 
 

@@ -16,11 +16,12 @@ import pytest
 from builders import program, served, trace
 
 from sim.cli import main
+from sim.cli.output import check_writable
 from sim.config.scenarios import load_scenario
 from sim.engines.scheduler import Scheduler
 from sim.engines.serving import engine
 from sim.errors import ConfigError
-from sim.report.timeline import check_writable, write_timeline
+from sim.report.timeline import write_timeline
 from sim.simulation import timeline as timeline_module
 from sim.simulation.operator_trace import operator_trace
 from sim.simulation.prepare import prepare

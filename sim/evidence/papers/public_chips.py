@@ -87,6 +87,8 @@ ASSUMPTIONS: Final = (
     "ends: all inputs at their cheap, or all at their dear end",
     "dies of units in reserve: a defect kills only where none stands in (harvest-estimate)",
     "an MI300X is twelve equal dies of 5 nm; four of its dies are of 6 nm",
+    "a mm2 of interposer is from reports of H100 and B200: a fifth of C2-h100 and C2-b200 is no "
+    "check",
     "the board's 37 kg are what HGX H100's footprint leaves beside chips and memory: C3-h100 is "
     "therefore calibrated",
 )
