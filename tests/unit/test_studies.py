@@ -328,7 +328,8 @@ def test_points_of_other_costs_are_another_study(tmp_path: Path) -> None:
     process = tmp_path / "mine.yaml"
     process.write_text(wafers, encoding="utf-8")
     chip = tmp_path / "chip.yaml"
-    chip.write_text("extends: h100-sxm\ndie: {process: mine.yaml}\n", encoding="utf-8")
+    text = files("devices")["h100-sxm"].read_text(encoding="utf-8")
+    chip.write_text(text.replace("process: TSMC 4N", "process: mine.yaml"), encoding="utf-8")
     made = study(
         base={"model": "llama-3-8b", "traffic": "azure-like-2k", "system": {"device": str(chip)}},
         axes=[{"path": "seed", "values": [0]}],
