@@ -82,6 +82,7 @@ def device(*processors: Processor, **changes: Any) -> Device:
         link=LINK,
         static_W=2.0,
         host_step_s=1e-5,
+        host_sequence_s=2e-6,
     )
     return replace(base, **changes)
 

@@ -200,6 +200,8 @@ class DeviceForm(Form):
     link: LinkForm | None = None
     power: PowerForm = PowerForm()
     host_step: Time | None = None
+    host_sequence: Time | None = None
+    """What the host spends on an iteration, and more for each of its sequences."""
     die: DieForm = DieForm()
     making: MakingForm = MakingForm()
     price: Sum | None = None
@@ -307,6 +309,7 @@ def to_device(form: DeviceForm, name: str, stacks: Mapping[str, int]) -> Device:
         tdp_W=value(form.power.tdp),
         static_W=value(form.power.static),
         host_step_s=value(form.host_step, 0.0),
+        host_sequence_s=value(form.host_sequence, 0.0),
         die_area_mm2=value(form.die.area),
         process=form.die.process,
         dies=int(value(form.die.count, 1)),

@@ -28,6 +28,11 @@ class Batch:
     prompts: tuple[tuple[int, int, int], ...] = ()
     decodes: tuple[tuple[int, int], ...] = ()
 
+    @property
+    def sequences(self) -> int:
+        """How many sequences it works on."""
+        return len(self.prompts) + len(self.decodes)
+
 
 def decode_batch(sequences: int, context: int) -> Batch:
     """`sequences` equal sequences decoding with `context` cached tokens, the newest included."""
@@ -48,6 +53,7 @@ class Step:
     """
 
     seconds: float
+    host_s: float
     joules: float
     microbatches: float
     features: Floats
@@ -74,11 +80,13 @@ def features_of(program: Program, batch: Batch) -> tuple[Floats, float]:
 def step(program: Program, batch: Batch) -> Step:
     """One iteration of `batch` by one replica of `program`."""
     features, parts = features_of(program, batch)
-    return step_of_features(program, features, parts)
+    return step_of_features(program, features, parts, float(batch.sequences))
 
 
-def step_of_features(program: Program, features: Floats, microbatches: float) -> Step:
-    """One iteration whose microbatches have these features."""
+def step_of_features(
+    program: Program, features: Floats, microbatches: float, sequences_: float
+) -> Step:
+    """One iteration of `sequences_`, whose microbatches have these features."""
     operators = len(program.table.records)
     rows = np.zeros((operators, ROW_COLUMNS))
     chosen = np.zeros((operators, 2), np.int64)
@@ -94,10 +102,14 @@ def step_of_features(program: Program, features: Floats, microbatches: float) ->
         chosen,
     )
     machine = program.machine[0]
-    seconds = passes.step_time(passed, microbatches, machine)
+    host_s = passes.host_time(sequences_, machine)
+    seconds = passes.step_time(passed, microbatches, host_s, machine)
+    spent_J = float(rows[:, JOULES].sum())
+    rows[:, JOULES] *= passes.within_limit(spent_J, seconds, microbatches, machine)
     joules = passes.step_energy(float(rows[:, JOULES].sum()), seconds, microbatches, machine)
     return Step(
         seconds=seconds,
+        host_s=float(host_s),
         joules=joules,
         microbatches=microbatches,
         features=features,
@@ -140,9 +152,8 @@ def sweep(
     `units` [points, processors], `links` [points, 2] and `machines` [points] are the program's own
     records with other numbers in them; `batches` is one batch for all points or one for each.
     """
-    return _swept(
-        program, [features_of(program, batch) for batch in batches], units, links, machines
-    )
+    built = [(*features_of(program, batch), float(batch.sequences)) for batch in batches]
+    return _swept(program, built, units, links, machines)
 
 
 def sweep_features(
@@ -155,18 +166,18 @@ def sweep_features(
 ) -> Floats:
     """As `sweep`, of one iteration whose `sequences_` together have these features."""
     parts = serving.microbatches(program.machine[0], sequences_)
-    return _swept(program, [(features / parts, parts)], units, links, machines)
+    return _swept(program, [(features / parts, parts, sequences_)], units, links, machines)
 
 
 def _swept(
     program: Program,
-    built: list[tuple[Floats, float]],
+    built: list[tuple[Floats, float, float]],
     units: npt.NDArray[np.void],
     links: npt.NDArray[np.void],
     machines: npt.NDArray[np.void],
 ) -> Floats:
-    microbatches = np.array([parts for _, parts in built])
-    seen = [_seen(program, own) for own, _ in built]
+    microbatches = np.array([parts for _, parts, _ in built])
+    seen = [_seen(program, own) for own, _, _ in built]
     features = np.stack([own for own, _ in seen])
     experts = np.stack([own for _, own in seen])
     out = np.empty((len(machines), 2))
@@ -176,6 +187,7 @@ def _swept(
         experts,
         program.routing,
         microbatches,
+        np.array([count for _, _, count in built]),
         units,
         links,
         machines,

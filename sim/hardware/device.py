@@ -42,6 +42,8 @@ class Device:
     """Power drawn while on, whatever runs: leakage, clocks, refresh, fans."""
     host_step_s: float = 0.0
     """Time the host spends per engine iteration before the device can start."""
+    host_sequence_s: float = 0.0
+    """More of it for every sequence of the iteration: sampling, detokenising, streaming."""
     die_area_mm2: float | None = None
     process: str | None = None
     dies: int = 1

@@ -97,6 +97,14 @@ def _energy(processor: Processor, arithmetic: str, fallback: tuple[str, ...] = (
     return math.nan
 
 
+def fill_machine(machine: Records, device: Device) -> None:
+    """Write what `device` says of its host and its power into `MACHINE` records."""
+    machine["host_step_s"] = device.host_step_s
+    machine["host_sequence_s"] = device.host_sequence_s
+    machine["static_W"] = math.nan if device.static_W is None else device.static_W
+    machine["limit_W"] = math.inf if device.tdp_W is None else device.tdp_W
+
+
 def link_records(*links: Link | None) -> Records:
     """One `LINK` record per link; an absent one is unusable (zero bandwidth)."""
     records = np.zeros(len(links), LINK)

@@ -261,13 +261,34 @@ def grouped_pass(
 
 
 @njit(inline="always")
-def step_time(seconds: float, microbatches: float, machine: Any) -> float:
+def host_time(sequences: float, machine: Any) -> float:
+    """Seconds the host spends on one iteration: some for each, more for each of its sequences.
+
+    Data-parallel groups have a host process each.
+    """
+    return machine.host_step_s + machine.host_sequence_s * sequences / machine.groups
+
+
+@njit(inline="always")
+def step_time(seconds: float, microbatches: float, host_s: float, machine: Any) -> float:
     """Seconds of one engine iteration around a pass of one microbatch through all stages.
 
     Few microbatches take what one needs to pass; as many as there are stages wait for the slowest.
     """
     pace = microbatches * machine.imbalance / machine.stages
-    return seconds * max(pace, 1.0) + machine.host_step_s
+    return seconds * max(pace, 1.0) + host_s
+
+
+@njit(inline="always")
+def within_limit(spent_J: float, seconds: float, microbatches: float, machine: Any) -> float:
+    """Share of what operators would spend that is left where the devices' power limit holds.
+
+    A device at its limit lowers clock and voltage, so that each operation costs less; the times it
+    reaches then are what efficiencies are measured with, so they stay.
+    """
+    asked_J = spent_J * machine.group * microbatches
+    room_J = (machine.limit_W - machine.static_W) * machine.devices * seconds
+    return max(room_J, 0.0) / asked_J if asked_J > room_J else 1.0
 
 
 @njit(inline="always")
@@ -283,6 +304,7 @@ def sweep(
     experts: Any,
     routing: Any,
     microbatches: Any,
+    sequences: Any,
     units: Any,
     links: Any,
     machines: Any,
@@ -290,8 +312,9 @@ def sweep(
 ) -> None:
     """Fill `out` [points, 2] with seconds and joules of one iteration at each design point.
 
-    `units` [points, processors], `links` [points, links], `machines` [points]; `features` and
-    `experts` [batches, ...] and `microbatches` [batches] have one batch for all points or one each.
+    `units` [points, processors], `links` [points, links], `machines` [points]; `features`,
+    `experts` [batches, ...], `microbatches` and `sequences` [batches] have one batch for all points
+    or one each.
     """
     stride = 1 if features.shape[0] > 1 else 0
     grouped = False
@@ -309,8 +332,10 @@ def sweep(
                 ops, features[batch], experts[batch], routing, units[point], links[point]
             )
         machine = machines[point]
-        time = step_time(seconds, microbatches[batch], machine)
+        host_s = host_time(sequences[batch], machine)
+        time = step_time(seconds, microbatches[batch], host_s, machine)
         out[point, 0] = time
+        spent_J *= within_limit(spent_J, time, microbatches[batch], machine)
         out[point, 1] = step_energy(spent_J, time, microbatches[batch], machine)
 
 

@@ -138,7 +138,9 @@ MACHINE: Final = np.dtype(
         ("groups", "f8"),  # data-parallel groups that share experts
         ("imbalance", "f8"),  # longest stage over mean stage
         ("host_step_s", "f8"),
+        ("host_sequence_s", "f8"),  # more for every sequence of the iteration
         ("static_W", "f8"),  # of one device
+        ("limit_W", "f8"),  # most that one may draw
     ],
     align=True,
 )
@@ -221,6 +223,7 @@ ENGINE: Final = np.dtype(
         ("picked", "i8"),
         ("iterations", "i8"),
         ("busy_s", "f8"),
+        ("host_s", "f8"),
         ("joules", "f8"),
         ("kv_used_B", "f8"),
         ("kv_peak_B", "f8"),
@@ -236,5 +239,6 @@ ENGINE: Final = np.dtype(
 )
 
 LOG_START_S, LOG_SECONDS, LOG_DECODING, LOG_PROMPT_TOKENS, LOG_JOULES, LOG_MICROBATCHES = range(6)
-LOG_COLUMNS: Final = 6
-"""start_s, seconds, sequences decoding, prompt tokens, joules, microbatches; then features."""
+LOG_SEQUENCES, LOG_COLUMNS = 6, 7
+"""start_s, seconds, sequences decoding, prompt tokens, joules, microbatches, sequences; then
+features."""

@@ -32,6 +32,7 @@ from sim.kernel.records import (
     LOG_MICROBATCHES,
     LOG_PROMPT_TOKENS,
     LOG_SECONDS,
+    LOG_SEQUENCES,
     LOG_START_S,
     MEMORY_J,
     OVERHEAD,
@@ -99,8 +100,8 @@ def log_gap(gaps: Any, engine: Any, seconds: float, count: float) -> None:
 
 @njit
 def log_step(
-    log: Any, engine: Any, seconds: float, joules: float, micro: float, decoders: int,
-    prompt_tokens: int, features: Any,
+    log: Any, engine: Any, seconds: float, joules: float, micro: float, sequences: int,
+    decoders: int, prompt_tokens: int, features: Any,
 ) -> None:  # fmt: skip
     """Record one iteration with the features its operators saw, where a log is kept."""
     if engine.logged >= log.shape[0]:
@@ -108,7 +109,7 @@ def log_step(
     row = log[engine.logged]
     row[LOG_START_S], row[LOG_SECONDS] = engine.now_s, seconds
     row[LOG_DECODING], row[LOG_PROMPT_TOKENS] = decoders, prompt_tokens
-    row[LOG_JOULES], row[LOG_MICROBATCHES] = joules, micro
+    row[LOG_JOULES], row[LOG_MICROBATCHES], row[LOG_SEQUENCES] = joules, micro, sequences
     at = LOG_COLUMNS
     for stream in range((log.shape[1] - LOG_COLUMNS) // 16):
         for phase in range(4):
@@ -283,13 +284,20 @@ def mixed_iteration(
     passes.spread_over_groups(features, streams.shape[0], machine.groups)
     expert_features(ops, features, routing, experts)
     total = passes.evaluate(ops, features, experts, routing, units, links, rows, chosen)
-    time = passes.step_time(total, micro, machine)
-    energy = passes.step_energy(iteration_joules(rows), time, micro, machine)
+    host_s = passes.host_time(float(engine.picked + decoding_now), machine)
+    time = passes.step_time(total, micro, host_s, machine)
+    spent_J = iteration_joules(rows)
+    left = passes.within_limit(spent_J, time, micro, machine)
+    energy = passes.step_energy(spent_J * left, time, micro, machine)
     for index in range(ops.shape[0]):
-        tally(rows, chosen, index, 1.0, micro * machine.group, seconds, joules)
-    log_step(log, engine, time, energy, micro, decoding_now, prompt_tokens, features)
+        tally(rows, chosen, index, 1.0, micro * machine.group * left, seconds, joules)
+    log_step(
+        log, engine, time, energy, micro, engine.picked + decoding_now, decoding_now, prompt_tokens,
+        features,
+    )  # fmt: skip
     engine.now_s += time
     engine.busy_s += time
+    engine.host_s += host_s
     engine.joules += energy
     engine.iterations += 1
     if with_decode:
@@ -433,7 +441,8 @@ def decode_stretch(
     spread_growth(features, growth, streams.shape[0], machine.groups)
     expert_features(ops, features, routing, experts)
     total = passes.evaluate(ops, features, experts, routing, units, links, rows, chosen)
-    still_s, still_J, steps, longest = 0.0, 0.0, 0, 0.0
+    host_s = passes.host_time(float(decoders), machine)
+    still_s, still_J, left_in_all, steps, longest = 0.0, 0.0, 0.0, 0, 0.0
     for index in range(ops.shape[0]):
         if ops[index].moves == 0:
             still_s += rows[index, SECONDS]
@@ -453,10 +462,14 @@ def decode_stretch(
                         ops, index, features, experts, routing, units, links, rows, chosen
                     )
                 moving_J += row_joules(rows, index)
-                tally(rows, chosen, index, 1.0, micro * machine.group, seconds, joules)
-        time = passes.step_time(total, micro, machine)
-        energy = passes.step_energy(still_J + moving_J, time, micro, machine)
-        log_step(log, engine, time, energy, micro, decoders, engine.picked, features)
+        time = passes.step_time(total, micro, host_s, machine)
+        left = passes.within_limit(still_J + moving_J, time, micro, machine)
+        energy = passes.step_energy((still_J + moving_J) * left, time, micro, machine)
+        for index in range(ops.shape[0]):
+            if ops[index].moves == 1:
+                tally(rows, chosen, index, 1.0, micro * machine.group * left, seconds, joules)
+        left_in_all += left
+        log_step(log, engine, time, energy, micro, decoders, decoders, engine.picked, features)
         engine.now_s += time
         engine.busy_s += time
         engine.joules += energy
@@ -473,8 +486,10 @@ def decode_stretch(
             break
     for index in range(ops.shape[0]):
         if ops[index].moves == 0:
-            tally(rows, chosen, index, float(steps), micro * machine.group, seconds, joules)
+            spending = micro * machine.group * left_in_all / steps
+            tally(rows, chosen, index, float(steps), spending, seconds, joules)
     engine.iterations += steps
+    engine.host_s += host_s * steps
     end_stretch(streams, policy, requests, running, engine, steps, longest)
 
 

@@ -12,7 +12,7 @@ from sim.dtypes import COMPUTE, Precision, bytes_per_element
 from sim.errors import ConfigError, Infeasible, Problem
 from sim.graph import Graph, OpTable, Phase, Stream, lower
 from sim.hardware import System
-from sim.hardware.records import link_records, processor_records
+from sim.hardware.records import fill_machine, link_records, processor_records
 from sim.kernel.records import COLLECTIVE, MACHINE, PROCESSOR, STREAM, Routing
 from sim.mapping.coprocessing import coprocess, given_masks, memory_spaces, policy_of, runs
 from sim.mapping.hardwired import held_by_stream, in_metal, line_of
@@ -98,9 +98,7 @@ def assemble(
     machine["devices"], machine["group"] = layout.devices, layout.stage_devices
     machine["groups"] = layout.attention_dp
     machine["stages"], machine["imbalance"] = layout.pp, stage_imbalance(graph, layout)
-    machine["host_step_s"] = system.device.host_step_s
-    static_W = system.device.static_W
-    machine["static_W"] = np.nan if static_W is None else static_W
+    fill_machine(machine, system.device)
     kv_B = bytes_per_element(precision.kv)
     group_share = stage_share / layout.attention_dp  # a group holds its own sequences only
     loads = np.zeros((1, 0))
@@ -152,9 +150,7 @@ def _in_metal(graph: Graph, system: System, precision: Precision) -> Program:
     machine = np.zeros(1, MACHINE)
     machine["devices"] = machine["group"] = chips
     machine["stages"] = machine["groups"] = machine["imbalance"] = 1.0
-    machine["host_step_s"] = system.device.host_step_s
-    static_W = system.device.static_W
-    machine["static_W"] = np.nan if static_W is None else static_W
+    fill_machine(machine, system.device)
     return Program(
         graph=graph,
         system=system,

@@ -96,15 +96,14 @@ def _bytes(row: Mapping[str, Any]) -> float | None:
 
 
 def _sum(explanation: Explanation) -> str:
-    machine = explanation.prepared.program.machine[0]
     passed = sum(row["time_s"] for row in explanation.rows)
     parts = f"operators {si(passed, 's')}"
-    pace = (explanation.seconds - float(machine["host_step_s"])) / passed
+    pace = (explanation.seconds - explanation.host_s) / passed
     if pace > 1.0 + 1e-9:
         parts += f" x {pace:.3f} for the longest pipeline stage"
     budget = explanation.prepared.budget
     return (
-        f"Iteration: {parts} + host {si(float(machine['host_step_s']), 's')} = "
+        f"Iteration: {parts} + host {si(explanation.host_s, 's')} = "
         f"{si(explanation.seconds, 's')}, {si(explanation.joules, 'J')} in all "
         f"{explanation.prepared.program.layout.devices} devices, static power included.\n"
         f"Memory of one device: weights {binary(budget.weights_B)}, KV cache up to "

@@ -60,6 +60,7 @@ class Explanation:
     batch: Mapping[str, Any]
     rows: tuple[Mapping[str, Any], ...]
     seconds: float
+    host_s: float
     joules: float
     microbatches: float
 
@@ -71,7 +72,6 @@ class Explanation:
     def to_json(self) -> dict[str, Any]:
         """The explanation as plain values."""
         scenario = self.prepared.scenario
-        device = scenario.system.device
         return {
             "scenario": scenario.name,
             "model": scenario.model.name,
@@ -79,7 +79,7 @@ class Explanation:
             "phase": self.phase,
             "batch": dict(self.batch),
             "iteration_s": self.seconds,
-            "host_s": device.host_step_s,
+            "host_s": self.host_s,
             "energy_J": finite(self.joules),
             "operators": [dict(row) for row in self.rows],
             "constants": constants(scenario),
@@ -126,6 +126,7 @@ def explain_prepared(
         batch=about,
         rows=tuple(_rows(prepared, done)),
         seconds=done.seconds,
+        host_s=done.host_s,
         joules=done.joules,
         microbatches=done.microbatches,
     )

@@ -54,7 +54,7 @@ def operator_trace(prepared: Prepared, iterations: int) -> Iterator[dict[str, An
                 demands,
                 costs,
             )
-            start = float(logged[LOG_START_S]) + prepared.scenario.system.device.host_step_s
+            start = float(logged[LOG_START_S]) + done.host_s
             for index, op in enumerate(program.table.graph.ops):
                 seconds, busy = map(float, done.rows[index, [SECONDS, BUSY_S]])
                 if busy <= 0.0:

@@ -178,8 +178,7 @@ class Run:
 
     @property
     def _host_s(self) -> float:
-        iterations = sum(outcome.iterations for outcome in self.served.outcomes)
-        return iterations * self.scenario.system.device.host_step_s
+        return sum(outcome.host_s for outcome in self.served.outcomes)
 
     @cached_property
     def bound(self) -> Mapping[str, float | None]:

@@ -18,6 +18,7 @@ from sim.kernel.records import (
     LOG_MICROBATCHES,
     LOG_PROMPT_TOKENS,
     LOG_SECONDS,
+    LOG_SEQUENCES,
     LOG_START_S,
     PIPELINE,
     SECONDS,
@@ -42,7 +43,9 @@ def thread(pid: int, track: int) -> int:
 def replayed(program: Program, logged: Floats) -> Step:
     """The iteration that the engine logged, operator by operator."""
     features = logged[LOG_COLUMNS:].reshape(len(program.streams), 4, 4)
-    return step_of_features(program, features, float(logged[LOG_MICROBATCHES]))
+    return step_of_features(
+        program, features, float(logged[LOG_MICROBATCHES]), float(logged[LOG_SEQUENCES])
+    )
 
 
 class Slices:
@@ -74,10 +77,10 @@ class Slices:
         name = "decode" if not prompt else "mixed" if decoding else "prefill"
         about: dict[str, Any] = {"decoding": decoding, "prompt_tokens": prompt}
         yield self._slice(ITERATIONS, name, "iteration", start, seconds, about)
-        host = self.prepared.scenario.system.device.host_step_s
+        done = replayed(program, logged)
+        host = done.host_s
         if host > 0.0:
             yield self._slice(HOST, "host", "host", start, host, {"seconds": host})
-        done = replayed(program, logged)
         yield from self._operators(done, start + host)
         passed = host + float(done.rows[:, SECONDS].sum())
         if program.layout.pp > 1 and seconds - passed > ROUNDING * seconds:

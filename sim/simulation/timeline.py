@@ -83,7 +83,8 @@ class Timeline:
         scenario, layout = prepared.scenario, prepared.program.layout
         units = [each.name for each in scenario.system.device.processors]
         tracks = {ITERATIONS: "iterations"}
-        if scenario.system.device.host_step_s > 0.0:
+        host = prepared.program.machine[0]
+        if host["host_step_s"] > 0.0 or host["host_sequence_s"] > 0.0:
             tracks[HOST] = "host"
         tracks |= {UNITS + number: name for number, name in enumerate(units)}
         if (prepared.program.table.records["kind"] == COLLECTIVE).any():

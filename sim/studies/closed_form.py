@@ -21,7 +21,7 @@ from sim.cost.ownership import HOURS_A_YEAR
 from sim.engines.roofline import sweep_features
 from sim.engines.serving.engine import policy_record
 from sim.errors import ConfigError, Infeasible
-from sim.hardware.records import link_records, processor_records
+from sim.hardware.records import fill_machine, link_records, processor_records
 from sim.kernel import sequences
 from sim.mapping.program import Program
 from sim.studies.loaded import Built, Loader, Owner
@@ -268,9 +268,7 @@ def records_of(program: Program, owner: Owner) -> tuple[Any, Any, Any]:
     """Units, links and machine of `program` on an owner's system."""
     system = owner.system
     machine = program.machine.copy()
-    static = system.device.static_W
-    machine["static_W"] = np.nan if static is None else static
-    machine["host_step_s"] = system.device.host_step_s
+    fill_machine(machine, system.device)
     links = link_records(system.device.link, system.network)
     hardwired = system.device.hardwired is not None
     units = program.units if hardwired else processor_records(system.device)

@@ -261,10 +261,13 @@ class Machine:
         passed = sum(row.seconds for row in rows)
         # each stage takes passed / stages; the slowest `imbalance` times that, once a microbatch
         pipelined = parts * self.one.imbalance * passed / self.one.stages
-        seconds = max(passed, pipelined) + self.one.host_step_s
+        sequences = len(prompts) + len(decodes)
+        host = self.one.host_step_s + self.one.host_sequence_s * sequences / self.one.groups
+        seconds = max(passed, pipelined) + host
         spent = sum(row.compute_J + row.memory_J + row.link_J for row in rows)
         always = self.one.static_W * self.one.devices * seconds
-        return seconds, spent * self.one.group * parts + always, rows
+        room = self.one.limit_W * self.one.devices * seconds - always
+        return seconds, min(spent * self.one.group * parts, max(room, 0.0)) + always, rows
 
 
 def wait_for_slowest(rows: list[Row]) -> None:

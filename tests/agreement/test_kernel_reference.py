@@ -280,7 +280,7 @@ def test_evaluate_and_pass_time_agree() -> None:
     )
     # sweep is what calls pass_time: one point, no host time, no static power, one device
     bare = of.machine.copy()
-    bare["host_step_s"] = bare["static_W"] = 0.0
+    bare["host_step_s"] = bare["host_sequence_s"] = bare["static_W"] = 0.0
     bare["group"] = 1.0
     ((seconds, joules),) = roofline.sweep(
         of, [BATCHES["mixed"]], of.units[None], of.links[None], bare

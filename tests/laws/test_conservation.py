@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sim.engines.scheduler import Scheduler
 from sim.engines.serving.engine import Outcome, policy_record
 from sim.kernel import sequences
-from sim.kernel.records import DECODE, DONE, LOG_COLUMNS, PREFILL, REJECTED, TOKENS
+from sim.kernel.records import DECODE, DONE, LOG_COLUMNS, LOG_SEQUENCES, PREFILL, REJECTED, TOKENS
 from sim.mapping.program import Program
 from sim.workload.traffic import Trace
 
@@ -107,7 +107,8 @@ def test_seconds_and_joules_add_up(
     kind: str, scheduler: Scheduler, requests: Trace, room: float
 ) -> None:
     of, got = run(kind, scheduler, requests, room)
-    host = of.machine["host_step_s"][0] * got.iterations
+    of_sequences = of.machine["host_sequence_s"][0] * got.log[:, LOG_SEQUENCES].sum()
+    host = of.machine["host_step_s"][0] * got.iterations + of_sequences
     assert got.seconds.sum() + host == pytest.approx(got.busy_s, rel=1e-9)
     assert got.log[:, 1].sum() == pytest.approx(got.busy_s, rel=1e-9)
     static = of.machine["static_W"][0] * of.machine["devices"][0] * got.busy_s

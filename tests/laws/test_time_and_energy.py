@@ -56,7 +56,7 @@ def test_slower_clock_stretches_all_times(
         of,
         units={**dict.fromkeys((*RATES, "flop_per_s"), 1.0 / k), "launch_s": k},
         links={"B_per_s": 1.0 / k, "latency_s": k},
-        machine={"host_step_s": k, "static_W": 1.0 / k},
+        machine={"host_step_s": k, "host_sequence_s": k, "static_W": 1.0 / k},
     )
     assert step(slow, batch).seconds == pytest.approx(k * step(of, batch).seconds, rel=1e-12)
     assert step(slow, batch).joules == pytest.approx(step(of, batch).joules, rel=1e-12)

@@ -39,6 +39,7 @@ def served(made: np.ndarray, gaps: list[tuple[float, int]], window: Window | Non
         iterations=1,
         preemptions=0,
         busy_s=1.0,
+        host_s=0.0,
         end_s=10.0,
         operator_joules=0.0,
         kv_peak_B=0.0,

@@ -41,6 +41,7 @@ class Outcome:
     iterations: int
     preemptions: int
     busy_s: float
+    host_s: float
     end_s: float
     operator_joules: float
     kv_peak_B: float
@@ -283,6 +284,7 @@ class Engine:
             iterations=int(state["iterations"]),
             preemptions=int(state["preemptions"]),
             busy_s=float(state["busy_s"]),
+            host_s=float(state["host_s"]),
             end_s=float(state["now_s"]),
             operator_joules=float(self.joules.sum()),
             kv_peak_B=float(state["kv_peak_B"]),
