@@ -26,6 +26,10 @@ Shard = Literal["column", "row", "heads", "vocabulary", "none"]
 Collective = Literal["", "all-reduce", "all-gather", "all-to-all", "send"]
 
 
+COLLECTIVES: tuple[Collective, ...] = ("all-reduce", "all-gather", "all-to-all", "send")
+"""In the order of the kernel's numbers."""
+
+
 class Kind(IntEnum):
     """How an operator computes; decides which law of the kernel times it."""
 
@@ -284,6 +288,7 @@ def lower(
             record["link"] = 1 if op.across_nodes else 0
             record["message_B_per_token"] = op.message * activation_B
             record["steps"], record["factor"] = collective_terms(op.collective, op.group)
+            record["collective"], record["ranks"] = COLLECTIVES.index(op.collective), op.group
             continue
         record["capability"] = OPERATOR_CLASSES.index(op.operator_class)
         record["flops_per_token"] = op.flops_per_token
@@ -299,6 +304,8 @@ def lower(
         record["kv_B_per_cached"] = op.kv_read * kv_B
         record["kv_B_per_token"] = op.kv_write * kv_B
         record["state_B_per_sequence"] = 2.0 * op.state * activation_B  # read and written back
+        record["heads"], record["kv_heads"] = op.heads, op.kv_heads
+        record["latent"] = int(op.kind == Kind.ATTENTION and op.depth != op.width)
         record["width"] = op.width + op.kv_width
         record["experts"], record["top_k"] = op.experts, op.top_k
         record["ranks"] = expert_ranks

@@ -24,6 +24,8 @@ COMMANDS = {
     "pareto": "The front of a finished study.",
     "report": "A finished study as one interactive HTML page, and as figures for a paper.",
     "reproduce": "Printed results of a paper beside what is simulated for them.",
+    "validate": "Measured data beside what is predicted for it: errors by device and operator.",
+    "calibrate": "Fit the constants of kernels to measured times again.",
     "schema": "JSON Schema of the YAML forms, for editors.",
     "trace": "Summarize, convert or generate request traces; write operator traces.",
 }

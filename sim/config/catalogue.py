@@ -20,6 +20,7 @@ from sim.config.device_form import (
     to_system,
 )
 from sim.config.document import Document, read_document
+from sim.config.kernels_form import kernels_form, protocols_form
 from sim.config.memory_form import MemoryKind, memory_kind
 from sim.config.memory_levels import at_levels, stacks_of, with_technologies
 from sim.config.models import to_architecture
@@ -85,6 +86,7 @@ def device_of(name: str, document: Document) -> Device:
     form, wrong_levels = at_levels(form, document, kinds)
     problems += wrong_levels
     form = _process_from_file(with_technologies(form, kinds), document)
+    form = _with_fitted(form, document)
     numbers = readings(form, document)
     for key, processor in form.processors.items():
         for use in ("weights", "kv", "activations"):
@@ -125,6 +127,24 @@ def _technologies(
                 for each in error.problems
             ]
     return kinds, problems
+
+
+def _with_fitted(form: DeviceForm, document: Document) -> DeviceForm:
+    """`form` with the kernels and protocols that it names; a path starts from the device's file."""
+    processors = dict(form.processors)
+    for key, processor in processors.items():
+        if isinstance(processor.kernels, str):
+            path = ("processors", key, "kernels")
+            _, kernels, _ = kernels_form(processor.kernels, folder_of(document, path))
+            kernels = kernels.model_copy(update={"name": processor.kernels})
+            processors[key] = processor.model_copy(update={"kernels": kernels})
+    link = form.link
+    if link is not None and isinstance(link.protocols, str):
+        base = folder_of(document, ("link", "protocols"))
+        _, protocols, _ = protocols_form(link.protocols, base)
+        protocols = protocols.model_copy(update={"name": link.protocols})
+        link = link.model_copy(update={"protocols": protocols})
+    return form.model_copy(update={"processors": processors, "link": link})
 
 
 def _process_from_file(form: DeviceForm, document: Document) -> DeviceForm:

@@ -32,6 +32,7 @@ from sim.config.fields import (
     Time,
     wrong,
 )
+from sim.config.kernels_form import KernelsForm, ProtocolsForm, to_kernels, to_protocols
 from sim.config.making_form import DieForm, MakingForm, ends, to_making
 from sim.hardware import Device, Efficiency, Link, Memory, Processor, System
 from sim.hardware.device import Hardwired
@@ -118,7 +119,10 @@ class ProcessorForm(Form):
     level: Text | None = None
     """Where in its memory it reads: gives bandwidth scale, memory efficiency and energy."""
     efficiency: EfficiencyForm = EfficiencyForm()
+    kernels: Text | KernelsForm | None = None
+    """Constants fitted to measured times, which then go before `efficiency`."""
     launch: Time | None = None
+    cache: Size | None = None
     energy: FlopEnergyForm = FlopEnergyForm()
     bandwidth_scale: Factor | None = None
     bundles: Factor | None = None
@@ -153,6 +157,8 @@ class LinkForm(Form):
     efficiency: ShareOfPeak | None = None
     energy: ByteEnergy | None = None
     collective: Literal["auto", "ring", "tree", "direct"] = "auto"
+    protocols: Text | ProtocolsForm | None = None
+    """Constants fitted to measured times, which then go before `efficiency` and `latency`."""
 
 
 class PowerForm(Form):
@@ -353,6 +359,9 @@ def to_link(form: LinkForm | None) -> Link | None:
         efficiency=value(form.efficiency, 1.0),
         energy_J_per_B=value(form.energy),
         collective=form.collective,
+        protocols=to_protocols(form.protocols, "inline")
+        if isinstance(form.protocols, ProtocolsForm)
+        else None,
     )
 
 
@@ -385,7 +394,11 @@ def _processor(name: str, form: ProcessorForm) -> Processor:
             tile_n=int(value(shares.tile_n, default.tile_n)),
             slots=int(value(shares.slots, default.slots)),
         ),
+        kernels=to_kernels(form.kernels, "inline")
+        if isinstance(form.kernels, KernelsForm)
+        else None,
         launch_s=value(form.launch, 0.0),
+        cache_B=value(form.cache, 0.0),
         energy_J_per_flop=_by_arithmetic(form.energy),
         bandwidth_scale=value(form.bandwidth_scale, 1.0),
         bundles=int(value(form.bundles, 1)),

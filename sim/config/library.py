@@ -18,6 +18,9 @@ FOLDERS: Final[Mapping[str, tuple[str, str]]] = {
     "families": ("hw_configs", "families"),
     "systems": ("hw_configs", "systems"),
     "memories": ("hw_configs", "memories"),
+    "kernels": ("hw_configs", "kernels"),
+    "protocols": ("hw_configs", "protocols"),
+    "runtimes": ("hw_configs", "runtimes"),
     "models": ("workloads", "models"),
     "scenarios": ("workloads", "scenarios"),
     "traffic": ("workloads", "traffic"),
@@ -79,9 +82,9 @@ def exists(path: Path) -> bool:
 
 def unknown(kind: str, name: str, known: Iterable[str], near: str | None = None) -> str:
     """What to say of a name the library doesn't have."""
-    single = {"traffic": "trace", "studies": "study", "processes": "process"}.get(
-        kind, kind.removesuffix("s")
-    )
+    single = {
+        "traffic": "trace", "studies": "study", "processes": "process", "kernels": "kernels"
+    }.get(kind, kind.removesuffix("s"))  # fmt: skip
     close = [near] if near else get_close_matches(name, list(known), n=1, cutoff=0.5)
     hint = f"did you mean '{close[0]}'? " if close else ""
     path = "" if kind == "techniques" else ", a path works too"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from sim.hardware.kernels import Protocols
+
 Collective = Literal["auto", "ring", "tree", "direct"]
 
 
@@ -23,3 +25,5 @@ class Link:
     efficiency: float = 1.0
     energy_J_per_B: float | None = None
     collective: Collective = "auto"
+    protocols: Protocols | None = None
+    """Fitted to measured times, which then decide."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sim.hardware.kernels import Kernels
+
 
 @dataclass(frozen=True, kw_only=True)
 class Efficiency:
@@ -45,7 +47,11 @@ class Processor:
     activations_memory: str
     operators: tuple[str, ...] = ()
     efficiency: Efficiency
+    kernels: Kernels | None = None
+    """Constants fitted to measured times; where there are some they decide, not `efficiency`."""
     launch_s: float = 0.0
+    cache_B: float = 0.0
+    """Last-level cache, which benchmarks that repeat one call read from."""
     energy_J_per_flop: Mapping[str, float] = field(default_factory=dict)
     bandwidth_scale: float = 1.0
     """Bandwidth this unit sees as a multiple of its memory's (4 for Logic-PIM)."""

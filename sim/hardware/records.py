@@ -10,11 +10,12 @@ import numpy.typing as npt
 
 from sim.dtypes import COMPUTE, FALLBACK
 from sim.errors import Infeasible
-from sim.kernel.records import LINK, PROCESSOR
+from sim.kernel.records import LINES, LINK, PROCESSOR
 from sim.operators import OPERATOR_CLASSES
 
 if TYPE_CHECKING:
     from sim.hardware.device import Device
+    from sim.hardware.kernels import Kernels, Protocols
     from sim.hardware.link import Link
     from sim.hardware.processor import Processor
 
@@ -69,8 +70,48 @@ def _fill(record: np.void, processor: Processor, device: Device) -> None:
     record["tile_m"], record["tile_n"] = efficiency.tile_m, efficiency.tile_n
     record["slots"] = efficiency.slots
     record["launch_s"] = processor.launch_s
+    if processor.kernels is not None:
+        fill_kernels(record, processor.kernels, device.tdp_W)
     runs = processor.operators or OPERATOR_CLASSES
     record["runs"] = sum(1 << OPERATOR_CLASSES.index(name) for name in runs)
+
+
+def fill_kernels(record: np.void, kernels: Kernels, limit_W: float | None) -> None:
+    """Write fitted constants into a `PROCESSOR` record of a device with a power limit."""
+    record["fitted"] = 1
+    for section in ("matmul", "decode", "prefill", "experts", "vector"):
+        for name, value in getattr(kernels, section).items():
+            if name in record[section].dtype.names:
+                record[section][name] = value
+    clock = sustained_clock(kernels, record["flop_per_s"][COMPUTE.index("fp16")], limit_W)
+    record["matmul"]["small"] *= clock
+    record["matmul"]["large"] *= clock
+
+
+def sustained_clock(kernels: Kernels, flop_per_s: float, limit_W: float | None) -> float:
+    """Clock that matrix products hold within a power limit, over that of the stated peak."""
+    boost = kernels.matmul["boost"]
+    if limit_W is None or not flop_per_s > 0.0:
+        return min(boost, 1.0)
+    return float(min(boost, limit_W / (kernels.matmul["flop_J"] * flop_per_s)))
+
+
+def fill_protocols(record: np.void, protocols: Protocols) -> None:
+    """Write fitted constants into a `LINK` record; fewer than `LINES` repeat one in the middle."""
+    record["fitted"] = 1
+    into = record["protocols"]
+    for family, lines in enumerate((protocols.reductions, protocols.all_to_all, protocols.send)):
+        for number in range(LINES):
+            line = lines[-1] if number == LINES - 1 else lines[min(number, len(lines) - 2)]
+            into["launch_s"][family, number] = line.launch_s
+            into["hop_s"][family, number] = line.hop_s
+            into["share"][family, number] = line.share
+    for number, line in enumerate(protocols.shot):
+        into["shot_launch_s"][number] = line.launch_s
+        into["shot_hop_s"][number] = line.hop_s
+        into["shot_share"][number] = line.share
+    for name in ("copy", "switch_floor_s", "switch_s", "switch_steps", "shot_B"):
+        into[name] = getattr(protocols, name)
 
 
 def _peak(processor: Processor, arithmetic: str) -> float | None:
@@ -116,4 +157,6 @@ def link_records(*links: Link | None) -> Records:
         record["efficiency"] = link.efficiency
         record["J_per_B"] = math.nan if link.energy_J_per_B is None else link.energy_J_per_B
         record["algorithm"] = ALGORITHM[link.collective]
+        if link.protocols is not None:
+            fill_protocols(record, link.protocols)
     return records

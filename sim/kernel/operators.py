@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sim.kernel import laws
+from sim.kernel import fitted, laws
 from sim.kernel.compiled import njit
 from sim.kernel.experts import drawn, drawn_time
 from sim.kernel.records import (
@@ -14,12 +14,16 @@ from sim.kernel.records import (
     ATTENTION,
     CACHED,
     COMPUTE_BOUND,
+    DECODE,
     DIRECT,
     EXPERTS,
+    FP16,
     MATMUL,
     MEMORY_BOUND,
     OVERHEAD,
     PAIRS,
+    PREFILL,
+    RING,
     SEQUENCES,
     TOKENS,
     TOUCHED,
@@ -77,8 +81,10 @@ def utilisation(op: Any, features: Any, experts: Any, unit: Any) -> float:
 def times(op: Any, asked: Any, features: Any, experts: Any, loads: Any, unit: Any) -> Any:
     """Seconds, and of these compute and memory, of what `op` asked for (its `demand`) on `unit`.
 
-    The busiest expert rank decides.
+    The busiest expert rank decides. Last comes what is fixed, beside the busy time.
     """
+    if unit.fitted == 1:
+        return fitted_times(op, asked, features, experts, unit)
     flops, weight_B, kv_B, activation_B, worst_weights, worst_work = asked
     compute_s = laws.compute_time(
         flops * worst_work,
@@ -95,7 +101,65 @@ def times(op: Any, asked: Any, features: Any, experts: Any, loads: Any, unit: An
     busy_s = max(compute_s, memory_s)
     if op.kind == EXPERTS and op.group < 0 and drawn(loads):
         busy_s, compute_s, memory_s = drawn_time(op, features[op.phase, TOKENS], loads, unit)
-    return busy_s, compute_s, memory_s
+    return busy_s, compute_s, memory_s, 0.0
+
+
+@njit(inline="always")
+def fitted_times(op: Any, asked: Any, features: Any, experts: Any, unit: Any) -> Any:
+    """As `times`, on a unit whose kernels' times are fitted."""
+    flops, weight_B, kv_B, activation_B, worst_weights, worst_work = asked
+    flop_per_s = unit.flop_per_s[op.arithmetic]
+    if op.kind == MATMUL:
+        depth = 0.5 * (op.flops_per_token + op.flops_per_cached) / op.width
+        rows = flops / (2.0 * depth * op.width)
+        narrow = op.arithmetic > FP16
+        busy_s, fixed_s, compute_s, memory_s = fitted.matmul_time(
+            rows, op.width, depth, weight_B, activation_B, narrow, flop_per_s, unit
+        )
+    elif op.kind == EXPERTS:
+        pairs = features[op.phase, TOKENS] * op.top_k
+        depth = 0.5 * op.flops_per_token * op.ranks / (op.width * op.top_k)
+        busy_s, fixed_s, compute_s, memory_s = fitted.experts_time(
+            pairs,
+            experts[WORST_TOUCHED],
+            pairs * worst_work / op.ranks,
+            op.width,
+            depth,
+            weight_B * worst_weights,
+            activation_B * worst_work,
+            flop_per_s,
+            unit,
+        )
+    elif op.kind == ATTENTION and op.phase == DECODE:
+        busy_s, fixed_s, compute_s, memory_s = fitted.decode_time(
+            op,
+            features[DECODE, TOKENS],
+            features[DECODE, CACHED],
+            features[PREFILL, TOKENS] > 0.0,
+            flop_per_s,
+            unit,
+        )
+    elif op.kind == ATTENTION:
+        busy_s, fixed_s, compute_s, memory_s = fitted.prefill_time(
+            op,
+            features[op.phase, TOKENS],
+            features[op.phase, PAIRS],
+            features[op.phase, CACHED],
+            features[op.phase, SEQUENCES],
+            activation_B,
+            flop_per_s,
+            unit,
+        )
+    else:
+        at_peak_s = (
+            weight_B / unit.weights_B_per_s
+            + kv_B / unit.kv_B_per_s
+            + activation_B / unit.activations_B_per_s
+        )
+        busy_s, fixed_s, compute_s, memory_s = fitted.vector_time(
+            op.launches, flops, at_peak_s, flop_per_s, unit
+        )
+    return busy_s, compute_s, memory_s, fixed_s
 
 
 @njit(inline="always")
@@ -125,10 +189,11 @@ def place(op: Any, features: Any, experts: Any, loads: Any, units: Any) -> Any:
             continue
         if op.pinned < 0 and (unit.runs >> op.capability) & 1 == 0:
             continue
-        busy, compute, memory = times(op, asked, features, experts, loads, unit)
-        total = busy + op.launches * unit.launch_s
+        busy, compute, memory, fixed = times(op, asked, features, experts, loads, unit)
+        waiting = fixed + op.launches * unit.launch_s
+        total = busy + waiting
         if total < best_s:
-            best, best_s, launch_s = index, total, op.launches * unit.launch_s
+            best, best_s, launch_s = index, total, waiting
             bound = COMPUTE_BOUND if compute > memory else MEMORY_BOUND
     return best, best_s, bound, launch_s
 
@@ -143,6 +208,10 @@ def communicate(op: Any, tokens: float, mean_tokens: float, links: Any) -> Any:
     """
     link = links[op.link]
     message_B = op.message_B_per_token * tokens
+    if link.fitted == 1:
+        steps, factor = op.steps[RING], op.factor[RING]
+        seconds = fitted.collective_time(op.collective, op.ranks, steps, factor, message_B, link)
+        return seconds, factor * op.message_B_per_token * mean_tokens * link.J_per_B
     B_per_s = link.B_per_s * link.efficiency
     best_s, sent = np.inf, 0.0
     for algorithm in range(ALGORITHMS):

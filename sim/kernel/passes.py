@@ -115,10 +115,10 @@ def place_beside(
     for number in range(units.shape[0]):
         if (units[number].runs >> op.capability) & 1 == 0:
             continue
-        busy, _, _ = times(
+        busy, _, _, fixed = times(
             op, asked, features[op.stream], experts[op.stream], routing.loads, units[number]
         )
-        busy = (busy + op.launches * units[number].launch_s) * op.layers
+        busy = (busy + fixed + op.launches * units[number].launch_s) * op.layers
         done = 0.0
         for unit in range(units.shape[0]):
             total = busy if unit == number else 0.0
@@ -373,10 +373,29 @@ def candidates(
                 continue
             if (unit.runs >> op.capability) & 1 == 0 and op.pinned != number:
                 continue
-            _, compute, memory = times(op, asked, own, experts[op.stream], routing.loads, unit)
+            _, compute, memory, fixed = times(
+                op, asked, own, experts[op.stream], routing.loads, unit
+            )
             joules_c, joules_m = joules(op, asked, unit)
             costs[index, number, COST_COMPUTE_S] = compute
             costs[index, number, COST_MEMORY_S] = memory
-            costs[index, number, COST_LAUNCH_S] = op.launches * unit.launch_s
+            costs[index, number, COST_LAUNCH_S] = fixed + op.launches * unit.launch_s
             costs[index, number, COST_COMPUTE_J] = joules_c
             costs[index, number, COST_MEMORY_J] = joules_m
+
+
+@njit
+def operators(
+    ops: Any, which: Any, features: Any, experts: Any, loads: Any, units: Any, links: Any, on: Any,
+    out: Any,
+) -> None:  # fmt: skip
+    """Fill `out` [rows] with the seconds of one layer of one operator a row, each on its own.
+
+    Row i runs `ops[which[i]]` on device `on[i]` of `units` and `links`, with `features[i]`
+    [stream, phase, feature] and `experts[i]` [stream, 3].
+    """
+    for row in range(which.shape[0]):
+        found = one_layer(
+            ops[which[row]], features[row], experts[row], loads, units[on[row]], links[on[row]]
+        )
+        out[row] = found[0]

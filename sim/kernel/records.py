@@ -10,12 +10,14 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+ALL_REDUCE, ALL_GATHER, ALL_TO_ALL, SEND = range(4)
 ARITHMETICS: Final = 6
 """Slots of a processor's peaks: dtypes.COMPUTE, then the vector unit."""
+FP16, FP8 = 1, 2
 VECTOR: Final = 5
 ALGORITHMS: Final = 3
 """Collective algorithms a row knows: ring, tree, direct."""
-DIRECT: Final = 2
+RING, TREE, DIRECT = range(3)
 
 # Kinds and phases, as in sim.graph (asserted equal in a test).
 MATMUL, EXPERTS, ATTENTION, SCAN, ELEMENTWISE, GATHER, COLLECTIVE, PIPELINE = range(8)
@@ -69,11 +71,15 @@ OP: Final = np.dtype(
         ("kv_B_per_cached", "f8"),
         ("kv_B_per_token", "f8"),
         ("state_B_per_sequence", "f8"),
+        ("heads", "f8"),
+        ("kv_heads", "f8"),
+        ("latent", "i8"),  # 1: all heads share one latent, as in MLA
         ("width", "f8"),
         ("experts", "f8"),  # of the model; 0 for other operators
-        ("ranks", "f8"),  # expert-parallel ranks
+        ("ranks", "f8"),  # expert-parallel ranks; devices of a collective
         ("top_k", "f8"),
         ("message_B_per_token", "f8"),
+        ("collective", "i8"),  # all-reduce, all-gather, all-to-all, send
         ("latency_s", "f8"),  # of a pipeline: what a token alone takes, without attention
         ("slot_s", "f8"),  # between two tokens of a full pipeline
         ("pair_s", "f8"),  # of its longest attention stage, for a cached token attended to
@@ -96,6 +102,104 @@ OP: Final = np.dtype(
 )
 """One operator on one device of the group, as the kernel reads it."""
 
+MATMUL_KERNEL: Final = np.dtype(
+    [
+        ("fixed_s", "f8"),
+        ("depth_s", "f8"),  # more for each of the first `depth` terms of a sum (k)
+        ("depth", "f8"),
+        ("memory", "f8"),
+        ("operands", "f8"),  # share of the bytes of activations that reach memory
+        ("wave", "f8"),  # share of what the last wave leaves empty that is lost
+        ("split", "f8"),  # terms from which a sum is split to fill a first wave
+        ("prologue", "f8"),  # terms that a tile takes to begin and to end
+        ("exposed", "f8"),  # share of the shorter of compute and memory that isn't hidden
+        ("small_m", "f8"),
+        ("small_n", "f8"),
+        ("small", "f8"),  # share of the peak in small tiles
+        ("large_m", "f8"),
+        ("large_n", "f8"),
+        ("large", "f8"),
+        ("vector_depth", "f8"),  # part of the depth's time that one row takes
+        ("narrow_s", "f8"),  # more for weights of less than 16 bits
+        ("narrow_passes", "f8"),  # passes over inputs that 8-bit arithmetic has made of them
+    ],
+    align=True,
+)
+"""Matrix products: see `fitted.matmul_time`."""
+
+DECODE_KERNEL: Final = np.dtype(
+    [
+        ("fixed_s", "f8"),
+        ("unit_s", "f8"),  # least a unit takes, with heads of 128
+        ("alone", "f8"),  # units a slot runs at once: of one query head,
+        ("packed", "f8"),  # of all query heads of a key-value head,
+        ("packed_8", "f8"),  # and of these with keys and values of 8 bits
+        ("per_dim", "f8"),  # share by which a unit takes longer for 128 more of head dimension
+        ("per_rows", "f8"),  # and for every 16 packed query heads after the first
+        ("chain_s", "f8"),  # for each cached token that one unit walks along
+        ("chain_alone", "f8"),
+        ("chain_8", "f8"),
+        ("hidden_tokens", "f8"),  # cached tokens of a slot from which on walking is hidden
+        ("split_tokens", "f8"),  # fewest cached tokens of a split
+        ("exposed", "f8"),
+        ("memory", "f8"),
+        ("compute", "f8"),
+        ("cache_B_per_s", "f8"),  # what a slot gets out of the last-level cache
+        ("resident", "f8"),  # share of the cache that a benchmark's loop leaves filled
+        ("pack", "f8"),  # most query heads of a key-value head that one unit takes
+        ("latent", "f8"),  # share of the peak of heads that share a latent, 64 of them a unit
+        ("mixed", "f8"),  # 1: beside prompts in one launch, where no heads are packed
+    ],
+    align=True,
+)
+"""Attention of one new token a sequence: see `fitted.decode_time`."""
+
+PREFILL_KERNEL: Final = np.dtype(
+    [
+        ("fixed_s", "f8"),
+        ("tile", "f8"),  # query tokens of a unit
+        ("fill", "f8"),  # least waves charged; below 1 keys are split over idle slots
+        ("pad", "f8"),  # keys that each unit does beside those it attends to
+        ("pad_8", "f8"),
+        ("compute", "f8"),
+        ("compute_8", "f8"),
+        ("softmax", "f8"),  # vector operations of a query-key pair that aren't hidden
+        ("passes", "f8"),  # over queries, outputs and new keys and values
+        ("token_s", "f8"),  # for each query token and head of a slot
+        ("memory", "f8"),
+        ("exposed", "f8"),
+    ],
+    align=True,
+)
+"""Attention of prompts: see `fitted.prefill_time`."""
+
+EXPERTS_KERNEL: Final = np.dtype(
+    [
+        ("fixed_s", "f8"),
+        ("pair_s", "f8"),  # for each token-expert pair of the whole batch
+        ("expert_s", "f8"),  # for each expert touched
+        ("memory", "f8"),
+        ("operands", "f8"),  # share of the bandwidth that activations move with
+        ("small", "f8"),  # share of `large` in tiles of 16 rows
+        ("large", "f8"),  # share of the peak in tiles of 128 rows
+        ("wave", "f8"),  # tiles of a wave that are lost at the end
+        ("pad", "f8"),  # part of a tile that each expert touched adds
+        ("exposed", "f8"),
+    ],
+    align=True,
+)
+"""Products of experts, all of a layer in one launch: see `fitted.experts_time`."""
+
+VECTOR_KERNEL: Final = np.dtype(
+    [
+        ("fixed_s", "f8"),
+        ("memory", "f8"),
+        ("exposed", "f8"),  # share of the fixed time that memory doesn't hide
+    ],
+    align=True,
+)
+"""Element-wise operators, look-ups and scans: see `fitted.vector_time`."""
+
 PROCESSOR: Final = np.dtype(
     [
         ("flop_per_s", "f8", (ARITHMETICS,)),
@@ -115,9 +219,39 @@ PROCESSOR: Final = np.dtype(
         ("slots", "f8"),
         ("launch_s", "f8"),
         ("runs", "i8"),  # bit set of operator classes
+        ("fitted", "i8"),  # 1: times follow the kernels below, not shares of peaks alone
+        ("cache_B", "f8"),  # what repeated calls find in cache; 0 in a run, which never repeats
+        ("matmul", MATMUL_KERNEL),
+        ("decode", DECODE_KERNEL),
+        ("prefill", PREFILL_KERNEL),
+        ("experts", EXPERTS_KERNEL),
+        ("vector", VECTOR_KERNEL),
     ],
     align=True,
 )
+
+LINES: Final = 4
+"""Protocols of a collective, the last for long messages."""
+FAMILIES: Final = 3
+"""Collectives with protocols of their own: reductions and gathers, all-to-all, send."""
+
+PROTOCOLS: Final = np.dtype(
+    [
+        ("launch_s", "f8", (FAMILIES, LINES)),
+        ("hop_s", "f8", (FAMILIES, LINES)),
+        ("share", "f8", (FAMILIES, LINES)),
+        ("copy", "f8"),  # parts of a message (one a device) that are copied beside those sent
+        ("switch_floor_s", "f8"),  # when a library turns to the last protocol: see `fitted`
+        ("switch_s", "f8"),
+        ("switch_steps", "f8"),
+        ("shot_launch_s", "f8", (2,)),
+        ("shot_hop_s", "f8", (2,)),
+        ("shot_share", "f8", (2,)),
+        ("shot_B", "f8"),  # longest message that an engine reduces in one shot; 0: it never does
+    ],
+    align=True,
+)
+"""Collectives whose times are fitted: see `fitted.collective_time`."""
 
 LINK: Final = np.dtype(
     [
@@ -126,6 +260,8 @@ LINK: Final = np.dtype(
         ("efficiency", "f8"),
         ("J_per_B", "f8"),
         ("algorithm", "i8"),  # -1 takes the fastest
+        ("fitted", "i8"),  # 1: times follow the protocols
+        ("protocols", PROTOCOLS),
     ],
     align=True,
 )

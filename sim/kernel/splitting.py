@@ -43,7 +43,14 @@ def side_of(op: Any, head: Any) -> int:
 @njit
 def start_s(op: Any, unit: Any) -> float:
     """Seconds before the experts' first byte flows on `unit`: launches and the stream's start."""
-    return ramp_s(unit) + op.launches * unit.launch_s
+    return ramp_s(unit) + waiting_s(op, unit)
+
+
+@njit
+def waiting_s(op: Any, unit: Any) -> float:
+    """Seconds of launches, and of what a fitted kernel takes beside its work."""
+    fixed_s = unit.experts.fixed_s if unit.fitted == 1 else 0.0
+    return op.launches * unit.launch_s + fixed_s
 
 
 @njit
@@ -254,7 +261,7 @@ def split_experts(
                     found[member, WORKS] += start_s(op, units[op.pinned])
                     if (side == 0) == (first >= second):
                         found[member, WAITED] = found[member, WORKS]
-                        found[member, LAUNCHES] = op.launches * units[op.pinned].launch_s
+                        found[member, LAUNCHES] = waiting_s(op, units[op.pinned])
             for space in range(spaces):
                 all_touched += touched[space]
             if max(first, second) > slowest:

@@ -147,6 +147,8 @@ def _slice(op: Op, layout: Layout) -> Op:
         kv_read=op.kv_read / kv_ways if op.kv_heads else op.kv_read / tp,
         kv_write=op.kv_write / kv_ways if op.kv_heads else op.kv_write / tp,
         state=op.state / tp,
+        heads=op.heads // tp if op.kind == Kind.ATTENTION else op.heads,
+        kv_heads=op.kv_heads // kv_ways if op.kind == Kind.ATTENTION else op.kv_heads,
     )
 
 

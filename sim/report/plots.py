@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from sim.studies.results import Results
 
 Rows = Sequence[Mapping[str, Any]]
@@ -128,3 +130,18 @@ def plot_front(results: Results, columns: Sequence[str], path: Path) -> None:
     axes.set_title(str(results.about["title"]))
     axes.legend()
     figure.savefig(path, dpi=150)
+
+
+def plot_scatter(rows: pd.DataFrame, title: str, path: Path) -> None:
+    """Write a PNG of predicted against measured values, one colour a device, log scales."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.0, 5.0), layout="constrained")
+    axis = figure.add_subplot()
+    for device, own in rows.groupby("device"):
+        axis.plot(own["measured"], own["predicted"], ".", markersize=2.0, label=str(device))
+    low, high = float(rows["measured"].min()), float(rows["measured"].max())
+    axis.plot([low, high], [low, high], color="black", linewidth=0.8)
+    axis.set(xscale="log", yscale="log", xlabel="measured", ylabel="predicted", title=title)
+    axis.legend(markerscale=5.0, fontsize="small")
+    figure.savefig(path, dpi=110, metadata={"Software": None})

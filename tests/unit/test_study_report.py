@@ -285,7 +285,7 @@ def test_axes_change_and_filters_leave_fewer_points(opened: Browser) -> None:
     opened.until("return /bandwidth.*over Energy per token/.test("
                  "document.querySelector('#scatter').getAttribute('aria-label'))")  # fmt: skip
     assert EVIL in opened.text("#legend")
-    opened.type('[id="range-tpot_s-max"]', "0.004")
+    opened.type('[id="range-tpot_s-max"]', "0.0055")
     opened.until(f"return !document.querySelector('#shown').textContent.startsWith('{all_good} ')")
     fewer = shown(opened)
     assert 0 < fewer < all_good

@@ -22,7 +22,7 @@ REPORTED_MS = {"experts": 6.76, "attention-decode": 0.69, "communication": 0.33}
 
 def ideal(device: Device) -> Device:
     """`device` without losses, launches, host time or Logic-PIM: the GPU of the paper."""
-    xpu = replace(device.processors[0], efficiency=Efficiency(), launch_s=0.0)
+    xpu = replace(device.processors[0], efficiency=Efficiency(), kernels=None, launch_s=0.0)
     link = Link(name="nvlink", bandwidth_B_per_s=900e9, latency_s=0.8e-6, collective="ring")
     return replace(device, processors=(xpu,), link=link, host_step_s=0.0)
 

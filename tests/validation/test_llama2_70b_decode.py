@@ -5,7 +5,7 @@ Context 1,024, fp16, tensor parallel 4, 312 TFLOPS and 2.039 TB/s a device. The 
 - *Ideal*: the roofline bound, language-model head included, network not.
 - *aiconfigurator*: interpolated from kernels measured on A100 SXM, for Llama-3.1-70B, whose layers
   are the same; its vocabulary is four times as large (1.6 GB more to read, a quarter of it on each
-  device: 0.19 ms). It is an upper bound here: the default model has yet to be calibrated.
+  device: 0.19 ms).
 - *GenZ* at efficiency 1 is printed beside ours and not asserted (`pytest -rP` shows it).
 """
 
@@ -30,6 +30,8 @@ IDEAL_MS = {1: 16.9, 8: 17.2, 16: 17.5, 64: 19.8}
 AICONFIGURATOR_MS = {1: 26.34, 8: 27.38, 16: 28.84, 64: 35.25}
 GENZ_MS = {1: 17.52, 8: 17.97, 16: 18.48, 64: 21.55}
 
+KERNELS_TOLERANCE = 0.10
+"""Both interpolate measured kernels; they differ in norms, launches and host time."""
 IDEAL_TOLERANCE = 0.04
 """The published bounds are given to three digits (0.3 %) and differ from ours in what they count
 beside weights and cache: activations, norms and the embedding, which ours reads too."""
@@ -39,7 +41,9 @@ def ideal(device: Device) -> Device:
     """`device` with nothing lost: full efficiencies, no launch, no host time."""
     (gpu,) = device.processors
     return replace(
-        device, processors=(replace(gpu, efficiency=Efficiency(), launch_s=0.0),), host_step_s=0.0
+        device,
+        processors=(replace(gpu, efficiency=Efficiency(), kernels=None, launch_s=0.0),),
+        host_step_s=0.0,
     )
 
 
@@ -77,7 +81,7 @@ def test_ideal_bound(device: Device, batch: int) -> None:
 
 
 @pytest.mark.parametrize("batch", AICONFIGURATOR_MS)
-def test_default_model_lies_between_its_bound_and_measured_kernels(
+def test_default_model_is_above_its_bound_and_near_measured_kernels(
     device: Device, batch: int
 ) -> None:
     bound = milliseconds(program(ideal(device)), batch, network=False)
@@ -86,4 +90,5 @@ def test_default_model_lies_between_its_bound_and_measured_kernels(
         f"batch {batch}: default {ours:.2f} ms, ideal {bound:.2f}, "
         f"aiconfigurator {AICONFIGURATOR_MS[batch]}"
     )
-    assert bound < ours < AICONFIGURATOR_MS[batch]
+    assert bound < ours
+    assert ours == pytest.approx(AICONFIGURATOR_MS[batch], rel=KERNELS_TOLERANCE)

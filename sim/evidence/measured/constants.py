@@ -1,11 +1,21 @@
-"""Constants: devices and runtimes as they are, or as fitted without what is to be predicted."""
+"""Constants: devices as they are, or with what was fitted without the rows to predict."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
+from pathlib import Path
 
+from sim.config import library
 from sim.config.catalogue import load_device
+from sim.config.kernels_form import load_kernels, load_protocols
 from sim.hardware import Device
+from sim.hardware.kernels import Kernels, Protocols
+
+
+@cache
+def _loaded(name: str) -> Device:
+    return load_device(name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,11 +23,39 @@ class Constants:
     """Where devices come from when rows are predicted.
 
     `without`: "" for the constants of the library; "devices" for those that other devices alone
-    would give; "shapes-0" to "shapes-3" for those fitted without that part of the shapes.
+    give; "shapes-0" to "shapes-3" for those fitted without that part of the shapes. `kernels` and
+    `protocols` by name go before those of the files: what a fit tries.
     """
 
     without: str = ""
+    kernels: dict[str, Kernels] = field(default_factory=dict)
+    protocols: dict[str, Protocols] = field(default_factory=dict)
 
     def device(self, name: str) -> Device:
         """The device of a name; ConfigError for an unknown one."""
-        return load_device(name)
+        device = _loaded(name)
+        processors = tuple(
+            replace(each, kernels=self.of_kernels(each.kernels.name)) if each.kernels else each
+            for each in device.processors
+        )
+        link = device.link
+        if link is not None and link.protocols is not None:
+            link = replace(link, protocols=self.of_protocols(link.protocols.name))
+        return replace(device, processors=processors, link=link)
+
+    def of_kernels(self, name: str) -> Kernels:
+        """Kernels of a name, of the file that hasn't seen what is left out where there is one."""
+        return self.kernels.get(name) or load_kernels(str(self._file("kernels", name)))
+
+    def of_protocols(self, name: str) -> Protocols:
+        """Protocols of a name, likewise."""
+        return self.protocols.get(name) or load_protocols(str(self._file("protocols", name)))
+
+    def _file(self, kind: str, name: str) -> Path:
+        held_out = library.folder(kind) / "held-out" / f"{name}.without-{self.without}.yaml"
+        return held_out if held_out.is_file() else library.folder(kind) / f"{name}.yaml"
+
+    @cached_property
+    def calibrated(self) -> bool:
+        """Whether nothing is left out."""
+        return not self.without

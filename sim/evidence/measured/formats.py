@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -34,7 +35,6 @@ class Format:
     columns: tuple[str, ...]
     predict: Callable[[Table, Constants], pd.DataFrame]
     unit: str
-    fitted: tuple[str, ...] = field(default=())
 
     def matches(self, name: str) -> bool:
         """Whether `name` ("dataset/table") is of this kind."""
@@ -72,6 +72,22 @@ def rows(
             "fold": fold,
         }
     )
+
+
+def described(
+    table: Table, predicted: npt.NDArray[np.float64], make: Callable[[], pd.DataFrame]
+) -> pd.DataFrame:
+    """Rows with `predicted`, the rest as `make` gives it once for the table."""
+    if "rows" not in table.built:
+        table.built["rows"] = make()
+    frame: pd.DataFrame = table.built["rows"]
+    return frame.assign(predicted=predicted)
+
+
+def fold_of(keys: pd.Series) -> npt.NDArray[np.int64]:
+    """Part of the shapes, 0..FOLDS-1, of each key: by its checksum, so always the same."""
+    distinct = {key: zlib.crc32(str(key).encode()) % FOLDS for key in keys.unique()}
+    return keys.map(distinct).to_numpy(np.int64)
 
 
 class Unsupported(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
@@ -48,8 +49,11 @@ class Group:
     regret: float | None
 
     def to_json(self) -> dict[str, Any]:
-        """The group as plain values."""
-        return asdict(self)
+        """The group as plain values; null for errors of a group without predictions."""
+        return {
+            key: None if isinstance(value, float) and not math.isfinite(value) else value
+            for key, value in asdict(self).items()
+        }
 
 
 def scored(dataset: str, table: str, rows: pd.DataFrame) -> Iterator[Group]:

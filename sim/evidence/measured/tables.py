@@ -5,9 +5,9 @@ from __future__ import annotations
 import gzip
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pandas as pd
 
@@ -27,6 +27,8 @@ class Table:
     name: str
     path: Path
     frame: pd.DataFrame
+    built: dict[str, Any] = field(default_factory=dict)
+    """What predictions have made of the frame, to use again."""
 
     @property
     def folder(self) -> Path:

@@ -1,0 +1,55 @@
+"""`sim validate`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from sim.cli.output import check_writable, print_json
+
+
+@click.command("validate")
+@click.argument("dataset", required=False)
+@click.option("--data", help="Folder of the measured tables (else SIM_DATA).")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+@click.option(
+    "--page",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also write the errors as a Markdown page, with plots beside it.",
+)
+def command(dataset: str | None, data: str | None, as_json: bool, page: Path | None) -> None:
+    """Predict every row of measured tables and print how wrong that is.
+
+    DATASET is a folder of tables or one table; without it, all are scored. What was fitted on a
+    table is told apart from what wasn't.
+    """
+    from sim.evidence.measured.tables import data_folder
+    from sim.evidence.measured.validation import validate
+    from sim.report.tables import show
+    from sim.report.validation import plot_families, validation_page, validation_report
+
+    folder = data_folder(data)
+    if page is not None:
+        check_writable(page)
+    live = sys.stderr.isatty()
+
+    def progress(name: str) -> None:
+        if live:
+            click.echo(f"\r{name:<70}", err=True, nl=False)
+
+    found = validate(folder, dataset, progress)
+    if live:
+        click.echo(f"\r{'':<70}\r", err=True, nl=False)
+    if page is not None:
+        page.write_text(validation_page(found, plot_families(found, page.parent)), encoding="utf-8")
+        click.echo(f"wrote {page}", err=True)
+    for problem in found.problems:
+        click.echo(f"error: {problem}", err=True)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        show(validation_report(found))
+    if found.problems:
+        sys.exit(2)

@@ -1,0 +1,1 @@
+"""Calibration: constants of kernels, protocols and runtimes fitted to measured times."""

@@ -1,0 +1,141 @@
+"""Run: fit every family of kernels, and once more without each part of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from sim.config.catalogue import title_of
+from sim.config.kernels_form import load_kernels
+from sim.evidence.calibration import experts_fit, protocols_fit
+from sim.evidence.calibration.kernels_fit import (
+    PARTS,
+    Everywhere,
+    Floats,
+    Measured,
+    by_family,
+    fit,
+    tables_of,
+)
+from sim.evidence.calibration.written import kernels_text, protocols_text
+from sim.evidence.measured import collectives, moe
+from sim.evidence.measured.constants import Constants
+from sim.evidence.measured.formats import FOLDS, Format
+from sim.evidence.measured.tables import read_table, stem, table_paths
+from sim.hardware.kernels import Kernels
+
+NEAREST: Final = {
+    "nvidia-ada": "nvidia-hopper",
+    "nvidia-ampere": "nvidia-ampere-consumer",
+    "nvidia-ampere-consumer": "nvidia-ampere",
+    "nvidia-hopper": "nvidia-ada",
+}
+"""The family whose constants a family would have that nobody had measured."""
+ABOUT: Final = "Written by `sim calibrate`: fit again rather than change by hand."
+HELD_OUT: Final = "Fitted without {}: `sim validate` predicts those with it. No device names it."
+SHAPES: Final = tuple(f"shapes-{part}" for part in range(FOLDS))
+Files = Iterator[tuple[str, str]]
+
+
+def calibrated(folder: Path, date: str) -> Files:
+    """Files of kernels and protocols, by path below hw_configs, with their text.
+
+    Constants are fitted to all of the measured tables in `folder`, then without each part of the
+    shapes, then for each family to the devices of the others alone.
+    """
+    tables = tables_of(folder)
+    families = dict(by_family(tables))
+    best = {name: fit(load_kernels(name), own, _every) for name, own in families.items()}
+    best |= experts_fit.fit(Constants(kernels=dict(best)), folder, "")
+    for name, kernels in best.items():
+        own = families[name]
+        on = tuple(f"{table.dataset}/{table.name}" for _, table, _ in own)
+        found = replace(kernels, fitted_on=(*on, *_of_experts(name, folder)))
+        yield (
+            f"kernels/{name}.yaml",
+            kernels_text(
+                found, title=title_of("kernels", name), date=date, errors=errors_of(found, own),
+                about=ABOUT,
+            ),
+        )  # fmt: skip
+    for without in (*SHAPES, "devices"):
+        yield from _held_out(best, families, folder, date, without)
+    yield from _protocols(folder, date)
+
+
+def _held_out(
+    best: Mapping[str, Kernels], families: Mapping[str, list[Measured]], folder: Path, date: str,
+    without: str,
+) -> Files:  # fmt: skip
+    made: dict[str, Kernels] = {}
+    for name, own in families.items():
+        if without == "devices":
+            others = [each for other, of in families.items() if other != name for each in of]
+            nearest = replace(best[NEAREST[name]], name=name)
+            made[name] = fit(nearest, others, _every)
+        else:
+            made[name] = fit(best[name], own, _but(int(without.removeprefix("shapes-"))))
+    made |= experts_fit.fit(Constants(kernels=dict(made)), folder, without)
+    for name, kernels in made.items():
+        text = kernels_text(
+            replace(kernels, fitted_on=()), title=title_of("kernels", name), date=date, errors={},
+            about=HELD_OUT.format("its devices" if without == "devices" else without),
+        )  # fmt: skip
+        yield f"kernels/held-out/{name}.without-{without}.yaml", text
+
+
+def _protocols(folder: Path, date: str) -> Files:
+    for without in ("", *SHAPES):
+        for name, found in protocols_fit.fit(Constants(), folder, without).items():
+            on = tuple(_named(collectives.FORMATS, folder)) if not without else ()
+            text = protocols_text(
+                replace(found, fitted_on=on), title=title_of("protocols", name), date=date,
+                errors={}, about=HELD_OUT.format(without) if without else ABOUT,
+            )  # fmt: skip
+            held = f"held-out/{name}.without-{without}" if without else name
+            yield f"protocols/{held}.yaml", text
+
+
+def _of_experts(name: str, folder: Path) -> Iterator[str]:
+    """Tables of experts of the devices that have the kernels of this name."""
+    for path in table_paths(folder):
+        key = f"{path.parent.name}/{stem(path)}"
+        form = next((each for each in moe.FORMATS if each.matches(key)), None)
+        if form is not None:
+            rows = form.predict(read_table(path, form.columns), Constants())
+            kernels = Constants().device(str(rows["device"].iloc[0])).processors[0].kernels
+            if kernels is not None and kernels.name == name:
+                yield key
+
+
+def _named(formats: tuple[Format, ...], folder: Path) -> Iterator[str]:
+    for path in table_paths(folder):
+        key = f"{path.parent.name}/{stem(path)}"
+        if any(each.matches(key) for each in formats):
+            yield key
+
+
+def _every(rows: pd.DataFrame) -> Floats:
+    return np.ones(len(rows))
+
+
+def _but(part: int) -> Callable[[pd.DataFrame], Floats]:
+    return lambda rows: np.where(rows["fold"] != part, 1.0, 0.0)
+
+
+def errors_of(kernels: Kernels, tables: list[Measured]) -> Mapping[str, float]:
+    """Median error by table and what was fitted of it."""
+    found: dict[str, float] = {}
+    for form, table, _ in tables:
+        rows = form.predict(table, Everywhere(kernels))
+        for part in PARTS:
+            wanted = part.wanted(rows) & (rows["measured"] > 0.0)
+            if wanted.any():
+                size = (rows["predicted"] / rows["measured"] - 1.0).abs()[wanted]
+                found[f"{table.name} {part.section}"] = float(size.median())
+    return found

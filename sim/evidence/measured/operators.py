@@ -1,0 +1,156 @@
+"""Operators alone: rows of measured operator times predicted with the public cost kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from sim.dtypes import BITS
+from sim.evidence.measured.tables import Table
+from sim.graph import Graph, Op, Phase, lower
+from sim.hardware import Device
+from sim.hardware.records import link_records, processor_records
+from sim.kernel import passes
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+NO_LOADS = np.zeros((1, 0))
+
+FORMATS = {
+    "bfloat16": ("bf16", "bf16", "bf16"),
+    "float16": ("fp16", "fp16", "fp16"),
+    "half": ("fp16", "fp16", "fp16"),
+    "fp8": ("fp8", "bf16", "fp8"),
+    "fp8_block": ("fp8", "bf16", "fp8"),
+    "sq": ("int8", "bf16", "int8"),
+    "int8_wo": ("int8", "bf16", "bf16"),
+    "int4_wo": ("int4", "bf16", "bf16"),
+    "nvfp4": ("nvfp4", "bf16", "nvfp4"),
+    "w4a16_mxfp4": ("mxfp4", "bf16", "bf16"),
+    "w4a8_mxfp4_mxfp8": ("mxfp4", "bf16", "fp8"),
+    "w4afp8": ("int4", "bf16", "fp8"),
+}
+"""Formats of weights, KV cache and activations by the name that tables have for them."""
+
+
+@dataclass(eq=False)
+class Rows:
+    """Operator executions to time: each an operator of `ops` with features of its own."""
+
+    ops: list[np.void] = field(default_factory=list)
+    which: list[Ints] = field(default_factory=list)
+    features: list[Floats] = field(default_factory=list)
+    experts: list[Floats] = field(default_factory=list)
+    index: list[Ints] = field(default_factory=list)
+
+    def add(
+        self,
+        op: Op,
+        index: Ints,
+        *,
+        tokens: npt.ArrayLike,
+        pairs: npt.ArrayLike = 0.0,
+        cached: npt.ArrayLike = 0.0,
+        sequences: npt.ArrayLike = 1.0,
+        prompt_tokens: npt.ArrayLike = 0.0,
+        experts: Floats | None = None,
+        formats: tuple[str, str, str] = ("bf16", "bf16", "bf16"),
+        expert_ranks: int = 1,
+    ) -> None:
+        """Time `op` for the rows `index` of a table, which have these features.
+
+        `formats` are of weights, KV cache and activations; `prompt_tokens` of prompts that are
+        in the same launch as new tokens; `experts` [rows, 3] as
+        `records.TOUCHED` and so on.
+        """
+        weights, kv, activations = formats
+        table = lower(
+            Graph(name="", ops=(op,), layers=1, hidden=1),
+            weights=weights,
+            kv=kv,
+            activations=activations,
+            expert_ranks=expert_ranks,
+        )
+        count = len(index)
+        features = np.zeros((count, 1, 4, 4))
+        for feature, value in enumerate((tokens, pairs, cached, sequences)):
+            features[:, 0, int(op.phase), feature] = value
+        if op.phase == Phase.DECODE:
+            features[:, 0, int(Phase.PREFILL), 0] = prompt_tokens
+        seen = np.ones((count, 1, 3))
+        if experts is not None:
+            seen[:, 0] = experts
+        self.which.append(np.full(count, len(self.ops), np.int64))
+        self.ops.append(table.records[0])
+        self.features.append(features)
+        self.experts.append(seen)
+        self.index.append(np.asarray(index, np.int64))
+
+    def seconds(self, devices: Sequence[Device] | Device, rows: int, *, repeated: bool) -> Floats:
+        """Seconds of each of `rows` rows of the table, all operators of one together.
+
+        `devices` is one for all or one a row. `repeated`: the benchmark calls an operator again
+        and again on the same data, of which the last-level cache keeps what fits.
+        NaN where a row has no operator.
+        """
+        out = np.full(rows, np.nan)
+        if not self.ops:
+            return out
+        ops, which, features, experts, index = self._joined
+        units, links = hardware(devices, repeated=repeated)
+        times = np.empty(len(index))
+        on = index if len(units) > 1 else np.zeros(len(index), np.int64)
+        passes.operators(ops, which, features, experts, NO_LOADS, units, links, on, times)
+        sums = np.bincount(index, times, rows)
+        out[index] = sums[index]
+        return out
+
+    @cached_property
+    def _joined(self) -> tuple[npt.NDArray[np.void], Ints, Floats, Floats, Ints]:
+        """Everything added, in arrays: nothing can be added any more."""
+        return (
+            np.array(self.ops),
+            np.concatenate(self.which),
+            np.concatenate(self.features),
+            np.concatenate(self.experts),
+            np.concatenate(self.index),
+        )
+
+
+def grouped(frame: pd.DataFrame, keys: Sequence[str]) -> Iterator[tuple[Any, pd.DataFrame]]:
+    """Rows of `frame` that share the values of `keys`, with these values."""
+    yield from frame.groupby(list(keys))
+
+
+def built(table: Table, name: str, build: Callable[[], Rows]) -> Rows:
+    """The rows that `build` makes for a table, made once: a fit predicts them again and again."""
+    if name not in table.built:
+        table.built[name] = build()
+    made: Rows = table.built[name]
+    return made
+
+
+def hardware(
+    devices: Sequence[Device] | Device, *, repeated: bool
+) -> tuple[npt.NDArray[np.void], npt.NDArray[np.void]]:
+    """Units [devices, 1] and links [devices, 2] of devices, without the launches of an engine."""
+    every = [devices] if isinstance(devices, Device) else list(devices)
+    units = np.stack([processor_records(device)[:1] for device in every])
+    units["launch_s"] = 0.0
+    if repeated:
+        cache = [each.processors[0].cache_B for each in every]
+        units["cache_B"][:, 0] = cache
+    return units, np.stack([link_records(device.link, None) for device in every])
+
+
+def known_format(name: str) -> tuple[str, str, str] | None:
+    """Formats of weights, KV cache and activations that a table's name stands for."""
+    if name in FORMATS:
+        return FORMATS[name]
+    return (name, name, name) if name in BITS else None

@@ -1,0 +1,32 @@
+"""Registry: every kind of table that can be predicted."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from typing import Final
+
+from sim.evidence.measured.formats import Format
+
+MODULES: Final = (
+    "gemm",
+    "attention",
+    "layers",
+    "moe",
+    "mamba",
+    "collectives",
+    "edge_tables",
+    "hat",
+    "die_area",
+)
+
+
+def formats() -> Iterator[Format]:
+    """Every format, in the order in which families are told."""
+    for name in MODULES:
+        yield from importlib.import_module(f"sim.evidence.measured.{name}").FORMATS
+
+
+def format_of(name: str) -> Format | None:
+    """The format of a table ("dataset/table"), if it is known."""
+    return next((form for form in formats() if form.matches(name)), None)

@@ -1,0 +1,131 @@
+"""Replay: requests sent to a prepared server as benchmarks send them, and what each one waited."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import simpy
+
+from sim.engines.scheduler import Scheduler
+from sim.engines.serving import Engine, serve_trace
+from sim.engines.serving.simulation import _Clients
+from sim.kernel.records import DONE
+from sim.mapping.program import Program
+from sim.simulation.metrics import latencies
+from sim.workload.traffic import Closed, Constant, Trace
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Replayed:
+    """What requests saw, those that ended: seconds and tokens, in order of arrival.
+
+    `end_s` is when the last one ended, `lost` how many were rejected or left.
+    """
+
+    arrival_s: Floats
+    first_s: Floats
+    last_s: Floats
+    ttft_s: Floats
+    tpot_s: Floats
+    input_tokens: Ints
+    output_tokens: Ints
+    end_s: float
+    lost: int
+
+
+def replayed(requests: npt.NDArray[Any]) -> Replayed:
+    """The requests of outcomes that are done."""
+    done = requests[requests["status"] == DONE]
+    times = latencies(done)
+    return Replayed(
+        arrival_s=done["arrival_s"],
+        first_s=done["first_s"],
+        last_s=done["last_s"],
+        ttft_s=times["ttft_s"],
+        tpot_s=times["tpot_s"],
+        input_tokens=done["input"],
+        output_tokens=done["output"],
+        end_s=float(done["last_s"].max(initial=0.0)),
+        lost=len(requests) - len(done),
+    )
+
+
+def of_trace(
+    program: Program, scheduler: Scheduler, kv_B: float, arrival_s: Floats, prompts: Ints,
+    outputs: Ints,
+) -> Replayed:  # fmt: skip
+    """Requests sent at their times, whatever the server does."""
+    served = serve_trace(
+        program,
+        scheduler,
+        kv_B,
+        Trace(name="replay", arrival_s=arrival_s, input_tokens=prompts, output_tokens=outputs),
+    )
+    return replayed(served.outcomes[0].requests)
+
+
+@dataclass(kw_only=True, eq=False)
+class _Loop(_Clients):
+    """Clients who need `turnaround_s` from an answer's end to their next request's arrival.
+
+    The first requests arrive `stagger_s` apart.
+    """
+
+    turnaround_s: float
+    stagger_s: float
+
+    def issue(self, engine: Engine, count: int) -> None:
+        """Hand the next `count` requests to `engine`, as far as there are any."""
+        first, last = self.issued, min(self.issued + count, len(self.prompts))
+        if first == 0:
+            arrivals = self.stagger_s * np.arange(last, dtype=float)
+        else:
+            arrivals = np.full(last - first, self.env.now + self.turnaround_s)
+        engine.submit(arrivals, self.prompts[first:last], self.outputs[first:last])
+        self.issued = last
+
+
+def of_clients(
+    program: Program,
+    scheduler: Scheduler,
+    kv_B: float,
+    concurrency: int,
+    prompts: Ints,
+    outputs: Ints,
+    *,
+    turnaround_s: float = 0.0,
+    stagger_s: float = 0.0,
+) -> Replayed:
+    """All requests sent by `concurrency` clients, each its next one when its last one has ended."""
+    anything = Constant(tokens=1)
+    loop = Closed(
+        concurrency=concurrency, requests=len(prompts), input=anything, output=anything,
+        start="cold",
+    )  # fmt: skip
+    clients = _Loop(
+        env=simpy.Environment(),
+        loop=loop,
+        prompts=prompts,
+        outputs=outputs,
+        on_progress=None,
+        turnaround_s=turnaround_s,
+        stagger_s=stagger_s,
+    )
+    clients.warm = (0.0, np.zeros(3), (0,))
+    engine = Engine(clients.env, program, scheduler, kv_B, on_completion=clients.on_completion)
+    clients.engines.append(engine)
+    clients.issue(engine, concurrency)
+    return replayed(clients.run().outcomes[0].requests)
+
+
+def with_host(program: Program, host_step_s: float, host_sequence_s: float) -> Program:
+    """`program` with other times of the host."""
+    machine = program.machine.copy()
+    machine["host_step_s"], machine["host_sequence_s"] = host_step_s, host_sequence_s
+    return replace(program, machine=machine)

@@ -1,0 +1,179 @@
+"""Validation: every table of a folder predicted, scored, and what could not be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from sim.config import library
+from sim.config.runtime_form import load_runtime
+from sim.errors import ConfigError, Infeasible
+from sim.evidence.measured.constants import Constants
+from sim.evidence.measured.formats import FOLDS, Format
+from sim.evidence.measured.registry import format_of
+from sim.evidence.measured.score import GROUP, Group, scored
+from sim.evidence.measured.tables import Table, read_table, stem, table_paths
+
+HELD_OUT: Final = {
+    "gemm": ("shapes", "devices"), "attention": ("shapes", "devices"),
+    "mla": ("shapes",), "layer": ("shapes", "devices"), "moe": ("shapes", "devices"),
+    "collective": ("shapes",),
+}  # fmt: skip
+"""What is held out of the fit of a family's constants."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """Scores by group, rows left unpredicted by reason, and tables that were skipped or unreadable.
+
+    `points` has every prediction, as `formats.rows` and the table's name, for plots.
+    """
+
+    folder: str
+    groups: tuple[Group, ...]
+    unsupported: tuple[Mapping[str, Any], ...]
+    skipped: tuple[str, ...]
+    problems: tuple[str, ...]
+    families: tuple[Mapping[str, Any], ...]
+    points: pd.DataFrame
+
+    def to_json(self) -> dict[str, Any]:
+        """The validation as plain values, without the points."""
+        return {
+            "groups": [group.to_json() for group in self.groups],
+            "families": [dict(each) for each in self.families],
+            "unsupported": [dict(each) for each in self.unsupported],
+            "skipped": list(self.skipped),
+            "problems": list(self.problems),
+        }
+
+
+def validate(
+    folder: Path,
+    dataset: str | None = None,
+    on_progress: Callable[[str], None] = lambda name: None,
+) -> Validation:
+    """Every table of `folder`, or those of one data set or one table, predicted and scored.
+
+    Raises ConfigError where `dataset` names none. A table that can't be read is a problem told;
+    the others are scored all the same.
+    """
+    frames: list[pd.DataFrame] = []
+    skipped: list[str] = []
+    problems: list[str] = []
+    paths = [path for path in table_paths(folder) if _named(path, dataset)]
+    if not paths:
+        known = sorted({path.parent.name for path in table_paths(folder)})
+        raise ConfigError(
+            f"no table of '{dataset}' in {folder}; there are {', '.join(known)}"
+            if known and dataset
+            else f"{folder}: no table in it; folders with .csv or .csv.gz files are due"
+        )
+    for path in paths:
+        name = f"{path.parent.name}/{stem(path)}"
+        form = format_of(name)
+        if form is None:
+            skipped.append(name)
+            continue
+        on_progress(name)
+        try:
+            table = read_table(path, form.columns)
+            for rows in predictions(form, table):
+                frames.append(rows.assign(dataset=table.dataset, table=table.name))
+        except (ConfigError, Infeasible) as error:
+            problems.append(str(error))
+    points = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    groups: list[Group] = []
+    unsupported: list[Mapping[str, Any]] = []
+    for frame in frames:
+        groups += scored(str(frame["dataset"].iloc[0]), str(frame["table"].iloc[0]), frame)
+        unsupported += _unsupported(frame)
+    return Validation(
+        folder=str(folder),
+        groups=tuple(groups),
+        unsupported=tuple(unsupported),
+        skipped=tuple(skipped),
+        problems=tuple(problems),
+        families=tuple(_families(points)) if len(points) else (),
+        points=points,
+    )
+
+
+def _named(path: Path, dataset: str | None) -> bool:
+    return dataset in (None, path.parent.name, stem(path), f"{path.parent.name}/{stem(path)}")
+
+
+def predictions(form: Format, table: Table) -> Iterator[pd.DataFrame]:
+    """Rows of a table with the constants as they are, then with those that haven't seen them."""
+    rows = form.predict(table, Constants())
+    name = f"{table.dataset}/{table.name}"
+    devices = [str(each) for each in rows["device"].unique()]
+    fitted = {device for device in devices if name in fitted_on(device)}
+    known = rows["device"].isin(fitted).to_numpy()
+    yield rows.assign(
+        family=form.family, split=np.where(known, "calibrated", "zero-shot"), held_out=""
+    )
+    if not fitted:
+        return
+    for kind in HELD_OUT.get(form.family, ()):
+        if kind == "devices":
+            predicted = form.predict(table, Constants(without="devices"))["predicted"]
+        else:
+            predicted = pd.Series(np.full(len(rows), np.nan))
+            for part in range(FOLDS):
+                own = (rows["fold"] == part).to_numpy()
+                other = form.predict(table, Constants(without=f"shapes-{part}"))["predicted"]
+                predicted[own] = other[own]
+        held = rows.assign(
+            predicted=predicted, family=form.family, split="zero-shot", held_out=kind
+        )
+        yield held[known]
+
+
+def fitted_on(device: str) -> tuple[str, ...]:
+    """Tables that constants of a device were fitted on."""
+    try:
+        found = Constants().device(device)
+    except ConfigError:  # a row of an unknown device says so itself
+        return ()
+    names = [table for name in library.files("runtimes") for table in load_runtime(name).fitted_on]
+    for processor in found.processors:
+        names += processor.kernels.fitted_on if processor.kernels else ()
+    if found.link is not None and found.link.protocols is not None:
+        names += found.link.protocols.fitted_on
+    return tuple(names)
+
+
+def _unsupported(frame: pd.DataFrame) -> Iterator[Mapping[str, Any]]:
+    lost = frame[~np.isfinite(frame["predicted"]) & (frame["held_out"] == "")]
+    for (table, reason), rows in lost.groupby(["table", "reason"]):
+        yield {
+            "dataset": str(frame["dataset"].iloc[0]),
+            "table": str(table),
+            "reason": str(reason) or "no prediction",
+            "rows": len(rows),
+        }
+
+
+def _families(points: pd.DataFrame) -> Iterator[Mapping[str, Any]]:
+    """Errors of whole families, by what was held out: median over rows, and the worst group's."""
+    done = points[np.isfinite(points["predicted"])]
+    errors = (done["predicted"] / done["measured"] - 1.0).abs()
+    keys = ["family", "phase", "split", "held_out"]
+    for key, own in done.assign(error=errors).groupby(keys, sort=True):
+        family, phase, split, held_out = (str(each) for each in key)
+        by_group = own.groupby(["table", *GROUP])["error"].median()
+        yield {
+            "family": family,
+            "phase": phase,
+            "split": split,
+            "held_out": held_out,
+            "n": len(own),
+            "median_ape": float(own["error"].median()),
+            "worst_group": float(by_group.max()),
+        }

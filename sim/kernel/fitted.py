@@ -1,0 +1,268 @@
+"""Laws of kernels whose constants are fitted to measured times (`sim calibrate`).
+
+Each is a roofline with what measured kernels add to it: a fixed time, tiles and waves, the part of
+the shorter of compute and memory that the longer doesn't hide. With a fixed time of 0, tiles of 1,
+shares of 1 and nothing exposed each is the roofline. Pure arithmetic, as `laws`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sim.kernel.compiled import njit
+from sim.kernel.records import ALL_REDUCE, ALL_TO_ALL, FP8, LINES, SEND, VECTOR
+
+
+@njit(inline="always")
+def partly_hidden(a: float, b: float, exposed: float) -> float:
+    """Seconds of two things at the same time, a share of the shorter one not hidden."""
+    return max(a, b) + exposed * min(a, b)
+
+
+@njit(inline="always")
+def tiles_time(
+    m: float, n: float, depth: float, tile_m: float, tile_n: float, tile_s: float, slots: float,
+    kernel: Any,
+) -> float:  # fmt: skip
+    """Seconds of an m x n product cut in tiles, of which `slots` take `tile_s` a term at once.
+
+    Above one wave a share of what the last wave leaves empty is lost; below one, sums longer than
+    `split` terms are split over what is idle.
+    """
+    waves = np.ceil(m / tile_m) * np.ceil(n / tile_n) / slots
+    lost = kernel.wave if waves >= 1.0 else min(1.0, kernel.split / depth)
+    whole = np.ceil(waves)
+    return tile_s * (depth + kernel.prologue) * (waves + lost * (whole - waves))
+
+
+@njit(inline="always")
+def matmul_time(
+    m: float, n: float, depth: float, weight_B: float, operand_B: float, narrow: bool,
+    flop_per_s: float, unit: Any,
+) -> Any:  # fmt: skip
+    """Seconds of an [m, depth] x [depth, n] product: busy, and fixed, compute and memory.
+
+    The faster of two tile sizes computes. `operand_B` are bytes of input and output; `narrow`:
+    arithmetic of 8 bits or less, for which a kernel of its own makes its inputs.
+    """
+    kernel = unit.matmul
+    tile_s = 2.0 * unit.slots / flop_per_s
+    small = kernel.small_m * kernel.small_n
+    large = kernel.large_m * kernel.large_n
+    compute_s = min(
+        tiles_time(
+            m, n, depth, kernel.small_m, kernel.small_n, tile_s * small / kernel.small, unit.slots,
+            kernel,
+        ),
+        tiles_time(
+            m, n, depth, kernel.large_m, kernel.large_n, tile_s * large / kernel.large, unit.slots,
+            kernel,
+        ),
+    )  # fmt: skip
+    memory_s = weight_B / unit.weights_B_per_s
+    memory_s = (memory_s + kernel.operands * operand_B / unit.activations_B_per_s) / kernel.memory
+    along_s = kernel.depth_s * min(depth, kernel.depth)
+    if m <= 1.0:
+        along_s *= kernel.vector_depth
+    fixed_s = kernel.fixed_s + along_s
+    if weight_B < 1.5 * n * depth:
+        fixed_s += kernel.narrow_s
+    if narrow:
+        memory_s += kernel.narrow_passes * m * depth / unit.activations_B_per_s
+    return partly_hidden(compute_s, memory_s, kernel.exposed), fixed_s, compute_s, memory_s
+
+
+@njit(inline="always")
+def decode_time(
+    op: Any, tokens: float, cached: float, beside_prompts: bool, flop_per_s: float, unit: Any
+) -> Any:
+    """Seconds of attention of one new token a sequence: busy, and fixed, compute and memory.
+
+    Work is cut in units: a sequence and a head, or the query heads that share keys and values.
+    `slots` times some units run at once, each for a least time; a unit walks its keys one after
+    the other, which more of them on a slot hide. All of them stream the cache.
+    """
+    kernel = unit.decode
+    if op.latent == 1 or (kernel.mixed > 0.0 and beside_prompts):
+        return unpacked_time(op, tokens, cached, flop_per_s, unit)
+    group = op.heads / op.kv_heads
+    pair_flops, token_B = op.flops_per_pair / op.heads, op.kv_B_per_cached / op.kv_heads
+    packed = group > 1.0 and group <= kernel.pack
+    narrow = token_B < 0.75 * pair_flops
+    rows = group if packed else 1.0
+    heads = op.kv_heads if packed else op.heads
+    if packed:
+        running = kernel.packed_8 if narrow else kernel.packed
+        chain_s = kernel.chain_s * (kernel.chain_8 if narrow else 1.0)
+        padded, read_B = np.ceil(rows / 8.0) * 8.0, token_B
+    else:
+        running, chain_s = kernel.alone, kernel.chain_s * kernel.chain_alone
+        padded, read_B = 1.0, max(token_B, pair_flops)
+    wide = 1.0 + kernel.per_rows * (np.ceil(rows / 16.0) - 1.0)
+    wide *= max(1.0 + kernel.per_dim * (pair_flops / 512.0 - 1.0), 0.5)
+    stored_B = op.kv_B_per_cached * cached
+    if unit.cache_B > 0.0:
+        stored_B *= min(max(stored_B / unit.cache_B - kernel.resident, 0.0), 1.0)
+    memory_s = stored_B / (unit.kv_B_per_s * kernel.memory)
+    stream_s = max(memory_s, heads * cached * read_B / (kernel.cache_B_per_s * unit.slots))
+    arithmetic_s = heads * cached * padded * pair_flops / (flop_per_s * kernel.compute)
+    stream_s = max(stream_s, arithmetic_s)
+    run_s = np.ceil(tokens * heads / (unit.slots * running)) * kernel.unit_s * wide
+    walked = min(heads * cached / unit.slots, kernel.hidden_tokens)
+    walked = min(cached / tokens, max(walked, kernel.split_tokens))
+    busy_s = partly_hidden(run_s, stream_s, kernel.exposed) + chain_s * wide * walked
+    return busy_s, kernel.fixed_s, max(run_s, arithmetic_s), memory_s
+
+
+@njit(inline="always")
+def unpacked_time(op: Any, tokens: float, cached: float, flop_per_s: float, unit: Any) -> Any:
+    """As `decode_time`, where nothing is packed or split: each unit walks all its keys.
+
+    In one launch with prompts a new token of each head fills a tile of its own. Heads that share a
+    latent fill one together, 64 of them, in two halves of the values.
+    """
+    kernel, prompts = unit.decode, unit.prefill
+    pair_flops = op.flops_per_pair / op.heads
+    if op.latent == 1:
+        units, tile = 2.0 * tokens * np.ceil(op.heads / 64.0), 64.0
+        pair_s = 0.5 * pair_flops / (flop_per_s * kernel.latent)
+        fixed_s = kernel.fixed_s
+    else:
+        units, tile = tokens * op.heads, prompts.tile
+        pair_s = pair_flops / (flop_per_s * prompts.compute)
+        pair_s += prompts.softmax / unit.flop_per_s[VECTOR]
+        fixed_s = 0.0
+    waves = max(units / unit.slots, 1.0)
+    walked = waves * (cached / tokens + prompts.pad)
+    compute_s = walked * pair_s * tile * unit.slots
+    memory_s = op.kv_B_per_cached * cached / (unit.kv_B_per_s * kernel.memory)
+    return partly_hidden(compute_s, memory_s, prompts.exposed), fixed_s, compute_s, memory_s
+
+
+@njit(inline="always")
+def prefill_time(
+    op: Any, tokens: float, pairs: float, cached: float, sequences: float, moved_B: float,
+    flop_per_s: float, unit: Any,
+) -> Any:  # fmt: skip
+    """Seconds of attention of prompts or chunks: busy, and fixed, compute and memory.
+
+    A unit is a tile of query tokens of one head, which walks the keys it attends to; the last row
+    of a causal triangle has twice the mean's. `cached` counts the new tokens too.
+    """
+    kernel = unit.prefill
+    pair_flops, token_B = op.flops_per_pair / op.heads, op.kv_B_per_cached / op.kv_heads
+    narrow = op.latent == 0 and token_B < 0.75 * pair_flops and unit.flop_per_s[FP8] > 0.0
+    if narrow:  # keys of 8 bits are multiplied as such
+        flop_per_s = unit.flop_per_s[FP8]
+    pad = kernel.pad_8 if narrow else kernel.pad
+    share = kernel.compute_8 if narrow else kernel.compute
+    pair_s = pair_flops / (flop_per_s * share)
+    pair_s += kernel.softmax / unit.flop_per_s[VECTOR]
+    waves = sequences * op.heads * np.ceil(tokens / (sequences * kernel.tile)) / unit.slots
+    waves = max(kernel.fill, np.ceil(waves) if waves > 1.0 else waves)
+    longest = min(cached / sequences, 2.0 * pairs / tokens) + pad
+    walked = max(waves * (pairs / tokens + pad), kernel.fill * longest)
+    compute_s = walked * pair_s * kernel.tile * unit.slots
+    written_B = op.kv_B_per_token * tokens
+    memory_s = kernel.passes * (moved_B + written_B) / unit.activations_B_per_s
+    memory_s += op.kv_B_per_cached * max(cached - tokens, 0.0) / unit.kv_B_per_s
+    memory_s = memory_s / kernel.memory + tokens * op.heads * kernel.token_s / unit.slots
+    return (
+        partly_hidden(compute_s, memory_s, kernel.exposed),
+        kernel.fixed_s,
+        compute_s,
+        memory_s,
+    )
+
+
+@njit(inline="always")
+def rows_time(
+    touched: float, pairs: float, tile: float, columns: float, tile_s: float, kernel: Any
+) -> float:
+    """Seconds of the products of `touched` experts with `pairs` rows in all, in tiles of rows.
+
+    `columns` are tiles of one row of tiles over all that run at once.
+    """
+    rows = max(touched, pairs / tile + kernel.pad * touched)
+    return tile_s * (max(rows * columns, 1.0) + kernel.wave)
+
+
+@njit(inline="always")
+def experts_time(
+    batch_pairs: float, touched: float, pairs: float, n: float, depth: float, weight_B: float,
+    operand_B: float, flop_per_s: float, unit: Any,
+) -> Any:  # fmt: skip
+    """Seconds of one product of all experts of a layer: busy, and fixed, compute and memory.
+
+    The rank touches `touched` experts with `pairs` token-expert pairs, of `batch_pairs` of the
+    whole batch; experts have [depth, n] weights, `weight_B` of the touched ones together.
+    """
+    kernel = unit.experts
+    term_s = 2.0 * 128.0 * unit.slots * depth / (flop_per_s * kernel.large)
+    columns = np.ceil(n / 128.0) / unit.slots
+    compute_s = min(
+        rows_time(touched, pairs, 128.0, columns, 128.0 * term_s, kernel),
+        rows_time(touched, pairs, 16.0, columns, 16.0 * term_s / kernel.small, kernel),
+    )
+    memory_s = weight_B / (unit.weights_B_per_s * kernel.memory)
+    moved_s = operand_B / (unit.activations_B_per_s * kernel.operands)
+    fixed_s = kernel.fixed_s + kernel.pair_s * batch_pairs + kernel.expert_s * touched
+    busy_s = moved_s + partly_hidden(compute_s, memory_s, kernel.exposed)
+    return busy_s, fixed_s, compute_s, memory_s + moved_s
+
+
+@njit(inline="always")
+def vector_time(
+    launches: float, flops: float, at_peak_s: float, flop_per_s: float, unit: Any
+) -> Any:
+    """Seconds of element-wise kernels: busy, and fixed, compute and memory."""
+    compute_s, memory_s = flops / flop_per_s, at_peak_s / unit.vector.memory
+    busy_s, fixed_s = max(compute_s, memory_s), launches * unit.vector.fixed_s
+    hidden_s = (1.0 - unit.vector.exposed) * min(busy_s, fixed_s)
+    return busy_s, fixed_s - hidden_s, compute_s, memory_s
+
+
+@njit(inline="always")
+def line_time(
+    family: int, line: int, message_B: float, steps: float, factor: float, copied: float,
+    B_per_s: float, protocols: Any,
+) -> float:  # fmt: skip
+    """Seconds of a collective by one protocol: hops one after the other, and bytes sent."""
+    start_s = protocols.launch_s[family, line] + protocols.hop_s[family, line] * steps
+    return start_s + (factor + copied) * message_B / (protocols.share[family, line] * B_per_s)
+
+
+@njit(inline="always")
+def collective_time(
+    collective: int, ranks: float, steps: float, factor: float, message_B: float, link: Any
+) -> float:
+    """Seconds of a collective of a library, or in one shot where an engine has that.
+
+    Below a message that takes `switch` seconds a bus, a library takes the fastest of the short
+    protocols, above it the last one, even where that is slower at first.
+    """
+    protocols = link.protocols
+    family = 1 if collective == ALL_TO_ALL else 2 if collective == SEND else 0
+    copied = protocols.copy / ranks if family < 2 else 0.0
+    last_s = line_time(family, LINES - 1, message_B, steps, factor, copied, link.B_per_s, protocols)
+    best_s = np.inf
+    for line in range(LINES - 1):
+        best_s = min(
+            best_s,
+            line_time(family, line, message_B, steps, factor, copied, link.B_per_s, protocols),
+        )
+    if family > 0:
+        return min(best_s, last_s)
+    bus_s = protocols.switch_s * (steps - protocols.switch_steps)
+    if factor * message_B > max(protocols.switch_floor_s, bus_s) * link.B_per_s:
+        best_s = last_s
+    best_s = min(best_s, last_s)
+    if collective == ALL_REDUCE and message_B <= protocols.shot_B:
+        peers = ranks - 1.0
+        for line in range(2):
+            shot_s = protocols.shot_launch_s[line] + protocols.shot_hop_s[line] * peers
+            shot_s += peers * message_B / (protocols.shot_share[line] * link.B_per_s)
+            best_s = min(best_s, shot_s)
+    return best_s

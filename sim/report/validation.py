@@ -1,0 +1,106 @@
+"""Tables and plots of validation, for a terminal and for the docs."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Group as Shown
+from rich.console import RenderableType
+from rich.text import Text
+
+from sim.evidence.measured.score import Group
+from sim.evidence.measured.validation import Validation
+from sim.report.tables import table
+
+COLUMNS = (
+    "table", "device", "phase", "dtype", "split", "n", "coverage", "median", "mean", "p90", "bias",
+    "worst", "rank", "regret",
+)  # fmt: skip
+
+
+def _cells(group: Group) -> list[str]:
+    def percent(value: float | None, sign: str = "") -> str:
+        missing = value is None or not math.isfinite(value)
+        return "-" if missing else f"{100.0 * (value or 0.0):{sign}.1f} %"
+
+    split = group.split if not group.held_out else f"without its {group.held_out}"
+    return [
+        f"{group.dataset}/{group.table}",
+        group.device,
+        group.phase,
+        group.dtype,
+        split,
+        f"{group.n:,}",
+        f"{100.0 * group.coverage:.0f} %",
+        percent(group.median_ape),
+        percent(group.mape),
+        percent(group.p90_ape),
+        percent(group.bias, "+"),
+        percent(group.worst_ape),
+        "-" if group.rank is None else f"{group.rank:.2f}",
+        percent(group.regret),
+    ]
+
+
+def validation_report(found: Validation) -> RenderableType:
+    """Everything `sim validate` prints."""
+    made = table("Predicted beside measured: absolute errors by group", *COLUMNS, left=5)
+    for group in found.groups:
+        made.add_row(*_cells(group))
+    return Shown(made, *(Text(line) for line in notes(found)))
+
+
+def notes(found: Validation) -> list[str]:
+    """What was left out, and why."""
+    lines = [
+        f"Not predicted: {each['rows']} rows of {each['dataset']}/{each['table']}: {each['reason']}"
+        for each in found.unsupported
+    ]
+    if found.skipped:
+        lines.append(f"Unknown tables, skipped: {', '.join(found.skipped)}")
+    lines += [f"Could not be read: {problem}" for problem in found.problems]
+    return lines
+
+
+def validation_page(found: Validation, pictures: Sequence[tuple[str, str]] = ()) -> str:
+    """The validation as a page of the docs, in Markdown; `pictures` are (family, path)."""
+    lines = [
+        "# Predicted beside measured",
+        "",
+        "Written by `sim validate --page FILE`. Errors are absolute and relative to the measured "
+        "value, by table, device, phase and number format. *calibrated*: constants were fitted on "
+        "the table. *without its shapes* and *without its devices*: predicted with constants "
+        "fitted without that part of the shapes, or from other families of devices alone. "
+        "*zero-shot*: nothing was fitted on the table.",
+        "",
+    ]
+    by_family: dict[str, list[Group]] = defaultdict(list)
+    families = dict(zip(found.points["table"], found.points["family"], strict=True))
+    for group in found.groups:
+        by_family[families[group.table]].append(group)
+    shown = dict(pictures)
+    for family, groups in by_family.items():
+        lines += [f"## {family}", ""]
+        if family in shown:
+            lines += [f"![Predicted against measured, {family}]({shown[family]})", ""]
+        lines += ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
+        lines += ["| " + " | ".join(_cells(group)) + " |" for group in groups]
+        lines.append("")
+    if notes(found):
+        lines += ["## Left out", "", *(f"- {line}" for line in notes(found)), ""]
+    return "\n".join(lines)
+
+
+def plot_families(found: Validation, folder: Path) -> list[tuple[str, str]]:
+    """A plot a family of predicted against measured values; (family, file name) of each."""
+    from sim.report.plots import plot_scatter
+
+    made = []
+    for family, rows in found.points[found.points["held_out"] == ""].groupby("family"):
+        path = folder / f"validation-{family}.png"
+        plot_scatter(rows, f"{family}: predicted against measured", path)
+        made.append((str(family), path.name))
+    return made
