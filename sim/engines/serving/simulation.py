@@ -132,7 +132,7 @@ def serve_closed(
     if steady:
         outputs = outputs.copy()
         np.maximum(outputs[: loop.concurrency], 2, out=outputs[: loop.concurrency])
-    clients = _Clients(
+    clients = Clients(
         env=simpy.Environment(),
         loop=loop,
         prompts=prompts + extra_prompt,
@@ -161,14 +161,14 @@ def serve_closed(
 
 
 @dataclass(kw_only=True, eq=False)
-class _Clients:
+class Clients:
     """Closed-loop clients in front of engines: each sends its next request when one ends."""
 
-    env: simpy.Environment
     loop: Closed
     prompts: Tokens
     outputs: Tokens
     on_progress: Progress | None
+    env: simpy.Environment = field(default_factory=simpy.Environment)
     engines: list[Engine] = field(default_factory=list)
     issued: int = 0
     ended: dict[Engine, int] = field(default_factory=dict)

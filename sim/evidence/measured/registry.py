@@ -18,6 +18,7 @@ MODULES: Final = (
     "edge_tables",
     "hat",
     "die_area",
+    "server_tables",
 )
 
 

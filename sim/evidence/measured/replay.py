@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import simpy
 
 from sim.engines.scheduler import Scheduler
 from sim.engines.serving import Engine, serve_trace
-from sim.engines.serving.simulation import _Clients
+from sim.engines.serving.simulation import Clients
 from sim.kernel.records import DONE
 from sim.mapping.program import Program
 from sim.simulation.metrics import latencies
@@ -71,7 +70,7 @@ def of_trace(
 
 
 @dataclass(kw_only=True, eq=False)
-class _Loop(_Clients):
+class _Loop(Clients):
     """Clients who need `turnaround_s` from an answer's end to their next request's arrival.
 
     The first requests arrive `stagger_s` apart.
@@ -109,7 +108,6 @@ def of_clients(
         start="cold",
     )  # fmt: skip
     clients = _Loop(
-        env=simpy.Environment(),
         loop=loop,
         prompts=prompts,
         outputs=outputs,
