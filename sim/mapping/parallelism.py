@@ -107,7 +107,7 @@ def shard(graph: Graph, layout: Layout, system: System) -> Graph:
     def rule(op: Op) -> tuple[Op, ...]:
         before = tuple(_exchange(op, "column", layout, system))
         after = tuple(_exchange(op, "row", layout, system))
-        return (*before, _slice(op, layout), *after, *_collectives(op, layout, system))
+        return (*before, slice_of(op, layout), *after, *_collectives(op, layout, system))
 
     sharded = graph.rewrite(rule)
     if layout.pp == 1:
@@ -115,7 +115,7 @@ def shard(graph: Graph, layout: Layout, system: System) -> Graph:
     return replace(sharded, ops=(*sharded.ops, *_stage_transfers(graph, layout, system)))
 
 
-def _slice(op: Op, layout: Layout) -> Op:
+def slice_of(op: Op, layout: Layout) -> Op:
     """`op` as one of `tp` devices runs it; weights, work and traffic divided as `shard` says.
 
     Of experts it has the mean rank's: tokens sent to others are neither read nor written here, and

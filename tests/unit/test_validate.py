@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from click.testing import CliRunner
 
@@ -106,4 +105,3 @@ def test_explained_variance_and_ranks() -> None:
     assert determination(values, np.full(3, 2.0)) == 0.0
     assert spearman(values, values**3) == pytest.approx(1.0)
     assert spearman(values, np.ones(3)) is None
-    assert pd.Series(values).rank().tolist() == [1.0, 2.0, 3.0]

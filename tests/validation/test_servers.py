@@ -11,7 +11,7 @@ import pytest
 
 from sim.evidence.measured.constants import Constants
 from sim.evidence.measured.formats import COLUMNS, Unsupported
-from sim.evidence.measured.names import device_name, model_named
+from sim.evidence.measured.named import model_named, supported_device
 from sim.evidence.measured.server_tables import FORMATS
 from sim.evidence.measured.servers import Asked, Case, Servers, case_rows, formats_of, lognormal
 from sim.evidence.measured.tables import VARIABLE, read_table, stem
@@ -44,7 +44,7 @@ def predicted(name: str) -> pd.DataFrame:
     ],
 )  # fmt: skip
 def test_names_of_devices(text: str, name: str) -> None:
-    assert device_name(text) == name
+    assert supported_device(text) == name
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_what_is_unknown_has_a_reason() -> None:
     with pytest.raises(Unsupported, match="Deci/DeciLM-7B"):
         model_named("Deci/DeciLM-7B", Path("data"))
     with pytest.raises(Unsupported, match="abacus"):
-        device_name("abacus")
+        supported_device("abacus")
 
 
 def test_a_case_that_cannot_be_asked_is_a_row_with_a_reason() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -118,13 +118,6 @@ PARTS: Final = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
-class Trying(Constants):
-    """Constants with the runtimes that a fit tries."""
-
-    runtimes: dict[str, Runtime] = field(default_factory=dict)
-
-
 def cases_of(folder: Path, names: Iterable[str]) -> dict[str, list[Case]]:
     """Cases of edge tables, by table."""
     found: dict[str, list[Case]] = {}
@@ -185,7 +178,7 @@ def _fit_part(part: Part, start: Runtime, cases: list[Case], constants: Constant
 
     def predict(numbers: Mapping[str, float]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         tried = {part.runtime: replace(start, **numbers)}  # type: ignore[arg-type]
-        return predicted(cases, Trying(without=constants.without, runtimes=tried))
+        return predicted(cases, Constants(without=constants.without, runtimes=tried))
 
     measured = np.array([case.measured for case in cases])
     best = fitted(begun, part.bounds, predict, measured, evaluations=60)

@@ -154,7 +154,7 @@ def _fit_part(
 
     def predict(constants: Mapping[str, float]) -> Floats:
         tried = with_section(start, part.section, constants)
-        known = Everywhere(tried)
+        known = Constants(everywhere=tried)
         return np.concatenate(
             [
                 form.predict(table, known)["predicted"].to_numpy(float)[picked]
@@ -176,19 +176,6 @@ def with_section(kernels: Kernels, section: str, numbers: Mapping[str, float]) -
     """`kernels` with other numbers in one section."""
     changed: Any = {section: dict(numbers)}
     return replace(kernels, **changed)
-
-
-class Everywhere(Constants):
-    """Constants that give every device the same kernels."""
-
-    def __init__(self, kernels: Kernels) -> None:
-        super().__init__()
-        object.__setattr__(self, "only", kernels)
-
-    def of_kernels(self, name: str) -> Kernels:
-        """Those kernels, whatever the name."""
-        only: Kernels = getattr(self, "only")  # noqa: B009
-        return only
 
 
 def by_family(tables: Sequence[Measured]) -> Iterator[tuple[str, list[Measured]]]:

@@ -15,7 +15,6 @@ from sim.config.kernels_form import load_kernels
 from sim.evidence.calibration import experts_fit, protocols_fit
 from sim.evidence.calibration.kernels_fit import (
     PARTS,
-    Everywhere,
     Floats,
     Measured,
     by_family,
@@ -132,7 +131,7 @@ def errors_of(kernels: Kernels, tables: list[Measured]) -> Mapping[str, float]:
     """Median error by table and what was fitted of it."""
     found: dict[str, float] = {}
     for form, table, _ in tables:
-        rows = form.predict(table, Everywhere(kernels))
+        rows = form.predict(table, Constants(everywhere=kernels))
         for part in PARTS:
             wanted = part.wanted(rows) & (rows["measured"] > 0.0)
             if wanted.any():

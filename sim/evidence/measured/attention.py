@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -18,9 +20,7 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 
-def attention_op(
-    heads: int, kv_heads: int, head_dim: int, phase: Phase, *, value_dim: int | None = None
-) -> Op:
+def attention_op(heads: int, kv_heads: int, head_dim: int, phase: Phase) -> Op:
     """Attention of `heads` query heads over `kv_heads` on one device; counts are of elements."""
     queries, keys = heads * head_dim, kv_heads * head_dim
     return Op(
@@ -33,7 +33,7 @@ def attention_op(
         inputs=queries,
         outputs=queries,
         depth=head_dim,
-        width=head_dim if value_dim is None else value_dim,
+        width=head_dim,
         kv_read=2.0 * keys,
         kv_write=2.0 * keys,
         heads=heads,
@@ -253,21 +253,14 @@ def latent_op(heads: int, phase: Phase) -> Op:
         pair, inputs, outputs = 2.0 * (NOPE + ROPE + VALUES), NOPE + ROPE, VALUES
     else:
         pair, inputs, outputs = 2.0 * (2 * LATENT + ROPE), LATENT + ROPE, LATENT
-    return Op(
-        name="attention",
-        kind=Kind.ATTENTION,
-        operator_class="attention-prefill" if phase == Phase.PREFILL else "attention-decode",
-        stream=CAUSAL,
-        phase=phase,
+    return replace(
+        attention_op(heads, 1, LATENT + ROPE, phase),
         flops_per_pair=(pair + SOFTMAX_FLOPS) * heads,
         inputs=heads * inputs,
         outputs=heads * outputs,
-        depth=LATENT + ROPE,
         width=LATENT,
         kv_read=LATENT + ROPE,
         kv_write=LATENT + ROPE,
-        heads=heads,
-        kv_heads=1,
     )
 
 

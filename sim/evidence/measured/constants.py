@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 
 from sim.config import library
@@ -11,6 +11,7 @@ from sim.config.catalogue import load_device
 from sim.config.kernels_form import load_kernels, load_protocols
 from sim.hardware import Device
 from sim.hardware.kernels import Kernels, Protocols
+from sim.hardware.runtime import Runtime
 
 
 @cache
@@ -23,13 +24,16 @@ class Constants:
     """Where devices come from when rows are predicted.
 
     `without`: "" for the constants of the library; "devices" for those that other devices alone
-    give; "shapes-0" to "shapes-3" for those fitted without that part of the shapes. `kernels` and
-    `protocols` by name go before those of the files: what a fit tries.
+    give; "shapes-0" to "shapes-3" for those fitted without that part of the shapes. `kernels`,
+    `protocols` and `runtimes` by name go before those of the files: what a fit tries.
     """
 
     without: str = ""
     kernels: dict[str, Kernels] = field(default_factory=dict)
     protocols: dict[str, Protocols] = field(default_factory=dict)
+    runtimes: dict[str, Runtime] = field(default_factory=dict)
+    everywhere: Kernels | None = None
+    """The kernels of every device, whatever it names."""
 
     def device(self, name: str) -> Device:
         """The device of a name; ConfigError for an unknown one."""
@@ -45,6 +49,8 @@ class Constants:
 
     def of_kernels(self, name: str) -> Kernels:
         """Kernels of a name, of the file that hasn't seen what is left out where there is one."""
+        if self.everywhere is not None:
+            return self.everywhere
         return self.kernels.get(name) or load_kernels(str(self._file("kernels", name)))
 
     def of_protocols(self, name: str) -> Protocols:
@@ -54,8 +60,3 @@ class Constants:
     def _file(self, kind: str, name: str) -> Path:
         held_out = library.folder(kind) / "held-out" / f"{name}.without-{self.without}.yaml"
         return held_out if held_out.is_file() else library.folder(kind) / f"{name}.yaml"
-
-    @cached_property
-    def calibrated(self) -> bool:
-        """Whether nothing is left out."""
-        return not self.without

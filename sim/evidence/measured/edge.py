@@ -119,9 +119,8 @@ class Known:
 
 def runtime_of(constants: Constants, name: str) -> Runtime:
     """A runtime: of the constants that are tried, of the file that has seen less, or as it is."""
-    tried: dict[str, Runtime] = getattr(constants, "runtimes", {})
-    if name in tried:
-        return tried[name]
+    if name in constants.runtimes:
+        return constants.runtimes[name]
     held_out = library.folder("runtimes") / "held-out" / f"{name}.without-{constants.without}.yaml"
     return load_runtime(str(held_out) if held_out.is_file() else name)
 

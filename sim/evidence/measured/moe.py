@@ -21,7 +21,7 @@ from sim.evidence.measured.tables import Table
 from sim.graph import CAUSAL, Kind, Op
 from sim.hardware import Device
 from sim.mapping.layout import Layout
-from sim.mapping.parallelism import _slice
+from sim.mapping.parallelism import slice_of
 from sim.workload.architecture import Experts
 from sim.workload.layers.feed_forward import expert_layer
 
@@ -147,7 +147,7 @@ def sliced_layer(spec: Experts, hidden: int, tp: int, ep: int) -> Iterator[Op]:
             yield replace(op, inputs=op.inputs / ep, outputs=0.0)
             yield replace(op, inputs=0.0, flops_per_token=0.0, launches=0.0)
         elif op.name.startswith("experts_"):
-            yield _slice(op, layout)
+            yield slice_of(op, layout)
 
 
 def predict_frontier(table: Table, constants: Constants) -> pd.DataFrame:

@@ -6,7 +6,7 @@ Run again whenever kernels change: what they don't explain is what a host takes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,13 +37,6 @@ FITTED: Final = (
     "trtllm-mlperf", "sglang", "deepspeed-mii",
 )  # fmt: skip
 Keep = Callable[[Case], bool]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tried(Constants):
-    """Constants with runtimes of their own."""
-
-    runtimes: dict[str, Runtime] = field(default_factory=dict)
 
 
 def all_cases(folder: Path) -> dict[str, list[tuple[str, Case]]]:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from sim.evidence.measured.constants import Constants
 from sim.evidence.measured.formats import Format, Unsupported
-from sim.evidence.measured.names import device_or
+from sim.evidence.measured.named import device_or
 from sim.evidence.measured.server_traces import (
     apex_cases,
     mlperf_cases,

@@ -18,7 +18,7 @@ from sim.evidence.measured import replay
 from sim.evidence.measured.constants import Constants
 from sim.evidence.measured.edge import runtime_of
 from sim.evidence.measured.formats import Unsupported, fold_of, rows
-from sim.evidence.measured.names import device_name, model_named
+from sim.evidence.measured.named import model_named, supported_device
 from sim.evidence.measured.replay import Floats, Ints, Replayed
 from sim.hardware import System
 from sim.hardware.runtime import Runtime, applied
@@ -343,7 +343,7 @@ def rows_of(frame: pd.DataFrame) -> Iterator[Any]:
 def device_known(text: str) -> tuple[str, str]:
     """Library name of a device and no reason, or the table's text and the reason why not."""
     try:
-        return device_name(text), ""
+        return supported_device(text), ""
     except Unsupported as error:
         return text, str(error)
 
