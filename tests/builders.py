@@ -152,7 +152,7 @@ MODELS = {
 }
 """One tiny model of each kind of architecture."""
 
-SCHEDULERS = ("chunked-prefill", "continuous", "prefill-first")
+SCHEDULERS = ("chunked-prefill", "layered-prefill", "continuous", "prefill-first", "static")
 
 
 @cache

@@ -133,10 +133,18 @@ class ParallelForm(Form):
 class SchedulerForm(Form):
     """How the engine forms iterations and spends KV memory."""
 
-    kind: Literal["chunked-prefill", "continuous", "prefill-first"] = Scheduler.kind
+    kind: Literal["chunked-prefill", "layered-prefill", "continuous", "prefill-first", "static"] = (
+        Scheduler.kind
+    )
     max_batch: Count = Scheduler.max_batch
     token_budget: Count = Scheduler.token_budget
     max_prefill_tokens: Count = Scheduler.max_prefill_tokens
+    groups: Count = Scheduler.groups
+    group_tokens: Count = Scheduler.group_tokens
+    group_rule: Literal["paper", "release"] = Scheduler.group_rule
+    order: Literal["arrival", "shortest", "deadline"] = Scheduler.order
+    deadline: Time | None = None
+    deadline_per_token: Time | None = None
     memory_utilization: Share = Scheduler.memory_utilization
     kv_block: Count = Scheduler.kv_block
     kv_reserve: Literal["paged", "full"] = Scheduler.kv_reserve

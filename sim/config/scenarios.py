@@ -13,6 +13,7 @@ from sim.config.cost_form import practice_of, site_of
 from sim.config.device_form import USER
 from sim.config.digest import digest
 from sim.config.document import Document, Key, Place
+from sim.config.fields import Reading
 from sim.config.ready import SETTINGS, changed_scenario, check_reach, ready
 from sim.config.scenario_form import (
     ClosedForm,
@@ -21,6 +22,7 @@ from sim.config.scenario_form import (
     LengthForm,
     PoissonForm,
     ScenarioForm,
+    SchedulerForm,
     TrafficForm,
 )
 from sim.config.validate import validated
@@ -142,13 +144,13 @@ class _Loader:
             traffic=traffic,
             precision=_precision(form.dtype, model),
             parallel=Parallel(**form.parallel.model_dump()),
-            scheduler=Scheduler(**form.scheduler.model_dump()),
+            scheduler=_scheduler(form.scheduler),
             router=None if form.router is None else Router(**form.router.model_dump()),
             placement=dict(form.placement),
             techniques=form.techniques,
             slo=Slo(
-                ttft_s=None if form.slo.ttft is None else form.slo.ttft.value,
-                tbt_s=None if form.slo.tbt is None else form.slo.tbt.value,
+                ttft_s=_seconds(form.slo.ttft),
+                tbt_s=_seconds(form.slo.tbt),
             ),
             cost=costing,
             seed=form.seed,
@@ -368,6 +370,20 @@ def _dimensions(model: Architecture) -> dict[str, Any]:
     if encoder is not None:
         stated["encoder"] = asdict(replace(encoder, layers=tuple(dict.fromkeys(encoder.layers))))
     return stated | {"layers": len(model.layers), "blocks": kinds}
+
+
+def _seconds(time: Reading | None) -> float | None:
+    return None if time is None else time.value
+
+
+def _scheduler(form: SchedulerForm) -> Scheduler:
+    """The scheduler, times in seconds."""
+    values = form.model_dump(exclude={"deadline", "deadline_per_token"})
+    return Scheduler(
+        **values,
+        deadline_s=_seconds(form.deadline) or 0.0,
+        deadline_s_per_token=_seconds(form.deadline_per_token) or 0.0,
+    )
 
 
 def _precision(form: DTypeForm, model: Architecture) -> Precision:

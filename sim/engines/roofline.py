@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sim.kernel import passes, sequences, serving
+from sim.kernel import iteration, passes, sequences
 from sim.kernel.experts import expert_features
-from sim.kernel.records import JOULES, ROW_COLUMNS
+from sim.kernel.records import BUSY_S, JOULES, ROW_COLUMNS, SECONDS
 from sim.mapping.program import Program
 
 Floats = npt.NDArray[np.float64]
@@ -48,14 +48,15 @@ def prefill_batch(sequences: int, tokens: int) -> Batch:
 class Step:
     """One iteration. Rows follow `program.table.graph.ops`.
 
-    `rows` [ops, columns] as `records` names them, of all layers and one device; `chosen` [ops, 2]:
-    processor (-1: a link) and bound.
+    `rows` [ops, columns] as `records` names them, of the `shares` [ops] of layers that it passes
+    and one device; `chosen` [ops, 2]: processor (-1: a link) and bound.
     """
 
     seconds: float
     host_s: float
     joules: float
     microbatches: float
+    shares: Floats
     features: Floats
     experts: Floats
     rows: Floats
@@ -73,7 +74,7 @@ def features_of(program: Program, batch: Batch) -> tuple[Floats, float]:
     for prompt, generated in batch.decodes:
         sequences.add_decode(program.streams, features, prompt, prompt + generated)
     count = float(len(batch.prompts) + len(batch.decodes))
-    parts = serving.microbatches(program.machine[0], count)
+    parts = iteration.microbatches(program.machine[0], count)
     return features / parts, parts
 
 
@@ -87,11 +88,76 @@ def step_of_features(
     program: Program, features: Floats, microbatches: float, sequences_: float
 ) -> Step:
     """One iteration of `sequences_`, whose microbatches have these features."""
+    (done,) = steps_of_parts(program, [(features, None)], microbatches, sequences_)
+    return done
+
+
+def steps_of_layers(
+    program: Program,
+    features: Floats,
+    microbatches: float,
+    sequences_: float,
+    inside: Floats,
+) -> list[Step]:
+    """As `step_of_features`, of an iteration whose prompts pass a share of the layers alone.
+
+    `inside` [ops] is that share of each operator's layers: one step of those that decode in the
+    others, and one of all in these.
+    """
+    if (inside == 1.0).all():
+        return [step_of_features(program, features, microbatches, sequences_)]
+    alone = np.zeros_like(features)
+    iteration.without_prompts(features, alone)
+    parts: list[tuple[Floats, Floats | None]] = [(alone, 1.0 - inside), (features, inside)]
+    return steps_of_parts(program, parts, microbatches, sequences_)
+
+
+def steps_of_parts(
+    program: Program,
+    parts: Iterable[tuple[Floats, Floats | None]],
+    microbatches: float,
+    sequences_: float,
+) -> list[Step]:
+    """One iteration in parts, each with features and its share [ops] of the layers (None: all).
+
+    Each step has the rows of its part, and seconds and joules of the whole iteration.
+    """
+    made = [(shares, *_evaluated(program, features)) for features, shares in parts]
+    for shares, _, _, rows, _ in made:
+        if shares is not None:
+            rows[:, : BUSY_S + 1] *= shares[:, None]
+    machine = program.machine[0]
+    host_s = float(passes.host_time(sequences_, machine))
+    passed = sum(float(rows[:, SECONDS].sum()) for _, _, _, rows, _ in made)
+    seconds = passes.step_time(passed, microbatches, host_s, machine)
+    spent_J = sum(float(rows[:, JOULES].sum()) for _, _, _, rows, _ in made)
+    left = passes.within_limit(spent_J, seconds, microbatches, machine)
+    joules = passes.step_energy(spent_J * left, seconds, microbatches, machine)
+    for _, _, _, rows, _ in made:
+        rows[:, JOULES] *= left
+    return [
+        Step(
+            seconds=seconds,
+            host_s=host_s,
+            joules=joules,
+            microbatches=microbatches,
+            shares=np.ones(len(rows)) if shares is None else shares,
+            features=features,
+            experts=experts,
+            rows=rows,
+            chosen=chosen,
+        )
+        for shares, features, experts, rows, chosen in made
+    ]
+
+
+def _evaluated(program: Program, features: Floats) -> tuple[Floats, Floats, Floats, Ints]:
+    """Features of all views, experts, rows and choices of one pass through all layers."""
     operators = len(program.table.records)
     rows = np.zeros((operators, ROW_COLUMNS))
     chosen = np.zeros((operators, 2), np.int64)
     features, experts = _seen(program, features)
-    passed = passes.evaluate(
+    passes.evaluate(
         program.table.records,
         features,
         experts,
@@ -101,22 +167,7 @@ def step_of_features(
         rows,
         chosen,
     )
-    machine = program.machine[0]
-    host_s = passes.host_time(sequences_, machine)
-    seconds = passes.step_time(passed, microbatches, host_s, machine)
-    spent_J = float(rows[:, JOULES].sum())
-    rows[:, JOULES] *= passes.within_limit(spent_J, seconds, microbatches, machine)
-    joules = passes.step_energy(float(rows[:, JOULES].sum()), seconds, microbatches, machine)
-    return Step(
-        seconds=seconds,
-        host_s=float(host_s),
-        joules=joules,
-        microbatches=microbatches,
-        features=features,
-        experts=experts,
-        rows=rows,
-        chosen=chosen,
-    )
+    return features, experts, rows, chosen
 
 
 def _seen(program: Program, features: Floats) -> tuple[Floats, Floats]:
@@ -165,7 +216,7 @@ def sweep_features(
     machines: npt.NDArray[np.void],
 ) -> Floats:
     """As `sweep`, of one iteration whose `sequences_` together have these features."""
-    parts = serving.microbatches(program.machine[0], sequences_)
+    parts = iteration.microbatches(program.machine[0], sequences_)
     return _swept(program, [(features / parts, parts, sequences_)], units, links, machines)
 
 

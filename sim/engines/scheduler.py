@@ -5,25 +5,46 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+Kind = Literal["chunked-prefill", "layered-prefill", "continuous", "prefill-first", "static"]
+Order = Literal["arrival", "shortest", "deadline"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scheduler:
     """How the engine forms iterations and spends KV memory.
 
-    kind "chunked-prefill": decode first, prompts in chunks up to `token_budget` tokens.
+    kind "chunked-prefill": decode first, prompts in chunks up to `token_budget` tokens (Sarathi,
+    vLLM V1). "layered-prefill": prompts of up to `max_prefill_tokens` pass one of up to `groups`
+    groups of layers an iteration, beside the decodes, which pass all; one group for every
+    `group_tokens` prompt tokens ("paper"), rounded as the authors' code does ("release").
     "continuous": whole prompts join the running decodes in one mixed iteration (Orca).
-    "prefill-first": whole prompts run alone, before any decode.
+    "prefill-first": whole prompts run alone, before any decode. "static": a batch is done before
+    the next one begins.
+    `order` of the queue: by arrival, by prompt length, or by deadline, which is `deadline_s` and
+    `deadline_s_per_token` of the prompt after arrival.
     `max_batch` caps running requests; `memory_utilization` is the share of device memory used;
     `kv_block` tokens are allocated at a time; `kv_reserve` "full" reserves input + output tokens
     at admission, "paged" grows and preempts by recompute; `watermark` of the blocks stays free at
     admission.
     """
 
-    kind: Literal["chunked-prefill", "continuous", "prefill-first"] = "continuous"
+    kind: Kind = "continuous"
     max_batch: int = 128
     token_budget: int = 512
     max_prefill_tokens: int = 8192
+    groups: int = 16
+    group_tokens: int = 512
+    group_rule: Literal["paper", "release"] = "paper"
+    order: Order = "arrival"
+    deadline_s: float = 0.0
+    deadline_s_per_token: float = 0.0
     memory_utilization: float = 0.9
     kv_block: int = 16
     kv_reserve: Literal["paged", "full"] = "paged"
     watermark: float = 0.01
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Most prompt tokens of an iteration, but that one longer prompt goes alone."""
+        chunked = self.kind == "chunked-prefill"
+        return self.token_budget if chunked else self.max_prefill_tokens

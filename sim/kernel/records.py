@@ -319,6 +319,7 @@ REQUEST: Final = np.dtype(
         ("kv_B", "f8"),  # allocated
         ("preemptions", "i8"),
         ("status", "i8"),
+        ("urgency", "f8"),  # the least waits least, where the order isn't that of arrival
     ],
     align=True,
 )
@@ -335,10 +336,20 @@ STREAM: Final = np.dtype(
     align=True,
 )
 
+WHOLE, CHUNKED, LAYERED = range(3)
+"""How prompts are cut: not at all, by tokens, or by tokens and layers."""
+GROUP_RULES: Final = ("paper", "release")
+
 POLICY: Final = np.dtype(
     [
         ("decode_with_prefill", "i8"),
-        ("chunked", "i8"),
+        ("cut", "i8"),
+        ("decoders_first", "i8"),  # 1: what decodes takes of the token budget
+        ("static", "i8"),  # 1: nothing joins what runs
+        ("ordered", "i8"),  # 1: the queue is ordered by urgency
+        ("groups", "i8"),  # most groups of layers that prompts pass one an iteration
+        ("group_tokens", "i8"),  # prompt tokens for each group
+        ("group_rule", "i8"),
         ("max_batch", "i8"),
         ("budget", "i8"),
         ("kv_block", "i8"),
@@ -357,10 +368,13 @@ ENGINE: Final = np.dtype(
         ("tail", "i8"),
         ("running", "i8"),
         ("picked", "i8"),
+        ("stage", "i8"),  # group of layers that the prompts picked pass next, and of how many
+        ("stages", "i8"),
         ("iterations", "i8"),
         ("busy_s", "f8"),
         ("host_s", "f8"),
         ("joules", "f8"),
+        ("operator_joules", "f8"),  # of these what operators spent
         ("kv_used_B", "f8"),
         ("kv_peak_B", "f8"),
         ("prefill_tokens", "i8"),
@@ -375,6 +389,76 @@ ENGINE: Final = np.dtype(
 )
 
 LOG_START_S, LOG_SECONDS, LOG_DECODING, LOG_PROMPT_TOKENS, LOG_JOULES, LOG_MICROBATCHES = range(6)
-LOG_SEQUENCES, LOG_COLUMNS = 6, 7
-"""start_s, seconds, sequences decoding, prompt tokens, joules, microbatches, sequences; then
-features."""
+LOG_SEQUENCES, LOG_FIRST_LAYER, LOG_LAST_LAYER, LOG_COLUMNS = 6, 7, 8, 9
+"""start_s, seconds, sequences decoding, prompt tokens, joules, microbatches, sequences, layers
+[first, last) that prompts pass; then features."""
+
+
+class Replica(NamedTuple):
+    """What serves: tables of one device, and the policy that decides what it does next.
+
+    `classes` [ops] numbers operators whose cost depends on the tokens of one stream and phase
+    alone, equal ones of which lie in the same layers; -1 for others. `leaders` [classes] has the
+    first operator of each. `reach` [ops, layers + 1] is the share of an operator's layers below
+    each layer of the model.
+    """
+
+    ops: npt.NDArray[np.void]
+    routing: Routing
+    streams: npt.NDArray[np.void]
+    units: npt.NDArray[np.void]
+    links: npt.NDArray[np.void]
+    machine: np.void
+    policy: np.void
+    classes: npt.NDArray[np.int64]
+    leaders: npt.NDArray[np.int64]
+    reach: npt.NDArray[np.float64]
+
+
+class Flow(NamedTuple):
+    """Requests and where they stand: `waiting` and `running` number them.
+
+    `picked` [n, 2] has prompts of an iteration and how many of their tokens.
+    """
+
+    requests: npt.NDArray[np.void]
+    waiting: npt.NDArray[np.int64]
+    running: npt.NDArray[np.int64]
+    picked: npt.NDArray[np.int64]
+
+
+class Scratch(NamedTuple):
+    """Room to work in, for each part of an iteration: see `iteration`.
+
+    `features` [parts, stream, phase, feature], `experts` [parts, stream, 3], `rows` [parts, ops,
+    columns], `chosen` [parts, ops, 2], `shares` [parts, ops] of their layers, `direct` [parts,
+    classes] 1 where nothing was recalled; `growth` [stream]; `alone` and `alone_experts` as
+    `features` and `experts` of one part.
+    """
+
+    features: npt.NDArray[np.float64]
+    experts: npt.NDArray[np.float64]
+    rows: npt.NDArray[np.float64]
+    chosen: npt.NDArray[np.int64]
+    shares: npt.NDArray[np.float64]
+    direct: npt.NDArray[np.int64]
+    growth: npt.NDArray[np.float64]
+    alone: npt.NDArray[np.float64]
+    alone_experts: npt.NDArray[np.float64]
+
+
+class Books(NamedTuple):
+    """What adds up: see `iteration.tally`.
+
+    `memo` [class, tokens, 2] seconds and joules of one device of a class at so many tokens, NaN
+    where not yet worked out; `visits` [class, tokens, 3] how often that was, times devices and
+    microbatches, and the same times the share of energy that a power limit left.
+    """
+
+    memo: npt.NDArray[np.float64]
+    visits: npt.NDArray[np.float64]
+    seconds: npt.NDArray[np.float64]
+    joules: npt.NDArray[np.float64]
+    weights_B: npt.NDArray[np.float64]
+    gaps: npt.NDArray[np.float64]
+    log: npt.NDArray[np.float64]

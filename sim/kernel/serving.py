@@ -1,4 +1,4 @@
-"""The serving loop, compiled: schedulers, KV memory and iterations of one engine.
+"""The serving loop, compiled: iterations of one engine, many in a call.
 
 Between two interactions (a horizon set by the event simulation) `serve` advances many iterations
 in one call. It contains no duration: every second comes from `passes`. While a fixed set of
@@ -9,40 +9,51 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from sim.kernel import passes
 from sim.kernel.compiled import njit
-from sim.kernel.experts import expert_features
+from sim.kernel.iteration import (
+    microbatches,
+    part_time,
+    row_joules,
+    share_layers,
+    tally,
+    tally_part,
+    without_prompts,
+)
 from sim.kernel.records import (
     ALL,
-    BOUND,
     CACHED,
     COMPLETED,
-    COMPUTE_J,
     DECODE,
-    DONE,
     HORIZON,
     IDLE,
-    LAUNCH_S,
     LIMIT,
-    LINK_J,
     LOG_COLUMNS,
     LOG_DECODING,
+    LOG_FIRST_LAYER,
     LOG_FULL,
     LOG_JOULES,
+    LOG_LAST_LAYER,
     LOG_MICROBATCHES,
     LOG_PROMPT_TOKENS,
     LOG_SECONDS,
     LOG_SEQUENCES,
     LOG_START_S,
-    MEMORY_J,
-    OVERHEAD,
     PAIRS,
-    REJECTED,
-    RUNNING,
     SECONDS,
     SEQUENCES,
-    UNIT,
-    WAITING,
+)
+from sim.kernel.requests import (
+    choose,
+    close_gap,
+    compact,
+    decoding,
+    emit,
+    grow,
+    log_gap,
+    prefilled,
 )
 from sim.kernel.sequences import (
     add_decode,
@@ -52,56 +63,11 @@ from sim.kernel.sequences import (
     steady_steps,
 )
 
-# --- one iteration ----------------------------------------------------------------------------
-
-
-@njit
-def tally(
-    rows: Any, chosen: Any, index: int, times: float, passes: float, seconds: Any, joules: Any
-) -> None:
-    """Add row `index`, `times` over, to seconds [op, unit, bound] and joules [op, unit, part].
-
-    `passes` devices and microbatches spend its joules. The last unit stands for the links.
-    """
-    unit = chosen[index, UNIT]
-    working = rows[index, SECONDS] - rows[index, LAUNCH_S]
-    seconds[index, unit, chosen[index, BOUND]] += working * times
-    seconds[index, unit, OVERHEAD] += rows[index, LAUNCH_S] * times
-    for part in range(3):
-        joules[index, unit, part] += rows[index, COMPUTE_J + part] * times * passes
-
-
-@njit
-def row_joules(rows: Any, index: int) -> float:
-    """Joules of row `index` on one device."""
-    return rows[index, COMPUTE_J] + rows[index, MEMORY_J] + rows[index, LINK_J]
-
-
-@njit
-def iteration_joules(rows: Any) -> float:
-    """Joules of one pass on one device."""
-    total = 0.0
-    for index in range(rows.shape[0]):
-        total += row_joules(rows, index)
-    return total
-
-
-@njit
-def log_gap(gaps: Any, engine: Any, seconds: float, count: float) -> None:
-    """Record `count` gaps of `seconds` between tokens, merged with the record before if equal."""
-    last = engine.gaps - 1
-    if last >= 0 and gaps[last, 0] == seconds:
-        gaps[last, 1] += count
-    else:
-        gaps[engine.gaps, 0] = seconds
-        gaps[engine.gaps, 1] = count
-        engine.gaps += 1
-
 
 @njit
 def log_step(
     log: Any, engine: Any, seconds: float, joules: float, micro: float, sequences: int,
-    decoders: int, prompt_tokens: int, features: Any,
+    decoders: int, prompt_tokens: int, first: int, last: int, features: Any,
 ) -> None:  # fmt: skip
     """Record one iteration with the features its operators saw, where a log is kept."""
     if engine.logged >= log.shape[0]:
@@ -110,6 +76,7 @@ def log_step(
     row[LOG_START_S], row[LOG_SECONDS] = engine.now_s, seconds
     row[LOG_DECODING], row[LOG_PROMPT_TOKENS] = decoders, prompt_tokens
     row[LOG_JOULES], row[LOG_MICROBATCHES], row[LOG_SEQUENCES] = joules, micro, sequences
+    row[LOG_FIRST_LAYER], row[LOG_LAST_LAYER] = first, last
     at = LOG_COLUMNS
     for stream in range((log.shape[1] - LOG_COLUMNS) // 16):
         for phase in range(4):
@@ -120,221 +87,95 @@ def log_step(
 
 
 @njit
-def finish(request: Any, engine: Any) -> None:
-    """A request has all its tokens: give back its memory."""
-    request.status = DONE
-    engine.kv_used_B -= request.kv_B
-    request.kv_B = 0.0
-    engine.completed += 1
-
-
-@njit
-def compact(requests: Any, running: Any, engine: Any) -> None:
-    """Drop finished and preempted requests from the running list, keeping its order."""
-    count = 0
-    for index in range(engine.running):
-        if requests[running[index]].status == RUNNING:
-            running[count] = running[index]
-            count += 1
-    engine.running = count
-    if count == 0:
-        engine.kv_used_B = 0.0  # what rounding left would keep a request of just the size out
-
-
-@njit
-def decoding(request: Any) -> bool:
-    """Whether a running request has its whole prompt in memory."""
-    return request.prefilled == request.target
-
-
-@njit
-def grow(requests: Any, waiting: Any, running: Any, engine: Any, streams: Any, policy: Any) -> int:
-    """Give every decoding sequence room for one more token; returns how many decode.
-
-    Where memory runs out, the request admitted last is preempted, at the end the one in need
-    itself: its cache is dropped and it goes to the head of the queue, to be computed again (vLLM's
-    recompute preemption).
-    """
-    for index in range(engine.running):
-        request = requests[running[index]]
-        if request.status != RUNNING or not decoding(request):
-            continue
-        need = kv_bytes(streams, policy, request.input, request.input + request.generated)
-        if need <= request.kv_B:
-            continue
-        last = engine.running - 1
-        while engine.kv_used_B + need - request.kv_B > policy.capacity_B and last >= index:
-            victim = requests[running[last]]
-            if victim.status == RUNNING:
-                victim.status = WAITING
-                engine.kv_used_B -= victim.kv_B
-                victim.kv_B = 0.0
-                victim.target = victim.input + victim.generated
-                victim.prefilled = 0
-                victim.preemptions += 1
-                engine.preemptions += 1
-                engine.head -= 1
-                waiting[engine.head] = running[last]
-            last -= 1
-        if request.status == RUNNING:
-            engine.kv_used_B += need - request.kv_B
-            request.kv_B = need
-    compact(requests, running, engine)
-    count = 0
-    for index in range(engine.running):
-        if decoding(requests[running[index]]):
-            count += 1
-    return count
-
-
-@njit
-def pick(
-    requests: Any,
-    waiting: Any,
-    running: Any,
-    engine: Any,
-    streams: Any,
-    policy: Any,
-    decoders: int,
-    picked: Any,
-) -> int:
-    """Choose prompts, or chunks of them, for the next iteration; admits from the queue in order.
-
-    Fills `picked` [n, 2] with request and tokens. Requests that could never fit are rejected.
-    """
-    budget = policy.budget - (decoders if policy.chunked == 1 else 0)
-    count = 0
-    if policy.chunked == 1:
+def fill_features(flow: Any, engine: Any, streams: Any, decoders: int, features: Any) -> int:
+    """Fill `features` with the prompts picked and `decoders` decoding; returns prompt tokens."""
+    features[:] = 0.0
+    prompt_tokens = 0
+    for index in range(engine.picked):
+        number, tokens = flow.picked[index]
+        request = flow.requests[number]
+        prompt_tokens += tokens
+        add_prefill(streams, features, request.input, request.prefilled, tokens, request.target)
+    if decoders > 0:
         for index in range(engine.running):
-            request = requests[running[index]]
-            if budget > 0 and not decoding(request):
-                tokens = min(budget, request.target - request.prefilled)
-                picked[count, 0], picked[count, 1] = running[index], tokens
-                budget -= tokens
-                count += 1
-    while engine.head < engine.tail and engine.running < policy.max_batch and budget > 0:
-        number = waiting[engine.head]
-        request = requests[number]
-        if request.arrival_s > engine.now_s:
-            break
-        whole = kv_bytes(streams, policy, request.input, request.input + request.output)
-        if whole > policy.capacity_B:
-            request.status = REJECTED
-            engine.rejected += 1
-            engine.head += 1
-            continue
-        need = whole
-        if policy.reserve_full == 0:
-            need = kv_bytes(streams, policy, request.input, request.target)
-        spare = policy.watermark_B if engine.running > 0 else 0.0
-        if engine.kv_used_B + need > policy.capacity_B - spare:
-            break
-        tokens = request.target
-        if policy.chunked == 1:
-            tokens = min(budget, tokens)
-        elif tokens > budget and count > 0:
-            break
-        engine.head += 1
-        request.status = RUNNING
-        if request.preemptions == 0:
-            request.admitted_s = engine.now_s
-        request.kv_B = need
-        engine.kv_used_B += need
-        running[engine.running] = number
-        engine.running += 1
-        picked[count, 0], picked[count, 1] = number, tokens
-        budget -= tokens
-        count += 1
-    engine.kv_peak_B = max(engine.kv_peak_B, engine.kv_used_B)
-    return count
-
-
-@njit
-def microbatches(machine: Any, sequences: float) -> float:
-    """Parts an iteration is cut in to fill the pipeline: never more than it has sequences."""
-    return max(min(machine.stages, sequences), 1.0)
+            request = flow.requests[flow.running[index]]
+            if decoding(request):
+                add_decode(streams, features, request.input, request.input + request.generated)
+    return prompt_tokens
 
 
 @njit
 def mixed_iteration(
-    ops: Any, routing: Any, streams: Any, units: Any, links: Any, machine: Any, policy: Any,
-    requests: Any, running: Any, engine: Any, picked: Any, decoders: int,
-    features: Any, experts: Any, rows: Any, chosen: Any,
-    seconds: Any, joules: Any, gaps: Any, log: Any,
-) -> None:  # fmt: skip
-    """One iteration with prompt tokens, and with decodes where the policy mixes them."""
-    features[:] = 0.0
-    with_decode = policy.decode_with_prefill == 1 and decoders > 0
-    prompt_tokens = 0
-    for index in range(engine.picked):
-        request = requests[picked[index, 0]]
-        prompt_tokens += picked[index, 1]
-        add_prefill(
-            streams, features, request.input, request.prefilled, picked[index, 1], request.target
-        )
-    if with_decode:
-        for index in range(engine.running):
-            request = requests[running[index]]
-            if decoding(request):
-                add_decode(streams, features, request.input, request.input + request.generated)
-    decoding_now = decoders if with_decode else 0
-    micro = microbatches(machine, float(engine.picked + decoding_now))
+    replica: Any, flow: Any, engine: Any, decoders: int, scratch: Any, books: Any
+) -> None:
+    """One iteration with prompt tokens, and with decodes where the policy mixes them.
+
+    Prompts pass one group of the layers; where that is not all of them, decodes alone pass others.
+    """
+    machine, streams = replica.machine, replica.streams
+    features = scratch.features[0]
+    if replica.policy.decode_with_prefill == 0:
+        decoders = 0
+    prompt_tokens = fill_features(flow, engine, streams, decoders, features)
+    layers = replica.reach.shape[1] - 1
+    first = group_start(engine.stage, engine.stages, layers)
+    last = group_start(engine.stage + 1, engine.stages, layers)
+    micro = microbatches(machine, float(engine.picked + decoders))
     if micro > 1.0:
         features /= micro
     passes.spread_over_groups(features, streams.shape[0], machine.groups)
-    expert_features(ops, features, routing, experts)
-    total = passes.evaluate(ops, features, experts, routing, units, links, rows, chosen)
-    host_s = passes.host_time(float(engine.picked + decoding_now), machine)
-    time = passes.step_time(total, micro, host_s, machine)
-    spent_J = iteration_joules(rows)
+    share_layers(replica.reach, first, last, scratch.shares[0])
+    seconds, spent_J = part_time(replica, scratch, books, 0)
+    parts = 1
+    if engine.stages > 1 and decoders > 0:
+        parts = 2
+        without_prompts(features, scratch.features[1])
+        for index in range(replica.ops.shape[0]):
+            scratch.shares[1, index] = 1.0 - scratch.shares[0, index]
+        more_s, more_J = part_time(replica, scratch, books, 1)
+        seconds += more_s
+        spent_J += more_J
+    host_s = passes.host_time(float(engine.picked + decoders), machine)
+    time = passes.step_time(seconds, micro, host_s, machine)
     left = passes.within_limit(spent_J, time, micro, machine)
     energy = passes.step_energy(spent_J * left, time, micro, machine)
-    for index in range(ops.shape[0]):
-        tally(rows, chosen, index, 1.0, micro * machine.group * left, seconds, joules)
+    devices = micro * machine.group
+    for part in range(parts):
+        tally_part(replica, scratch, books, part, 1.0, devices, left)
     log_step(
-        log, engine, time, energy, micro, engine.picked + decoding_now, decoding_now, prompt_tokens,
-        features,
+        books.log, engine, time, energy, micro, engine.picked + decoders, decoders, prompt_tokens,
+        first, last, features,
     )  # fmt: skip
-    engine.now_s += time
-    engine.busy_s += time
-    engine.host_s += host_s
-    engine.joules += energy
-    engine.iterations += 1
-    if with_decode:
+    spend(engine, time, host_s, energy, spent_J * left * devices, 1)
+    if decoders > 0:
         for index in range(engine.running):
-            request = requests[running[index]]
+            request = flow.requests[flow.running[index]]
             if decoding(request):
-                close_gap(request, engine, gaps)
+                close_gap(request, engine, books.gaps)
                 emit(request, engine)
-    for index in range(engine.picked):
-        request = requests[picked[index, 0]]
-        request.prefilled += picked[index, 1]
-        engine.prefill_tokens += picked[index, 1]
-        if decoding(request):
-            if request.generated == 0:
-                request.first_s = engine.now_s
-            else:
-                close_gap(request, engine, gaps)
-            emit(request, engine)
-    compact(requests, running, engine)
+    engine.stage += 1
+    if engine.stage == engine.stages:
+        prefilled(flow, engine, books.gaps)
+    compact(flow.requests, flow.running, engine)
 
 
 @njit
-def close_gap(request: Any, engine: Any, gaps: Any) -> None:
-    """The gap before a token that a request gets now ends."""
-    gap = engine.now_s - request.last_s
-    log_gap(gaps, engine, gap, 1.0)
-    request.max_gap_s = max(request.max_gap_s, gap)
+def group_start(number: int, groups: int, layers: int) -> int:
+    """First layer of a group of layers: the first few groups have one layer more."""
+    return number * (layers // groups) + min(number, layers % groups)
 
 
 @njit
-def emit(request: Any, engine: Any) -> None:
-    """A request gets one token now; with its last one it ends."""
-    request.generated += 1
-    request.last_s = engine.now_s
-    engine.generated_tokens += 1
-    if request.generated == request.output:
-        finish(request, engine)
+def spend(
+    engine: Any, seconds: float, host_s: float, joules: float, operator_joules: float, steps: int
+) -> None:
+    """An engine has done `steps` iterations."""
+    engine.now_s += seconds
+    engine.busy_s += seconds
+    engine.host_s += host_s
+    engine.joules += joules
+    engine.operator_joules += operator_joules
+    engine.iterations += steps
 
 
 @njit
@@ -426,57 +267,63 @@ def end_stretch(
 
 @njit
 def decode_stretch(
-    ops: Any, routing: Any, streams: Any, units: Any, links: Any, machine: Any, policy: Any,
-    requests: Any, running: Any, engine: Any, decoders: int, most: int, until_s: float,
-    features: Any, experts: Any, rows: Any, chosen: Any, growth: Any,
-    seconds: Any, joules: Any, gaps: Any, log: Any,
+    replica: Any, flow: Any, engine: Any, decoders: int, most: int, until_s: float, scratch: Any,
+    books: Any,
 ) -> None:  # fmt: skip
     """Up to `most` decode iterations of the same sequences, stopping once `until_s` is reached."""
-    start_stretch(streams, requests, running, engine, features, growth)
+    ops, machine, gaps, growth = replica.ops, replica.machine, books.gaps, scratch.growth
+    features, experts = scratch.features[0], scratch.experts[0]
+    rows, chosen = scratch.rows[0], scratch.chosen[0]
+    streams, layers = replica.streams, replica.reach.shape[1] - 1
+    start_stretch(streams, flow.requests, flow.running, engine, features, growth)
     micro = microbatches(machine, float(decoders))
     if micro > 1.0:
         features /= micro
         growth /= micro
     passes.spread_over_groups(features, streams.shape[0], machine.groups)
     spread_growth(features, growth, streams.shape[0], machine.groups)
-    expert_features(ops, features, routing, experts)
-    total = passes.evaluate(ops, features, experts, routing, units, links, rows, chosen)
-    host_s = passes.host_time(float(decoders), machine)
-    still_s, still_J, left_in_all, steps, longest = 0.0, 0.0, 0.0, 0, 0.0
+    share_layers(replica.reach, 0, layers, scratch.shares[0])
+    still_s, still_J = part_time(replica, scratch, books, 0)
     for index in range(ops.shape[0]):
-        if ops[index].moves == 0:
-            still_s += rows[index, SECONDS]
-            still_J += row_joules(rows, index)
+        if ops[index].moves == 1:
+            still_s -= rows[index, SECONDS]
+            still_J -= row_joules(rows, index)
+    host_s = passes.host_time(float(decoders), machine)
+    devices = micro * machine.group
+    left_in_all, steps, longest = 0.0, 0, 0.0
     while True:
-        moving_J = 0.0
+        moving_s, moving_J = 0.0, 0.0
         if steps > 0:
             for stream in range(growth.shape[0]):
                 for feature in (PAIRS, CACHED):
                     features[stream, DECODE, feature] += growth[stream]
                     features[stream, ALL, feature] += growth[stream]
-            total = still_s
         for index in range(ops.shape[0]):
             if ops[index].moves == 1:
                 if steps > 0:
-                    total += passes.evaluate_row(
-                        ops, index, features, experts, routing, units, links, rows, chosen
-                    )
+                    passes.evaluate_row(
+                        ops, index, features, experts, replica.routing, replica.units,
+                        replica.links, rows, chosen,
+                    )  # fmt: skip
+                moving_s += rows[index, SECONDS]
                 moving_J += row_joules(rows, index)
-        time = passes.step_time(total, micro, host_s, machine)
-        left = passes.within_limit(still_J + moving_J, time, micro, machine)
-        energy = passes.step_energy((still_J + moving_J) * left, time, micro, machine)
+        time = passes.step_time(still_s + moving_s, micro, host_s, machine)
+        spent_J = still_J + moving_J
+        left = passes.within_limit(spent_J, time, micro, machine)
+        energy = passes.step_energy(spent_J * left, time, micro, machine)
         for index in range(ops.shape[0]):
             if ops[index].moves == 1:
-                tally(rows, chosen, index, 1.0, micro * machine.group * left, seconds, joules)
+                tally(
+                    ops, index, features, experts, rows, chosen, books.seconds, books.joules,
+                    books.weights_B, 1.0, devices, devices * left,
+                )  # fmt: skip
         left_in_all += left
-        log_step(log, engine, time, energy, micro, decoders, decoders, engine.picked, features)
-        engine.now_s += time
-        engine.busy_s += time
-        engine.joules += energy
+        log_step(books.log, engine, time, energy, micro, decoders, decoders, 0, 0, layers, features)
+        spend(engine, time, host_s, energy, spent_J * left * devices, 1)
         steps += 1
         if steps == 1:
             for index in range(engine.running):
-                request = requests[running[index]]
+                request = flow.requests[flow.running[index]]
                 if decoding(request):
                     close_gap(request, engine, gaps)
         else:
@@ -485,26 +332,34 @@ def decode_stretch(
         if steps >= most or engine.now_s >= until_s or engine.gaps >= gaps.shape[0] - 1:
             break
     for index in range(ops.shape[0]):
-        if ops[index].moves == 0:
-            spending = micro * machine.group * left_in_all / steps
-            tally(rows, chosen, index, float(steps), spending, seconds, joules)
-    engine.iterations += steps
-    engine.host_s += host_s * steps
-    end_stretch(streams, policy, requests, running, engine, steps, longest)
+        if ops[index].moves == 1:
+            scratch.shares[0, index] = 0.0  # booked above, step by step
+    tally_part(replica, scratch, books, 0, float(steps), devices, left_in_all)
+    end_stretch(streams, replica.policy, flow.requests, flow.running, engine, steps, longest)
+
+
+@njit
+def next_arrival(flow: Any, engine: Any, policy: Any) -> float:
+    """When a request arrives that could start then: not where one that is here blocks the queue."""
+    for index in range(engine.head, engine.tail):
+        arrival = flow.requests[flow.waiting[index]].arrival_s
+        if arrival > engine.now_s:
+            return float(arrival)
+        if policy.ordered == 0:
+            break
+    return np.inf
 
 
 @njit
 def serve(
-    ops: Any, routing: Any, streams: Any, units: Any, links: Any, machine: Any, policy: Any,
-    requests: Any, waiting: Any, running: Any, engine: Any,
-    picked: Any, features: Any, experts: Any, rows: Any, chosen: Any, growth: Any,
-    seconds: Any, joules: Any, gaps: Any, log: Any,
+    replica: Any, flow: Any, engine: Any, scratch: Any, books: Any,
     horizon_s: float, limit: int, stop_at_completion: bool,
 ) -> int:  # fmt: skip
     """Run iterations until nothing is left, `horizon_s`, `limit` iterations or a request ends.
 
     No iteration starts at or after the horizon; the last one may end beyond it. Returns why.
     """
+    policy, requests, waiting = replica.policy, flow.requests, flow.waiting
     last_iteration = engine.iterations + limit
     completed = engine.completed + engine.rejected
     while True:
@@ -514,16 +369,12 @@ def serve(
             return HORIZON
         if engine.iterations >= last_iteration:
             return LIMIT
-        if engine.gaps + 2 * policy.max_batch + 2 > gaps.shape[0]:
+        if engine.gaps + 2 * policy.max_batch + 2 > books.gaps.shape[0]:
             return LOG_FULL
-        decoders = grow(requests, waiting, running, engine, streams, policy)
-        engine.picked = pick(requests, waiting, running, engine, streams, policy, decoders, picked)
+        decoders = grow(flow, engine, replica.streams, policy)
+        engine.picked = choose(flow, engine, replica, decoders)
         if engine.picked > 0:
-            mixed_iteration(
-                ops, routing, streams, units, links, machine, policy,
-                requests, running, engine, picked, decoders,
-                features, experts, rows, chosen, seconds, joules, gaps, log,
-            )  # fmt: skip
+            mixed_iteration(replica, flow, engine, decoders, scratch, books)
             continue
         if decoders == 0:
             if engine.head >= engine.tail:
@@ -535,15 +386,10 @@ def serve(
             )
             continue
         until_s = horizon_s
-        if engine.head < engine.tail and engine.running < policy.max_batch:
-            arrival = requests[waiting[engine.head]].arrival_s
-            if arrival > engine.now_s:
-                until_s = min(until_s, arrival)
+        if engine.running < policy.max_batch and policy.static == 0:
+            until_s = min(until_s, next_arrival(flow, engine, policy))
         most = stretch_length(
-            requests, running, engine, streams, policy, last_iteration - engine.iterations
-        )
-        decode_stretch(
-            ops, routing, streams, units, links, machine, policy,
-            requests, running, engine, decoders, most, until_s,
-            features, experts, rows, chosen, growth, seconds, joules, gaps, log,
+            requests, flow.running, engine, replica.streams, policy,
+            last_iteration - engine.iterations,
         )  # fmt: skip
+        decode_stretch(replica, flow, engine, decoders, most, until_s, scratch, books)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from sim.config.scenarios import load_scenario
 from sim.dtypes import COMPUTE
 from sim.engines.roofline import Batch, Step, decode_batch, prefill_batch, step
-from sim.engines.serving.engine import policy_record
+from sim.engines.serving.replica import CUT, policy_record
 from sim.errors import ConfigError, Problem
 from sim.graph import Kind, Op, breakdown_class
 from sim.kernel import passes, sequences
@@ -144,7 +144,7 @@ def _batch(
     output = max(round(float(requests.output_tokens.mean())), 1)
     if phase == "prefill":
         scheduler = prepared.scenario.scheduler
-        limit = scheduler.token_budget if scheduler.kind == "chunked-prefill" else prompt
+        limit = scheduler.prompt_tokens if scheduler.kind in CUT else prompt
         tokens = context or min(prompt, limit)
         count = sequences or 1
         about = {"sequences": count, "prompt_tokens": tokens, "tokens": count * tokens}

@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from sim.engines.roofline import Step
+from sim.engines.serving.replica import layers_reached
 from sim.graph import breakdown_class
 from sim.kernel import passes
 from sim.kernel.records import (
@@ -17,10 +20,13 @@ from sim.kernel.records import (
     SECONDS,
     UNIT,
 )
+from sim.mapping.program import Program
 from sim.simulation.prepare import Prepared
 from sim.simulation.result import BOUNDS
 from sim.simulation.run import serve
 from sim.simulation.slices import replayed
+
+Floats = npt.NDArray[np.float64]
 
 COLUMNS = (
     "replica", "iteration", "start_s", "operator", "class", "layers", "tokens", "flops",
@@ -39,42 +45,29 @@ def operator_trace(prepared: Prepared, iterations: int) -> Iterator[dict[str, An
     """
     program = prepared.program
     names = [each.name for each in prepared.scenario.system.device.processors]
-    demands = np.empty((len(program.table.records), 4))
-    costs = np.empty((len(program.table.records), len(program.units), 5))
+    reach = layers_reached(program.table.graph)
     for replica, outcome in enumerate(serve(prepared, log=iterations).outcomes):
         for number, logged in enumerate(outcome.log):
-            done = replayed(program, logged)
-            passes.candidates(
-                program.table.records,
-                done.features,
-                done.experts,
-                program.routing,
-                program.units,
-                done.rows,
-                demands,
-                costs,
-            )
-            start = float(logged[LOG_START_S]) + done.host_s
-            for index, op in enumerate(program.table.graph.ops):
+            parts = replayed(program, logged, reach)
+            start = float(logged[LOG_START_S]) + parts[0].host_s
+            for done, index, asked in _executions(program, parts):
+                op, record = program.table.graph.ops[index], program.table.records[index]
                 seconds, busy = map(float, done.rows[index, [SECONDS, BUSY_S]])
-                if busy <= 0.0:
-                    continue
-                record, chosen = program.table.records[index], int(done.chosen[index, UNIT])
+                chosen, layers = int(done.chosen[index, UNIT]), op.layers * done.shares[index]
                 tokens = float(done.features[int(record["stream"]), int(record["phase"]), 0])
-                asked = np.nan_to_num(demands[index]) * op.layers
                 yield {
                     "replica": replica,
                     "iteration": number,
                     "start_s": start,
                     "operator": op.name,
                     "class": breakdown_class(op),
-                    "layers": op.layers,
+                    "layers": round(layers),
                     "tokens": tokens,
-                    "flops": float(asked[0]),
-                    "weight_B": float(asked[1]),
-                    "kv_B": float(asked[2]),
-                    "activation_B": float(asked[3]),
-                    "message_B": float(record["message_B_per_token"]) * tokens * op.layers,
+                    "flops": float(asked[0] * layers),
+                    "weight_B": float(asked[1] * layers),
+                    "kv_B": float(asked[2] * layers),
+                    "activation_B": float(asked[3] * layers),
+                    "message_B": float(record["message_B_per_token"]) * tokens * layers,
                     "processor": "link" if chosen < 0 else names[chosen],
                     "bound": BOUNDS[int(done.chosen[index, BOUND])],
                     "time_s": seconds,
@@ -82,3 +75,23 @@ def operator_trace(prepared: Prepared, iterations: int) -> Iterator[dict[str, An
                     "energy_J": float(done.rows[index, JOULES].sum()),
                 }
                 start += seconds
+
+
+def _executions(program: Program, parts: list[Step]) -> Iterator[tuple[Step, int, Floats]]:
+    """Operators of an iteration that work, with what one layer asks for: flops and bytes [4]."""
+    demands = np.empty((len(program.table.records), 4))
+    costs = np.empty((len(program.table.records), len(program.units), 5))
+    for done in parts:
+        passes.candidates(
+            program.table.records,
+            done.features,
+            done.experts,
+            program.routing,
+            program.units,
+            done.rows,
+            demands,
+            costs,
+        )
+        asked = np.nan_to_num(demands)
+        for index in np.flatnonzero(done.rows[:, BUSY_S] > 0.0):
+            yield done, int(index), asked[index]

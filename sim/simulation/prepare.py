@@ -132,10 +132,11 @@ def _image_tokens(model: Architecture) -> int:
 
 def _most_tokens(scheduler: Scheduler, longest: int, *, causal: bool) -> int:
     """Tokens of the largest iteration: what activations must have room for."""
-    chunked = scheduler.kind == "chunked-prefill"
-    limit = scheduler.token_budget if chunked else scheduler.max_prefill_tokens
-    if chunked and causal:
-        return max(limit, scheduler.max_batch)
+    limit, batch = scheduler.prompt_tokens, scheduler.max_batch
+    if scheduler.kind == "chunked-prefill" and causal:
+        return max(limit, batch)
+    if scheduler.kind == "layered-prefill" and causal:
+        return min(limit, longest * batch) + batch
     # prompts go together up to the limit, and one longer than it goes alone
-    prompts = max(longest, min(limit, longest * scheduler.max_batch))
-    return prompts + (0 if scheduler.kind == "prefill-first" else scheduler.max_batch)
+    prompts = max(longest, min(limit, longest * batch))
+    return prompts + (0 if scheduler.kind == "prefill-first" else batch)

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from sim.engines.roofline import Step, step_of_features
+from sim.engines.roofline import Step, steps_of_layers
+from sim.engines.serving.replica import layers_reached
 from sim.graph import breakdown_class
 from sim.kernel import passes
 from sim.kernel.records import (
@@ -15,6 +16,8 @@ from sim.kernel.records import (
     BUSY_S,
     LOG_COLUMNS,
     LOG_DECODING,
+    LOG_FIRST_LAYER,
+    LOG_LAST_LAYER,
     LOG_MICROBATCHES,
     LOG_PROMPT_TOKENS,
     LOG_SECONDS,
@@ -40,12 +43,16 @@ def thread(pid: int, track: int) -> int:
     return 1000 * pid + track
 
 
-def replayed(program: Program, logged: Floats) -> Step:
-    """The iteration that the engine logged, operator by operator."""
+def replayed(program: Program, logged: Floats, reach: Floats) -> list[Step]:
+    """The iteration that the engine logged, operator by operator, one part after the other.
+
+    `reach` as `layers_reached` gives it.
+    """
     features = logged[LOG_COLUMNS:].reshape(len(program.streams), 4, 4)
-    return step_of_features(
-        program, features, float(logged[LOG_MICROBATCHES]), float(logged[LOG_SEQUENCES])
-    )
+    first, last = int(logged[LOG_FIRST_LAYER]), int(logged[LOG_LAST_LAYER])
+    inside = reach[:, last] - reach[:, first]
+    sequences = float(logged[LOG_SEQUENCES])
+    return steps_of_layers(program, features, float(logged[LOG_MICROBATCHES]), sequences, inside)
 
 
 class Slices:
@@ -60,6 +67,7 @@ class Slices:
         self.prepared = prepared
         self.pid = pid
         table = prepared.program.table
+        self._reach = layers_reached(table.graph)
         self._blocks = _blocks(table.records["group"].tolist())
         self._classes = [breakdown_class(op) for op in table.graph.ops]
         self._kinds = table.records["kind"].tolist()
@@ -77,16 +85,17 @@ class Slices:
         name = "decode" if not prompt else "mixed" if decoding else "prefill"
         about: dict[str, Any] = {"decoding": decoding, "prompt_tokens": prompt}
         yield self._slice(ITERATIONS, name, "iteration", start, seconds, about)
-        done = replayed(program, logged)
-        host = done.host_s
+        parts = replayed(program, logged, self._reach)
+        host = passed = parts[0].host_s
         if host > 0.0:
             yield self._slice(HOST, "host", "host", start, host, {"seconds": host})
-        yield from self._operators(done, start + host)
-        passed = host + float(done.rows[:, SECONDS].sum())
+        for done in parts:
+            yield from self._operators(done, start + passed)
+            passed += float(done.rows[:, SECONDS].sum())
         if program.layout.pp > 1 and seconds - passed > ROUNDING * seconds:
             about = {
                 "seconds": seconds - passed,
-                "microbatches": done.microbatches,
+                "microbatches": parts[0].microbatches,
                 "why": "further microbatches follow, paced by the longest stage",
             }
             track = UNITS + len(self._names) + 1
@@ -139,7 +148,8 @@ class Slices:
         if known is not None and known[0] == state and self._kinds[index] != PIPELINE:
             return known[1]
         op = self.prepared.program.table.graph.ops[index]
-        asked, costs = self._demands[index] * op.layers, self._costs[index]
+        layers = op.layers * done.shares[index]
+        asked, costs = self._demands[index] * layers, self._costs[index]
         row = operator_row(self.prepared, done, index, op, asked, costs)
         about = {"bound": BOUNDS[int(done.chosen[index, BOUND])], "unit": row["unit"]}
         if row["op_per_B"] is not None:

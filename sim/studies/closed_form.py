@@ -19,7 +19,7 @@ from sim.config.cost_form import costs_of
 from sim.cost.ledger import ledger
 from sim.cost.ownership import HOURS_A_YEAR
 from sim.engines.roofline import sweep_features
-from sim.engines.serving.engine import policy_record
+from sim.engines.serving.replica import policy_record
 from sim.errors import ConfigError, Infeasible
 from sim.hardware.records import fill_machine, link_records, processor_records
 from sim.kernel import sequences

@@ -139,6 +139,8 @@ class Machine:
     drawn: Drawn | None
     given: Given
     state_B: float
+    layers: list[list[int]]
+    """Which layers of the decoder each operator is in."""
     known: dict[Any, Any] = field(default_factory=dict)
 
     def once(self, law: Any, op: SimpleNamespace, tokens: float, *rest: Any) -> Any:
@@ -239,25 +241,50 @@ class Machine:
                 wait_for_slowest([rows[index] for index in members])
         return rows
 
-    def iteration(
-        self, prompts: list[tuple[int, int, int, int]], decodes: list[tuple[int, int]]
-    ) -> tuple[float, float, list[Row]]:
-        """Seconds, joules and rows of one iteration.
+    def in_layers(
+        self, among: set[int], prompts: list[tuple[int, int, int, int]],
+        decodes: list[tuple[int, int]], parts: int,
+    ) -> list[Row]:  # fmt: skip
+        """Rows of a pass of one microbatch of some sequences through some layers."""
+        views = self.views(prompts, decodes, parts)
+        rows = self.passed(views)
+        for row, layers in zip(rows, self.layers, strict=True):
+            share = sum(layer in among for layer in layers) / len(layers)
+            for name in ("seconds", "launch", "compute_J", "memory_J", "link_J", "busy"):
+                setattr(row, name, getattr(row, name) * share)
+        return rows
 
-        `prompts` are (input, begin, tokens, target), `decodes` (input, context).
-        """
+    def views(
+        self, prompts: list[tuple[int, int, int, int]], decodes: list[tuple[int, int]], parts: int
+    ) -> list[View]:
+        """What each stream sees of one of `parts` microbatches."""
         views = [View() for _ in self.streams]
         for view, stream in zip(views, self.streams, strict=True):
             for prompt, begin, tokens, target in prompts:
                 see_prompt(view, stream, prompt, begin, tokens, target)
             for prompt, context in decodes:
                 see_decode(view, stream, prompt, context)
-        parts = max(min(self.one.stages, len(prompts) + len(decodes)), 1)
         views = [view.share(parts) for view in views]
         if self.one.groups > 1:  # what all groups, the busiest and the mean one see
             busiest = [view.busiest(self.one.groups) for view in views]
             views = views + busiest + [view.share(self.one.groups) for view in views]
-        rows = self.passed(views)
+        return views
+
+    def iteration(
+        self, prompts: list[tuple[int, int, int, int]], decodes: list[tuple[int, int]],
+        group: set[int] | None = None,
+    ) -> tuple[float, float, list[Row]]:  # fmt: skip
+        """Seconds, joules and rows of one iteration.
+
+        `prompts` are (input, begin, tokens, target), `decodes` (input, context). Prompts pass the
+        layers of `group` alone (None: all), decodes pass all.
+        """
+        every = set().union(*map(set, self.layers))
+        group = every if group is None else group
+        parts = max(min(self.one.stages, len(prompts) + len(decodes)), 1)
+        rows = self.in_layers(group, prompts, decodes, parts)
+        if group != every:
+            rows += self.in_layers(every - group, [], decodes, parts)
         passed = sum(row.seconds for row in rows)
         # each stage takes passed / stages; the slowest `imbalance` times that, once a microbatch
         pipelined = parts * self.one.imbalance * passed / self.one.stages
@@ -297,4 +324,17 @@ def machine(program: Program) -> Machine:
             tokens=program.routing.mask_tokens.tolist(),
         ),
         state_B=program.state_B,
+        layers=layers_of(program),
     )
+
+
+def layers_of(program: Program) -> list[list[int]]:
+    """Layers of each operator: what comes before them is in the first, what follows in the last."""
+    found: list[list[int]] = [list(op.layer_indices) for op in program.table.graph.ops]
+    last = max((layer for layers in found for layer in layers), default=0)
+    begun = False
+    for layers in found:
+        begun = begun or bool(layers)
+        if not layers:
+            layers.append(last if begun else 0)
+    return found

@@ -10,6 +10,7 @@ import math
 from collections import deque
 from dataclasses import dataclass, field
 
+import numpy as np
 from reference import Machine, machine
 from reference_views import CAUSAL, CROSS, GENERATED
 
@@ -66,13 +67,21 @@ class Server:
     iterations: int = 0
     prefilled: int = 0
     preemptions: int = 0
+    cohort: list[tuple[Sequence, int]] = field(default_factory=list)
+    """Prompts on their way through the layers, and how many of their tokens."""
+    groups: list[set[int]] = field(default_factory=list)
+    """Groups of layers that they have yet to pass."""
     gaps: list[float] = field(default_factory=list)
 
     @property
     def chunks(self) -> bool:
-        return self.scheduler.kind == "chunked-prefill" and any(
+        return self.scheduler.kind in ("chunked-prefill", "layered-prefill") and any(
             stream.kind == CAUSAL for stream in self.plain.streams
         )
+
+    @property
+    def layered(self) -> bool:
+        return self.chunks and self.scheduler.kind == "layered-prefill"
 
     @property
     def budget(self) -> int:
@@ -126,6 +135,11 @@ class Server:
     def admit(self, count: int, budget: int) -> Sequence | None:
         """The next request, if it may start now; ones that can never fit are turned away."""
         while self.queue and len(self.running) < self.scheduler.max_batch and budget > 0:
+            here = [sequence for sequence in self.queue if sequence.arrival <= self.now]
+            if here and self.scheduler.order != "arrival":
+                first = min(here, key=self.urgency)
+                self.queue.remove(first)
+                self.queue.appendleft(first)
             sequence = self.queue[0]
             if sequence.arrival > self.now:
                 return None
@@ -150,12 +164,39 @@ class Server:
             return sequence
         return None
 
+    def urgency(self, sequence: Sequence) -> float:
+        if self.scheduler.order == "shortest":
+            return sequence.prompt
+        per_token = self.scheduler.deadline_s_per_token * sequence.prompt
+        return sequence.arrival + (self.scheduler.deadline_s + per_token)
+
+    def next_prompts(self) -> tuple[list[tuple[Sequence, int]], set[int] | None]:
+        """Prompts of the next iteration and the layers they pass; None: all."""
+        if self.scheduler.kind == "static" and self.running:
+            return [], None
+        if not self.layered:
+            return self.choose(), None
+        self.cohort = [(s, tokens) for s, tokens in self.cohort if s in self.running]
+        if not self.cohort:
+            self.cohort = self.choose()
+            layers = max(layer for own in self.plain.layers for layer in own) + 1
+            tokens = sum(tokens for _, tokens in self.cohort)
+            wanted = math.ceil(tokens / self.scheduler.group_tokens)
+            if self.scheduler.group_rule == "release":
+                wanted = released_groups(
+                    tokens / self.scheduler.group_tokens, self.scheduler.groups
+                )
+            parts = max(min(wanted, self.scheduler.groups, layers), 1)
+            self.groups = [set(part.tolist()) for part in np.array_split(np.arange(layers), parts)]
+        return self.cohort, self.groups.pop(0) if self.cohort else None
+
     def choose(self) -> list[tuple[Sequence, int]]:
         """Prompts of the next iteration and how many of their tokens."""
         chosen: list[tuple[Sequence, int]] = []
         budget = self.budget
         if self.chunks:
-            budget -= sum(sequence.is_decoding for sequence in self.running)
+            if not self.layered:
+                budget -= sum(sequence.is_decoding for sequence in self.running)
             for sequence in self.running:
                 if budget > 0 and not sequence.is_decoding:
                     tokens = min(budget, sequence.goal - sequence.done)
@@ -181,7 +222,7 @@ class Server:
         """One iteration, or a wait for the next arrival; False when all is done."""
         self.make_room()
         decoders = [sequence for sequence in self.running if sequence.is_decoding]
-        prompts = self.choose()
+        prompts, group = self.next_prompts()
         self.peak = max(self.peak, self.used)
         if prompts and self.scheduler.kind == "prefill-first":
             decoders = []
@@ -193,6 +234,7 @@ class Server:
         seconds, joules, _ = self.plain.iteration(
             [(s.prompt, s.done, tokens, s.goal) for s, tokens in prompts],
             [(s.prompt, s.context) for s in decoders],
+            group,
         )
         self.now += seconds
         self.busy += seconds
@@ -200,7 +242,10 @@ class Server:
         self.iterations += 1
         for sequence in decoders:
             self.emit(sequence)
-        for sequence, tokens in prompts:
+        through = prompts if not self.layered or not self.groups else []
+        if self.layered and through:
+            self.cohort = []
+        for sequence, tokens in through:
             sequence.done += tokens
             self.prefilled += tokens
             if sequence.is_decoding:
@@ -208,6 +253,14 @@ class Server:
         self.running = [s for s in self.running if not s.is_complete]
         self.used = sum(s.held for s in self.running)
         return True
+
+
+def released_groups(thirds: float, most: int) -> int:
+    """Groups by the table of the authors' code, for prompts of so many times 512 tokens."""
+    for limit, groups in ((1, 1), (2, 2), (4, 4), (8, 6 if most == 12 else 8)):
+        if thirds <= limit:
+            return groups
+    return most
 
 
 def serve(

@@ -97,6 +97,9 @@ def traces(draw: st.DrawFn) -> Trace:
     block=st.sampled_from((1, 4, 16)),
     room=st.floats(0.3, 3.0),
     watermark=st.sampled_from((0.0, 0.01, 0.2)),
+    order=st.sampled_from(("arrival", "shortest", "deadline")),
+    groups=st.sampled_from((1, 2, 3, 12)),
+    rule=st.sampled_from(("paper", "release")),
 )
 def test_compiled_serving_equals_reference(
     kind: str,
@@ -108,6 +111,9 @@ def test_compiled_serving_equals_reference(
     block: int,
     room: float,
     watermark: float,
+    order: str,
+    groups: int,
+    rule: str,
 ) -> None:
     of = PROGRAMS[name]
     scheduler = Scheduler(
@@ -118,6 +124,12 @@ def test_compiled_serving_equals_reference(
         kv_reserve=reserve,  # type: ignore[arg-type]
         kv_block=block,
         watermark=watermark,
+        order=order,  # type: ignore[arg-type]
+        deadline_s=1e-4,
+        deadline_s_per_token=-1e-5,
+        groups=groups,
+        group_tokens=9,
+        group_rule=rule,  # type: ignore[arg-type]
     )
     compare(of, scheduler, np.floor(sequence_bytes(of, 65) * room), requests)
 

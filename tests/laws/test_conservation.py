@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim.engines.scheduler import Scheduler
-from sim.engines.serving.engine import Outcome, policy_record
+from sim.engines.serving.engine import Outcome
+from sim.engines.serving.replica import policy_record
 from sim.kernel import sequences
 from sim.kernel.records import DECODE, DONE, LOG_COLUMNS, LOG_SEQUENCES, PREFILL, REJECTED, TOKENS
 from sim.mapping.program import Program

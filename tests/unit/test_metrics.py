@@ -36,6 +36,7 @@ def served(made: np.ndarray, gaps: list[tuple[float, int]], window: Window | Non
         gaps=np.array(gaps, dtype=float).reshape(-1, 2),
         seconds=np.zeros((1, 2, 4)),
         joules=np.zeros((1, 2, 3)),
+        weights_B=np.zeros(1),
         iterations=1,
         preemptions=0,
         busy_s=1.0,

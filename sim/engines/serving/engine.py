@@ -12,7 +12,8 @@ import numpy.typing as npt
 import simpy
 
 from sim.engines.scheduler import Scheduler
-from sim.kernel import records, sequences, serving
+from sim.engines.serving.replica import books_of, replica_of, scratch_of
+from sim.kernel import iteration, records, sequences, serving
 from sim.mapping.program import Program
 
 Floats = npt.NDArray[np.float64]
@@ -30,14 +31,15 @@ class Outcome:
 
     `requests` are `records.REQUEST` records in order of arrival; `gaps` [n, 2] seconds
     between tokens and how many such gaps; `seconds` [op, unit, bound] and `joules`
-    [op, unit, part] add up what its operators took (the last unit is the links); `log`
-    [iterations, columns] has those asked for.
+    [op, unit, part] add up what its operators took (the last unit is the links), `weights_B` [op]
+    the weights that all its devices read; `log` [iterations, columns] has those asked for.
     """
 
     requests: Records
     gaps: Floats
     seconds: Floats
     joules: Floats
+    weights_B: Floats
     iterations: int
     preemptions: int
     busy_s: float
@@ -49,25 +51,6 @@ class Outcome:
     prefill_tokens: int
     generated_tokens: int
     log: Floats
-
-
-def policy_record(scheduler: Scheduler, kv_B: float, program: Program) -> Records:
-    """The scheduler as the kernel reads it, with `kv_B` bytes of cache on each device.
-
-    A prompt that only an encoder reads can't be cut in chunks: it goes whole, alone if need be.
-    """
-    record = np.zeros(1, records.POLICY)
-    chunked = scheduler.kind == "chunked-prefill"
-    record["chunked"] = int(chunked and bool(np.any(program.streams["kind"] == records.CAUSAL)))
-    record["decode_with_prefill"] = int(scheduler.kind != "prefill-first")
-    record["max_batch"] = scheduler.max_batch
-    record["budget"] = scheduler.token_budget if chunked else scheduler.max_prefill_tokens
-    record["kv_block"] = scheduler.kv_block
-    record["reserve_full"] = int(scheduler.kv_reserve == "full")
-    record["watermark_B"] = scheduler.watermark * kv_B
-    record["capacity_B"] = kv_B
-    record["state_B"] = program.state_B
-    return record
 
 
 class Engine:
@@ -96,27 +79,24 @@ class Engine:
         self.env = env
         self.program = program
         self.horizon = horizon
-        self.policy = policy_record(scheduler, kv_B, program)
+        self.scheduler = scheduler
+        self.replica = replica_of(program, scheduler, kv_B)
         self.on_completion = on_completion
         self.on_progress = on_progress
-        operators, units = len(program.table.records), len(program.units)
-        streams = len(program.streams)
         self._requests = np.zeros(0, records.REQUEST)
         self._issued = 0
         self.waiting = np.zeros(0, np.int64)
         self.running = np.zeros(scheduler.max_batch, np.int64)
-        self.state = np.zeros(1, records.ENGINE)
         self.picked = np.zeros((scheduler.max_batch, 2), np.int64)
-        self.features = np.zeros((program.feature_rows, 4, 4))
-        self.experts = np.ones((program.feature_rows, 3))
-        self.rows = np.zeros((operators, records.ROW_COLUMNS))
-        self.chosen = np.zeros((operators, 2), np.int64)
-        self.growth = np.zeros(program.feature_rows)
-        self.seconds = np.zeros((operators, units + 1, 4))
-        self.joules = np.zeros((operators, units + 1, 3))
-        self.gaps = np.zeros((GAP_ROOM + 4 * scheduler.max_batch, 2))
-        rows = ITERATIONS_PER_CALL if log_iterations else 0
-        self.log = np.zeros((rows, records.LOG_COLUMNS + streams * 16))
+        self.state = np.zeros(1, records.ENGINE)
+        self.scratch = scratch_of(program, self.replica, parts=2)
+        self.books = books_of(
+            program,
+            self.replica,
+            tokens=scheduler.prompt_tokens + scheduler.max_batch,
+            gaps=GAP_ROOM + 4 * scheduler.max_batch,
+            log=ITERATIONS_PER_CALL if log_iterations else 0,
+        )
         self.log_window_s = log_window_s
         self._log_room = log_iterations
         self._log_parts: list[Floats] = []
@@ -136,6 +116,11 @@ class Engine:
         new = np.zeros(len(arrival_s), records.REQUEST)
         new["arrival_s"], new["input"], new["output"] = arrival_s, prompts, outputs
         new["target"] = prompts
+        if self.scheduler.order == "shortest":
+            new["urgency"] = prompts
+        elif self.scheduler.order == "deadline":
+            due = self.scheduler.deadline_s + self.scheduler.deadline_s_per_token * prompts
+            new["urgency"] = arrival_s + due
         new["admitted_s"] = new["first_s"] = new["last_s"] = math.nan
         first, last = self._issued, self._issued + len(new)
         if last > len(self._requests):  # room for as many again: a closed loop hands over singly
@@ -155,7 +140,7 @@ class Engine:
 
         As many as fit the batch and the memory; they have no time to first token.
         """
-        state, policy = self.state[0], self.policy[0]
+        state, policy = self.state[0], self.replica.policy
         for tokens in generated[: self.running.size]:
             number = self.waiting[state["head"]]
             request = self.requests[number]
@@ -181,7 +166,7 @@ class Engine:
         """The clock, tokens generated and prefilled, and joules of operators so far."""
         state = self.state[0]
         counted = state["now_s"], state["generated_tokens"], state["prefill_tokens"]
-        return np.array([*counted, self.joules.sum()])
+        return np.array([*counted, state["operator_joules"]])
 
     def done_by(self, at_s: float) -> Floats:
         """Tokens generated, tokens prefilled and joules of operators until `at_s`, shape [3].
@@ -217,30 +202,14 @@ class Engine:
                 state["now_s"] = max(float(state["now_s"]), self.env.now)
 
     def _advance(self, horizon_s: float) -> int:
-        program = self.program
+        flow = records.Flow(self._requests, self.waiting, self.running, self.picked)
         return int(
             serving.serve(
-                program.table.records,
-                program.routing,
-                program.streams,
-                program.units,
-                program.links,
-                program.machine[0],
-                self.policy[0],
-                self._requests,
-                self.waiting,
-                self.running,
+                self.replica,
+                flow,
                 self.state[0],
-                self.picked,
-                self.features,
-                self.experts,
-                self.rows,
-                self.chosen,
-                self.growth,
-                self.seconds,
-                self.joules,
-                self.gaps,
-                self.log,
+                self.scratch,
+                self.books,
                 horizon_s,
                 ITERATIONS_PER_CALL,
                 self.on_completion is not None,
@@ -249,7 +218,7 @@ class Engine:
 
     def _drain_log(self) -> None:
         """Keep what was logged within the window, as long as there is room."""
-        logged = self.log[: int(self.state[0]["logged"])]
+        logged = self.books.log[: int(self.state[0]["logged"])]
         if not len(logged):
             return
         starts = logged[:, records.LOG_START_S]
@@ -260,12 +229,12 @@ class Engine:
         self._log_room -= len(kept)
         self.state[0]["logged"] = 0
         if not self._log_room:
-            self.log = self.log[:0]
+            self.books = self.books._replace(log=self.books.log[:0])
 
     def _drain_gaps(self) -> None:
         count = int(self.state[0]["gaps"])
         if count:
-            self._gap_parts.append(self.gaps[:count].copy())
+            self._gap_parts.append(self.books.gaps[:count].copy())
             self.state[0]["gaps"] = 0
 
     def gaps_so_far(self) -> Floats:
@@ -275,21 +244,23 @@ class Engine:
 
     def outcome(self) -> Outcome:
         """Everything this replica did so far."""
-        state = self.state[0]
+        state, books = self.state[0], self.books
+        iteration.settle(self.replica, self.scratch, books)
         return Outcome(
             requests=self.requests,
             gaps=self.gaps_so_far(),
-            seconds=self.seconds,
-            joules=self.joules,
+            seconds=books.seconds,
+            joules=books.joules,
+            weights_B=books.weights_B,
             iterations=int(state["iterations"]),
             preemptions=int(state["preemptions"]),
             busy_s=float(state["busy_s"]),
             host_s=float(state["host_s"]),
             end_s=float(state["now_s"]),
-            operator_joules=float(self.joules.sum()),
+            operator_joules=float(books.joules.sum()),
             kv_peak_B=float(state["kv_peak_B"]),
-            kv_capacity_B=float(self.policy[0]["capacity_B"]),
+            kv_capacity_B=float(self.replica.policy["capacity_B"]),
             prefill_tokens=int(state["prefill_tokens"]),
             generated_tokens=int(state["generated_tokens"]),
-            log=np.concatenate([self.log[:0], *self._log_parts]),
+            log=np.concatenate([books.log[:0], *self._log_parts]),
         )

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.config.catalogue import load_model, load_system
-from sim.engines.serving.engine import policy_record
+from sim.engines.serving.replica import policy_record
 from sim.hardware import System
 from sim.kernel import sequences
 from sim.mapping.layout import Parallel

@@ -1,0 +1,146 @@
+"""Replica: a program and a scheduler as the arrays that the serving loop works on."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from sim.engines.scheduler import Scheduler
+from sim.graph import Graph, Kind
+from sim.kernel import records
+from sim.kernel.records import Books, Replica, Scratch
+from sim.mapping.program import Program
+
+Records = npt.NDArray[np.void]
+
+CUT = {"chunked-prefill": records.CHUNKED, "layered-prefill": records.LAYERED}
+REMEMBERED_TOKENS = 1 << 15
+"""Most tokens of an iteration whose times are kept; longer ones are worked out each time."""
+
+
+def policy_record(scheduler: Scheduler, kv_B: float, program: Program) -> Records:
+    """The scheduler as the kernel reads it, with `kv_B` bytes of cache on each device.
+
+    A prompt that only an encoder reads can't be cut in chunks: it goes whole, alone if need be.
+    """
+    record = np.zeros(1, records.POLICY)
+    cut = CUT.get(scheduler.kind, records.WHOLE)
+    causal = bool(np.any(program.streams["kind"] == records.CAUSAL))
+    record["cut"] = cut if causal else records.WHOLE
+    record["decode_with_prefill"] = int(scheduler.kind != "prefill-first")
+    record["decoders_first"] = int(cut == records.CHUNKED and causal)
+    record["static"] = int(scheduler.kind == "static")
+    record["ordered"] = int(scheduler.order != "arrival")
+    record["groups"], record["group_tokens"] = scheduler.groups, scheduler.group_tokens
+    record["group_rule"] = records.GROUP_RULES.index(scheduler.group_rule)
+    record["max_batch"] = scheduler.max_batch
+    record["budget"] = scheduler.prompt_tokens
+    record["kv_block"] = scheduler.kv_block
+    record["reserve_full"] = int(scheduler.kv_reserve == "full")
+    record["watermark_B"] = scheduler.watermark * kv_B
+    record["capacity_B"] = kv_B
+    record["state_B"] = program.state_B
+    return record
+
+
+def replica_of(program: Program, scheduler: Scheduler, kv_B: float) -> Replica:
+    """What serves: the program's tables and the scheduler, with `kv_B` bytes of cache a device."""
+    reach = layers_reached(program.table.graph)
+    classes, leaders = token_classes(program, reach)
+    return Replica(
+        ops=program.table.records,
+        routing=program.routing,
+        streams=program.streams,
+        units=program.units,
+        links=program.links,
+        machine=program.machine[0],
+        policy=policy_record(scheduler, kv_B, program)[0],
+        classes=classes,
+        leaders=leaders,
+        reach=reach,
+    )
+
+
+def layers_reached(graph: Graph) -> npt.NDArray[np.float64]:
+    """Share of each operator's layers that lie below each layer of the decoder.
+
+    Shape [ops, layers + 1]. What comes before all layers counts to the first one (embedding,
+    encoder), what comes after them to the last (head).
+    """
+    layers = max((max(op.layer_indices, default=-1) for op in graph.ops), default=-1) + 1
+    layers = max(layers, 1)
+    reach = np.zeros((len(graph.ops), layers + 1))
+    begun = False
+    for row, op in zip(reach, graph.ops, strict=True):
+        begun = begun or bool(op.layer_indices)
+        own = np.zeros(layers)
+        if op.layer_indices:
+            own[list(op.layer_indices)] = 1.0 / len(op.layer_indices)
+        else:
+            own[-1 if begun else 0] = 1.0
+        row[1:] = np.minimum(np.cumsum(own), 1.0)
+        row[-1] = 1.0
+    return reach
+
+
+def token_classes(
+    program: Program, reach: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Classes of operators as `records.Replica` has them, and the first operator of each.
+
+    Microbatches and data-parallel groups see parts of a token, which aren't remembered.
+    """
+    classes = np.full(len(program.table.records), -1)
+    leaders: list[int] = []
+    if program.layout.pp > 1 or program.layout.attention_dp > 1:
+        return classes, np.zeros(0, np.int64)
+    numbers: dict[tuple[int, int, bytes], int] = {}
+    for index, op in enumerate(program.table.records):
+        if not _counts_tokens(op):
+            continue
+        key = int(op["stream"]), int(op["phase"]), reach[index].tobytes()
+        if key not in numbers:
+            numbers[key] = len(leaders)
+            leaders.append(index)
+        classes[index] = numbers[key]
+    return classes, np.array(leaders, np.int64)
+
+
+def _counts_tokens(op: np.void) -> bool:
+    """Whether a number of tokens decides what an operator costs."""
+    alike = (Kind.MATMUL, Kind.EXPERTS, Kind.VECTOR, Kind.GATHER, Kind.COLLECTIVE)
+    others = "flops_per_pair", "flops_per_cached", "kv_B_per_cached", "state_B_per_sequence"
+    return op["kind"] in alike and not op["moves"] and not any(op[name] for name in others)
+
+
+def scratch_of(program: Program, replica: Replica, *, parts: int) -> Scratch:
+    """Room for iterations of up to `parts` parts."""
+    operators, rows = len(replica.ops), program.feature_rows
+    return Scratch(
+        features=np.zeros((parts, rows, 4, 4)),
+        experts=np.ones((parts, rows, 3)),
+        rows=np.zeros((parts, operators, records.ROW_COLUMNS)),
+        chosen=np.zeros((parts, operators, 2), np.int64),
+        shares=np.zeros((parts, operators)),
+        direct=np.zeros((parts, len(replica.leaders)), np.int64),
+        growth=np.zeros(rows),
+        alone=np.zeros((rows, 4, 4)),
+        alone_experts=np.ones((rows, 3)),
+    )
+
+
+def books_of(program: Program, replica: Replica, *, tokens: int, gaps: int, log: int) -> Books:
+    """Empty books, which remember times of up to `tokens` tokens."""
+    operators, units = len(replica.ops), len(replica.units)
+    remembered = min(tokens, REMEMBERED_TOKENS) + 1
+    return Books(
+        memo=np.full((len(replica.leaders), remembered, 2), math.nan),
+        visits=np.zeros((len(replica.leaders), remembered, 3)),
+        seconds=np.zeros((operators, units + 1, 4)),
+        joules=np.zeros((operators, units + 1, 3)),
+        weights_B=np.zeros(operators),
+        gaps=np.zeros((gaps, 2)),
+        log=np.zeros((log, records.LOG_COLUMNS + 16 * len(program.streams))),
+    )

@@ -1,0 +1,251 @@
+"""Requests of one engine: the queue, memory for what runs, prompts picked, tokens given out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sim.kernel.compiled import njit
+from sim.kernel.records import DONE, LAYERED, REJECTED, RUNNING, WAITING, WHOLE
+from sim.kernel.sequences import kv_bytes
+
+
+@njit
+def log_gap(gaps: Any, engine: Any, seconds: float, count: float) -> None:
+    """Record `count` gaps of `seconds` between tokens, merged with the record before if equal."""
+    last = engine.gaps - 1
+    if last >= 0 and gaps[last, 0] == seconds:
+        gaps[last, 1] += count
+    else:
+        gaps[engine.gaps, 0] = seconds
+        gaps[engine.gaps, 1] = count
+        engine.gaps += 1
+
+
+@njit
+def finish(request: Any, engine: Any) -> None:
+    """A request has all its tokens: give back its memory."""
+    request.status = DONE
+    engine.kv_used_B -= request.kv_B
+    request.kv_B = 0.0
+    engine.completed += 1
+
+
+@njit
+def compact(requests: Any, running: Any, engine: Any) -> None:
+    """Drop finished and preempted requests from the running list, keeping its order."""
+    count = 0
+    for index in range(engine.running):
+        if requests[running[index]].status == RUNNING:
+            running[count] = running[index]
+            count += 1
+    engine.running = count
+    if count == 0:
+        engine.kv_used_B = 0.0  # what rounding left would keep a request of just the size out
+
+
+@njit
+def decoding(request: Any) -> bool:
+    """Whether a running request has its whole prompt in memory."""
+    return request.prefilled == request.target
+
+
+@njit
+def grow(flow: Any, engine: Any, streams: Any, policy: Any) -> int:
+    """Give every decoding sequence room for one more token; returns how many decode.
+
+    Where memory runs out, the request admitted last is preempted, at the end the one in need
+    itself: its cache is dropped and it goes to the head of the queue, to be computed again (vLLM's
+    recompute preemption).
+    """
+    requests, waiting, running = flow.requests, flow.waiting, flow.running
+    for index in range(engine.running):
+        request = requests[running[index]]
+        if request.status != RUNNING or not decoding(request):
+            continue
+        need = kv_bytes(streams, policy, request.input, request.input + request.generated)
+        if need <= request.kv_B:
+            continue
+        last = engine.running - 1
+        while engine.kv_used_B + need - request.kv_B > policy.capacity_B and last >= index:
+            victim = requests[running[last]]
+            if victim.status == RUNNING:
+                victim.status = WAITING
+                engine.kv_used_B -= victim.kv_B
+                victim.kv_B = 0.0
+                victim.target = victim.input + victim.generated
+                victim.prefilled = 0
+                victim.preemptions += 1
+                engine.preemptions += 1
+                engine.head -= 1
+                waiting[engine.head] = running[last]
+            last -= 1
+        if request.status == RUNNING:
+            engine.kv_used_B += need - request.kv_B
+            request.kv_B = need
+    compact(requests, running, engine)
+    count = 0
+    for index in range(engine.running):
+        if decoding(requests[running[index]]):
+            count += 1
+    return count
+
+
+@njit
+def promote(flow: Any, engine: Any) -> None:
+    """Bring the most urgent of the requests that have arrived to the head of the queue."""
+    requests, waiting = flow.requests, flow.waiting
+    best = engine.head
+    for index in range(engine.head + 1, engine.tail):
+        request = requests[waiting[index]]
+        if request.arrival_s > engine.now_s:
+            break
+        if request.urgency < requests[waiting[best]].urgency:
+            best = index
+    first = waiting[best]
+    for index in range(best, engine.head, -1):
+        waiting[index] = waiting[index - 1]
+    waiting[engine.head] = first
+
+
+@njit
+def pick(flow: Any, engine: Any, streams: Any, policy: Any, decoders: int) -> int:
+    """Choose prompts, or chunks of them, for the next iteration; admits from the queue.
+
+    Fills `picked` [n, 2] with request and tokens. Requests that could never fit are rejected.
+    """
+    requests, waiting, running, picked = flow
+    if policy.static == 1 and engine.running > 0:
+        return 0
+    budget = policy.budget - (decoders if policy.decoders_first == 1 else 0)
+    count = 0
+    if policy.cut != WHOLE:
+        for index in range(engine.running):
+            request = requests[running[index]]
+            if budget > 0 and not decoding(request):
+                tokens = min(budget, request.target - request.prefilled)
+                picked[count, 0], picked[count, 1] = running[index], tokens
+                budget -= tokens
+                count += 1
+    while engine.head < engine.tail and engine.running < policy.max_batch and budget > 0:
+        if policy.ordered == 1:
+            promote(flow, engine)
+        number = waiting[engine.head]
+        request = requests[number]
+        if request.arrival_s > engine.now_s:
+            break
+        whole = kv_bytes(streams, policy, request.input, request.input + request.output)
+        if whole > policy.capacity_B:
+            request.status = REJECTED
+            engine.rejected += 1
+            engine.head += 1
+            continue
+        need = whole
+        if policy.reserve_full == 0:
+            need = kv_bytes(streams, policy, request.input, request.target)
+        spare = policy.watermark_B if engine.running > 0 else 0.0
+        if engine.kv_used_B + need > policy.capacity_B - spare:
+            break
+        tokens = request.target
+        if policy.cut != WHOLE:
+            tokens = min(budget, tokens)
+        elif tokens > budget and count > 0:
+            break
+        engine.head += 1
+        admit(request, number, need, flow, engine)
+        picked[count, 0], picked[count, 1] = number, tokens
+        budget -= tokens
+        count += 1
+    engine.kv_peak_B = max(engine.kv_peak_B, engine.kv_used_B)
+    return count
+
+
+@njit
+def admit(request: Any, number: int, need_B: float, flow: Any, engine: Any) -> None:
+    """A request that left the queue runs from now on, with memory of its own."""
+    request.status = RUNNING
+    if request.preemptions == 0:
+        request.admitted_s = engine.now_s
+    request.kv_B = need_B
+    engine.kv_used_B += need_B
+    flow.running[engine.running] = number
+    engine.running += 1
+
+
+@njit
+def layer_groups(policy: Any, tokens: int, layers: int) -> int:
+    """Groups of layers that prompts of so many tokens pass, one an iteration.
+
+    The paper's rule takes one for every `group_tokens`; its release rounds up to powers of two,
+    and to half of twelve groups (Layered Prefill, arXiv 2510.08055, and its code).
+    """
+    wanted = -(-tokens // policy.group_tokens)
+    if policy.group_rule == 1:
+        power = 1
+        while power < wanted:
+            power *= 2
+        wanted = power if power <= 8 else policy.groups
+        if power == 8 and policy.groups == 12:
+            wanted = 6
+    return max(min(wanted, policy.groups, layers), 1)
+
+
+@njit
+def pick_layered(flow: Any, engine: Any, replica: Any, decoders: int) -> int:
+    """As `pick`: goes on with the prompts that are on their way, or picks the next ones."""
+    requests, picked = flow.requests, flow.picked
+    count, tokens = 0, 0
+    for index in range(engine.picked):
+        if requests[picked[index, 0]].status == RUNNING:  # and not preempted on the way
+            picked[count] = picked[index]
+            count += 1
+    if count > 0:
+        return count
+    count = pick(flow, engine, replica.streams, replica.policy, decoders)
+    for index in range(count):
+        tokens += picked[index, 1]
+    engine.stage = 0
+    engine.stages = layer_groups(replica.policy, tokens, replica.reach.shape[1] - 1)
+    return count
+
+
+@njit
+def choose(flow: Any, engine: Any, replica: Any, decoders: int) -> int:
+    """Prompts of the next iteration by the replica's policy; returns how many."""
+    if replica.policy.cut == LAYERED:
+        return pick_layered(flow, engine, replica, decoders)
+    engine.stage, engine.stages = 0, 1
+    return pick(flow, engine, replica.streams, replica.policy, decoders)
+
+
+@njit
+def prefilled(flow: Any, engine: Any, gaps: Any) -> None:
+    """The prompts picked have passed all layers; those that are whole get their first token."""
+    for index in range(engine.picked):
+        request = flow.requests[flow.picked[index, 0]]
+        request.prefilled += flow.picked[index, 1]
+        engine.prefill_tokens += flow.picked[index, 1]
+        if decoding(request):
+            if request.generated == 0:
+                request.first_s = engine.now_s
+            else:
+                close_gap(request, engine, gaps)
+            emit(request, engine)
+    engine.picked = 0
+
+
+@njit
+def close_gap(request: Any, engine: Any, gaps: Any) -> None:
+    """The gap before a token that a request gets now ends."""
+    gap = engine.now_s - request.last_s
+    log_gap(gaps, engine, gap, 1.0)
+    request.max_gap_s = max(request.max_gap_s, gap)
+
+
+@njit
+def emit(request: Any, engine: Any) -> None:
+    """A request gets one token now; with its last one it ends."""
+    request.generated += 1
+    request.last_s = engine.now_s
+    engine.generated_tokens += 1
+    if request.generated == request.output:
+        finish(request, engine)
