@@ -160,6 +160,8 @@ class RouterForm(Form):
     coverage: tuple[tuple[Positive, Share], ...] = ()
     """(tokens, share of experts touched) points."""
     draw: Literal["expected", "sampled"] = "expected"
+    locality: Positive | None = None
+    """Gamma shape of popularity within one prompt."""
 
     @model_validator(mode="after")
     def _points(self) -> RouterForm:
@@ -167,6 +169,8 @@ class RouterForm(Form):
             raise wrong("kind coverage and `coverage: [[tokens, share], ...]` go together")
         if self.kind == "coverage" and self.draw == "sampled":
             raise wrong("a coverage table says what is expected: leave `draw` out")
+        if self.locality is not None and self.draw == "sampled":
+            raise wrong("locality is of expectations: leave `locality` or `draw` out")
         rising = list(zip(self.coverage, self.coverage[1:], strict=False))
         if any(right[0] <= left[0] or right[1] < left[1] for left, right in rising):
             raise wrong("coverage points must rise in tokens and not fall in share")

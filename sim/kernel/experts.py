@@ -13,7 +13,15 @@ import numpy as np
 
 from sim.kernel import laws
 from sim.kernel.compiled import njit
-from sim.kernel.records import DRAWS, TOKENS, TOUCHED, WORST_LOAD, WORST_TOUCHED
+from sim.kernel.records import (
+    DRAWS,
+    PREFILL,
+    SEQUENCES,
+    TOKENS,
+    TOUCHED,
+    WORST_LOAD,
+    WORST_TOUCHED,
+)
 
 
 @njit(inline="always")
@@ -134,5 +142,17 @@ def expert_features(ops: Any, features: Any, routing: Any, out: Any) -> None:
         if drawn(routing.loads):
             drawn_features(op, tokens, routing.loads, out[op.stream])
         else:
+            if routing.local.shape[0] > 0:
+                tokens = unlike_tokens(features[op.stream], tokens, routing.local)
             for column in range(3):
                 out[op.stream, column] = laws.interpolate(routing.coverage, tokens, column + 1)
+
+
+@njit
+def unlike_tokens(features: Any, tokens: float, local: Any) -> float:
+    """As how many tokens from anywhere an iteration's tokens count: those of a prompt are alike."""
+    prompts, theirs = features[PREFILL, SEQUENCES], features[PREFILL, TOKENS]
+    if prompts <= 0.0 or theirs <= 0.0:
+        return tokens
+    alike = prompts * laws.interpolate(local, theirs / prompts, 1)
+    return max(tokens - theirs, 0.0) + alike

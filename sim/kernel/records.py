@@ -285,13 +285,15 @@ MACHINE: Final = np.dtype(
 class Routing(NamedTuple):
     """Where tokens go. `coverage` [rows, 4]: expectations at token counts (`coverage_table`).
 
-    `loads` [pool + 1, experts]: token-expert pairs of the first tokens of a drawn sequence, or one
+    `local` [rows, 2]: tokens of one prompt, and as how many tokens from anywhere they count, or no
+    row where they count as they are. `loads` [pool + 1, experts]: token-expert pairs of the first tokens of a drawn sequence, or one
     row where expectations do. `masks` [rows, draws, ranks]: memory spaces that a user's policy
     gives the second unit in batches of `mask_tokens` [rows] tokens, or empty; None where no
     operators work at the same time, so that what lets them need not be compiled.
     """
 
     coverage: npt.NDArray[np.float64]
+    local: npt.NDArray[np.float64]
     loads: npt.NDArray[np.float64]
     masks: npt.NDArray[np.int64] | None
     mask_tokens: npt.NDArray[np.float64]

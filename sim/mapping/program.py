@@ -19,7 +19,13 @@ from sim.mapping.hardwired import held_by_stream, in_metal, line_of
 from sim.mapping.layout import Layout
 from sim.mapping.parallelism import shard, stage_imbalance
 from sim.operators import OPERATOR_CLASSES
-from sim.workload.routing import Router, coverage_table, default_router, load_table
+from sim.workload.routing import (
+    Router,
+    coverage_table,
+    default_router,
+    load_table,
+    locality_table,
+)
 
 Records = npt.NDArray[np.void]
 
@@ -121,6 +127,7 @@ def assemble(
         machine=machine,
         routing=Routing(
             coverage=coverage_table(router, experts, top_k, layout.ep),
+            local=locality_table(router, experts, top_k),
             loads=loads,
             masks=masks if grouped else None,
             mask_tokens=mask_tokens,
@@ -166,6 +173,7 @@ def _in_metal(graph: Graph, system: System, precision: Precision) -> Program:
         machine=machine,
         routing=Routing(
             coverage=coverage_table(Router(), 0, 0),
+            local=locality_table(Router(), 0, 0),
             loads=np.zeros((1, 0)),
             masks=None,
             mask_tokens=np.zeros(0),

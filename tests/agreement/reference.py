@@ -33,7 +33,7 @@ def plain(record: Any) -> SimpleNamespace:
     return SimpleNamespace(**{name: record[name].tolist() for name in record.dtype.names})
 
 
-def experts_at(table: list[list[float]], tokens: float) -> tuple[float, float, float]:
+def experts_at(table: list[list[float]], tokens: float) -> Any:
     """Experts touched, and on the busiest rank: experts touched and work relative to the mean."""
     if tokens >= table[-1][0]:
         return tuple(table[-1][1:])  # type: ignore[return-value]
@@ -136,6 +136,7 @@ class Machine:
     streams: list[SimpleNamespace]
     one: SimpleNamespace
     table: list[list[float]]
+    local: list[list[float]]
     drawn: Drawn | None
     given: Given
     state_B: float
@@ -150,6 +151,15 @@ class Machine:
             self.known[key] = law(self.drawn, op, tokens, *rest)
         return self.known[key]
 
+    def unlike(self, view: View) -> float:
+        """Tokens that a router takes for different ones: a prompt's own count for fewer."""
+        everything, prompts = view.of(0), view.of(1)
+        if not self.local or not prompts.sequences:
+            return everything.tokens
+        each = prompts.tokens / prompts.sequences
+        (alike,) = experts_at(self.local, each)
+        return everything.tokens - prompts.tokens + prompts.sequences * alike
+
     def row(self, op: SimpleNamespace, views: list[View]) -> Row:
         """One operator where it runs fastest, all layers; time of the busiest group."""
         seen, mean = views[op.stream].of(op.phase), views[op.energy_stream].of(op.phase)
@@ -163,7 +173,7 @@ class Machine:
         if op.kind == EXPERTS and self.drawn:
             touched = self.once(touched_and_worst, op, seen.tokens)
         elif op.kind == EXPERTS:
-            touched = experts_at(self.table, seen.tokens)
+            touched = experts_at(self.table, self.unlike(views[op.stream]))
         best: Row | None = None
         for number, unit in enumerate(self.units):
             able = (unit.runs >> op.capability) & 1 if op.pinned < 0 else op.pinned == number
@@ -318,6 +328,7 @@ def machine(program: Program) -> Machine:
         streams=[plain(record) for record in program.streams],
         one=plain(program.machine[0]),
         table=program.routing.coverage.tolist(),
+        local=program.routing.local.tolist(),
         drawn=sequence(loads) if len(loads) > 1 else None,
         given=Given(
             masks=[] if (masks := program.routing.masks) is None else masks.tolist(),

@@ -17,6 +17,7 @@ from sim.mapping.layout import Parallel
 from sim.mapping.parallelism import plan
 from sim.mapping.program import Program, assemble
 from sim.workload.layers import build_graph
+from sim.workload.routing import Router
 from sim.workload.traffic import Trace
 
 EXACT = 1e-9
@@ -25,6 +26,9 @@ PROGRAMS = {
     "sliding": program("sliding"),
     "chunked-window": program("chunked-window"),
     "moe": program("moe", "PIM", count=4, ep=2),
+    "alike": program(
+        "moe", "PIM", count=4, ep=2, router=Router(kind="zipf", skew=1.0, locality=0.4)
+    ),
     "shared experts": program("moe", "PIM", count=4, ep=2, coprocessing="pe"),
     "groups": program("moe", count=4, attention_dp=2, ep=4),
     "shared by groups": program(

@@ -98,7 +98,7 @@ def token_classes(
         return classes, np.zeros(0, np.int64)
     numbers: dict[tuple[int, int, bytes], int] = {}
     for index, op in enumerate(program.table.records):
-        if not _counts_tokens(op):
+        if not _counts_tokens(op) or (op["experts"] > 0 and len(program.routing.local)):
             continue
         key = int(op["stream"]), int(op["phase"]), reach[index].tobytes()
         if key not in numbers:
