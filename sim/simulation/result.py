@@ -145,15 +145,18 @@ class Run:
     def breakdown(self) -> Mapping[str, Any]:
         """Busy seconds and joules, by operator class and by processor, of all replicas.
 
+        And by operator class the bytes of weights that all devices read.
+
         "host" is host time between iterations, "pipeline" what the longest pipeline stage has more
         than the mean one. "static" is the energy of being on, of all devices of the system over the
         whole run, so that energies add up (to `energy_J`, where no warm-up is left out of that).
         """
         classes: dict[str, list[float]] = {}
         for index, op in enumerate(self.prepared.program.table.graph.ops):
-            entry = classes.setdefault(breakdown_class(op), [0.0, 0.0])
+            entry = classes.setdefault(breakdown_class(op), [0.0, 0.0, 0.0])
             entry[0] += float(self._seconds[index].sum())
             entry[1] += float(self._joules[index].sum())
+            entry[2] += sum(float(each.weights_B[index]) for each in self.served.outcomes)
         busy = sum(outcome.busy_s for outcome in self.served.outcomes)
         host = self._host_s
         stages = busy - host - float(self._seconds.sum())
@@ -174,6 +177,7 @@ class Run:
                 | {"static": finite(static)},
                 "by_processor": dict(zip(names, map(finite, by_unit[1]), strict=True)),
             },
+            "weights_read_B": {"by_class": {name: entry[2] for name, entry in classes.items()}},
         }
 
     @property

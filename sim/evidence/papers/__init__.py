@@ -13,6 +13,7 @@ from sim.evidence.reproduction import Reproduction
 PAPERS: Final = {
     "duplex": "Yun et al., Duplex: mixture of experts on xPU and Logic-PIM, MICRO 2024",
     "hnlpu": "Liu et al., Hardwired-Neuron Language Processing Units, ASPLOS 2026",
+    "layered-prefill": "Layered Prefill: experts loaded once a prompt, MLSys 2026",
     "public_chips": "Published estimates of what public chips cost and embody, beside the ledger's",
 }
 Progress = Callable[[str], None]
@@ -36,7 +37,7 @@ def reproduce(
         raise ConfigError(
             [Problem(message=f"no paper '{paper}'; {hint}known: {', '.join(PAPERS)}")]
         )
-    module = importlib.import_module(f"sim.evidence.papers.{paper}")
+    module = importlib.import_module(f"sim.evidence.papers.{paper.replace('-', '_')}")
     result: Reproduction = module.reproduce(
         on_progress or (lambda _: None), figures=figures, rounding=rounding
     )
