@@ -16,6 +16,7 @@ from sim.version import __version__
 if TYPE_CHECKING:
     from sim.config.catalogue import load_device, load_model, load_system
     from sim.config.scenarios import load_scenario
+    from sim.engines.policy import Iteration, Prompt, View
     from sim.hardware import Device, Efficiency, Link, Memory, Processor, System
     from sim.scenario import Parallel, Precision, Scenario, Scheduler, Slo
     from sim.simulation.explain import Explanation, explain
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "sim.config.catalogue": ("load_device", "load_model", "load_system"),
     "sim.config.scenarios": ("load_scenario",),
+    "sim.engines.policy": ("Iteration", "Prompt", "View"),
     "sim.hardware": ("Device", "Efficiency", "Link", "Memory", "Processor", "System"),
     "sim.scenario": ("Parallel", "Precision", "Scenario", "Scheduler", "Slo"),
     "sim.simulation.explain": ("Explanation", "explain"),
@@ -49,16 +51,19 @@ __all__ = [
     "Explanation",
     "Hardwiring",
     "Infeasible",
+    "Iteration",
     "Link",
     "Memory",
     "Parallel",
     "Precision",
     "Processor",
+    "Prompt",
     "Run",
     "Scenario",
     "Scheduler",
     "Slo",
     "System",
+    "View",
     "__version__",
     "explain",
     "hardwire",

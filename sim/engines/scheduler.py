@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from sim.engines.policy import Iteration, View
+
+Policy = Callable[["View"], "Iteration"]
+"""A policy of the user's: from what it sees to what the engine does next."""
 
 Kind = Literal["chunked-prefill", "layered-prefill", "continuous", "prefill-first", "static"]
 Order = Literal["arrival", "shortest", "deadline"]
@@ -42,6 +49,8 @@ class Scheduler:
     kv_block: int = 16
     kv_reserve: Literal["paged", "full"] = "paged"
     watermark: float = 0.01
+    policy: Policy | None = None
+    """Decides instead of `kind`, which then only says how memory is spent."""
 
     @property
     def prompt_tokens(self) -> int:

@@ -286,10 +286,11 @@ class Routing(NamedTuple):
     """Where tokens go. `coverage` [rows, 4]: expectations at token counts (`coverage_table`).
 
     `local` [rows, 2]: tokens of one prompt, and as how many tokens from anywhere they count, or no
-    row where they count as they are. `loads` [pool + 1, experts]: token-expert pairs of the first tokens of a drawn sequence, or one
-    row where expectations do. `masks` [rows, draws, ranks]: memory spaces that a user's policy
-    gives the second unit in batches of `mask_tokens` [rows] tokens, or empty; None where no
-    operators work at the same time, so that what lets them need not be compiled.
+    row where they count as they are. `loads` [pool + 1, experts]: token-expert pairs of the first
+    tokens of a drawn sequence, or one row where expectations do. `masks` [rows, draws, ranks]:
+    memory spaces that a user's policy gives the second unit in batches of `mask_tokens` [rows]
+    tokens, or empty; None where no operators work at the same time, so that what lets them need not
+    be compiled.
     """
 
     coverage: npt.NDArray[np.float64]
@@ -321,6 +322,8 @@ REQUEST: Final = np.dtype(
         ("kv_B", "f8"),  # allocated
         ("preemptions", "i8"),
         ("status", "i8"),
+        ("layer", "i8"),  # first layer that tokens on their way have yet to pass
+        ("on_way", "i8"),  # and how many tokens these are
         ("urgency", "f8"),  # the least waits least, where the order isn't that of arrival
     ],
     align=True,
@@ -394,6 +397,12 @@ LOG_START_S, LOG_SECONDS, LOG_DECODING, LOG_PROMPT_TOKENS, LOG_JOULES, LOG_MICRO
 LOG_SEQUENCES, LOG_FIRST_LAYER, LOG_LAST_LAYER, LOG_COLUMNS = 6, 7, 8, 9
 """start_s, seconds, sequences decoding, prompt tokens, joules, microbatches, sequences, layers
 [first, last) that prompts pass; then features."""
+
+
+FINE, UNKNOWN, NOT_DECODING, NO_PROMPT, BAD_LAYERS, BAD_TOKENS, NO_MEMORY, BATCH_FULL, TWICE = (
+    range(9)
+)
+"""What is wrong with an iteration that a policy of the user's asked for."""
 
 
 class Replica(NamedTuple):

@@ -73,7 +73,7 @@ def grow(flow: Any, engine: Any, streams: Any, policy: Any) -> int:
                 engine.kv_used_B -= victim.kv_B
                 victim.kv_B = 0.0
                 victim.target = victim.input + victim.generated
-                victim.prefilled = 0
+                victim.prefilled = victim.layer = victim.on_way = 0
                 victim.preemptions += 1
                 engine.preemptions += 1
                 engine.head -= 1

@@ -12,7 +12,9 @@ import numpy.typing as npt
 import simpy
 
 from sim.engines.scheduler import Scheduler
+from sim.engines.serving import asked
 from sim.engines.serving.replica import books_of, replica_of, scratch_of
+from sim.kernel import asked as asked_kernel
 from sim.kernel import iteration, records, sequences, serving
 from sim.mapping.program import Program
 
@@ -89,7 +91,8 @@ class Engine:
         self.running = np.zeros(scheduler.max_batch, np.int64)
         self.picked = np.zeros((scheduler.max_batch, 2), np.int64)
         self.state = np.zeros(1, records.ENGINE)
-        self.scratch = scratch_of(program, self.replica, parts=2)
+        parts = 2 if scheduler.policy is None else self.replica.reach.shape[1] - 1
+        self.scratch = scratch_of(program, self.replica, parts=parts)
         self.books = books_of(
             program,
             self.replica,
@@ -201,18 +204,29 @@ class Engine:
                 yield self._wake
                 state["now_s"] = max(float(state["now_s"]), self.env.now)
 
+    def flow(self) -> records.Flow:
+        """Requests and where they stand, as the kernel takes them."""
+        return records.Flow(self._requests, self.waiting, self.running, self.picked)
+
+    def need_B(self, number: int) -> float:
+        """Bytes on each device that a request gets at admission."""
+        return float(asked_kernel.room_for(self.replica, self._requests[number]))
+
     def _advance(self, horizon_s: float) -> int:
-        flow = records.Flow(self._requests, self.waiting, self.running, self.picked)
+        stop = self.on_completion is not None
+        if self.scheduler.policy is not None:
+            policy = self.scheduler.policy
+            return asked.advance(self, policy, horizon_s, ITERATIONS_PER_CALL, stop)
         return int(
             serving.serve(
                 self.replica,
-                flow,
+                self.flow(),
                 self.state[0],
                 self.scratch,
                 self.books,
                 horizon_s,
                 ITERATIONS_PER_CALL,
-                self.on_completion is not None,
+                stop,
             )
         )
 

@@ -1,0 +1,120 @@
+"""An engine advanced by a user's policy, one iteration at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from sim.engines.policy import Iteration, View
+from sim.errors import ConfigError, Problem
+from sim.kernel import asked, records
+
+if TYPE_CHECKING:
+    from sim.engines.serving.engine import Engine
+
+Numbers = npt.NDArray[np.int64]
+
+WRONG = {
+    records.UNKNOWN: "there is no such request",
+    records.NOT_DECODING: "it does not decode: only sequences of `view.decoding` do",
+    records.NO_PROMPT: "it has no prompt to run: only those of `view.waiting` and "
+    "`view.prefilling` have",
+    records.BAD_LAYERS: "its layers are wrong: they begin where its tokens stopped (request field "
+    "`layer`), and end behind that, at the model's last layer at most",
+    records.BAD_TOKENS: "its tokens are wrong: 1 or more, what is left of the prompt at most, and "
+    "all of those on their way",
+    records.NO_MEMORY: "there is no KV memory for it",
+    records.BATCH_FULL: "the batch is full",
+    records.TWICE: "it is named twice",
+}
+
+
+def advance(
+    engine: Engine, policy: Callable[[View], Iteration], horizon_s: float, limit: int, stop: bool
+) -> int:
+    """As `serving.serve`, with a policy of the user's. ConfigError for what can't be done."""
+    state, replica = engine.state[0], engine.replica
+    flow = engine.flow()
+    view = View(engine)
+    layers = replica.reach.shape[1] - 1
+    whole = np.array([0, layers])
+    ended = state["completed"] + state["rejected"]
+    last = state["iterations"] + limit
+    asked.turn_away(replica, flow, state)
+    while True:
+        if stop and state["completed"] + state["rejected"] > ended:
+            return records.COMPLETED
+        if state["now_s"] >= horizon_s:
+            return records.HORIZON
+        if state["iterations"] >= last:
+            return records.LIMIT
+        if state["gaps"] + 2 * len(engine.running) + 2 > len(engine.books.gaps):
+            return records.LOG_FULL
+        wanted = policy(view)
+        if not len(wanted.decode) and not wanted.prompts:
+            reason = _wait(engine, view, horizon_s)
+            if reason is not None:
+                return reason
+            asked.turn_away(replica, flow, state)
+            continue
+        decodes = np.asarray(wanted.decode, np.int64)
+        prompts, cuts = _rows(wanted, layers, whole)
+        wrong, number = asked.asked_iteration(
+            replica, flow, state, engine.scratch, engine.books, decodes, prompts, cuts
+        )
+        if wrong != records.FINE:
+            raise _refused(view, wanted, WRONG[wrong], int(number))
+
+
+def _rows(wanted: Iteration, layers: int, whole: Numbers) -> tuple[Numbers, Numbers]:
+    """Prompts [n, 4] as the kernel takes them, and where the layers are cut."""
+    rows = np.array(
+        [
+            (each.number, each.tokens, each.first, layers if each.last is None else each.last)
+            for each in wanted.prompts
+        ],
+        np.int64,
+    ).reshape(-1, 4)
+    inside = rows[:, 2:]
+    if not inside.size or (inside[:, 0].max() == 0 and inside[:, 1].min() == layers):
+        return rows, whole
+    return rows, np.unique(np.concatenate([whole, np.clip(inside.ravel(), 0, layers)]))
+
+
+def _wait(engine: Engine, view: View, horizon_s: float) -> int | None:
+    """Nothing is to be done now: on to the next request, or why the engine returns."""
+    state = engine.state[0]
+    queue = engine.waiting[state["head"] : state["tail"]]
+    arrivals = engine.requests["arrival_s"][queue]
+    later = arrivals[arrivals > state["now_s"]]
+    if len(later):
+        state["now_s"] = min(float(later.min()), horizon_s)
+        return None
+    if horizon_s < np.inf:
+        state["now_s"] = horizon_s
+        return None
+    if len(queue) or state["running"]:
+        raise _refused(view, Iteration(), "nothing more arrives, and it asks for nothing", None)
+    return records.IDLE
+
+
+def _refused(view: View, wanted: Iteration, why: str, number: int | None) -> ConfigError:
+    """What the policy asked for, of which request, and the state that it saw."""
+    state = (
+        f"at {view.now_s:.6g} s with {len(view.waiting)} waiting, {len(view.prefilling)} in "
+        f"prefill, {len(view.decoding)} decoding (at most {view.max_batch} run), "
+        f"{view.free_B:.6g} B of KV memory free, {view.layers} layers"
+    )
+    about = ""
+    if number is not None:
+        row = next((each for each in wanted.prompts if each.number == number), None)
+        about = f"request {number} ({'decode' if row is None else row}): "
+        if 0 <= number < len(view.requests):
+            own = view.requests[number]
+            fields = ("input", "target", "prefilled", "generated", "layer", "on_way")
+            known = ", ".join(f"{name} {own[name]}" for name in fields)
+            state += f"; request {number} has {known}"
+    return ConfigError([Problem(path="scheduler.policy", message=f"{about}{why}; {state}")])

@@ -1,0 +1,193 @@
+"""Iterations that a user's policy asks for: checked, then done as those of the built-in ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sim.kernel import passes
+from sim.kernel.compiled import njit
+from sim.kernel.iteration import microbatches, part_time, share_layers, tally_part
+from sim.kernel.records import (
+    BAD_LAYERS,
+    BAD_TOKENS,
+    BATCH_FULL,
+    FINE,
+    NO_MEMORY,
+    NO_PROMPT,
+    NOT_DECODING,
+    REJECTED,
+    RUNNING,
+    TWICE,
+    UNKNOWN,
+    WAITING,
+)
+from sim.kernel.requests import admit, close_gap, compact, decoding, emit, grow
+from sim.kernel.sequences import add_decode, add_prefill, kv_bytes
+from sim.kernel.serving import log_step, spend
+
+
+@njit
+def asked_iteration(
+    replica: Any, flow: Any, engine: Any, scratch: Any, books: Any, decodes: Any, prompts: Any,
+    cuts: Any,
+) -> Any:  # fmt: skip
+    """One iteration: `decodes` [n] pass all layers, `prompts` [n, 4] some.
+
+    Rows of `prompts` are request, tokens, and layers [first, last); `cuts` [n + 1] are where the
+    layers are cut. Returns what is wrong, if anything, and with which request: nothing is done
+    then.
+    """
+    wrong, number = admitted(replica, flow, engine, decodes, prompts)
+    if wrong != FINE:
+        return wrong, number
+    machine, requests = replica.machine, flow.requests
+    sequences = float(decodes.shape[0] + prompts.shape[0])
+    micro = microbatches(machine, sequences)
+    seconds, spent_J, prompt_tokens = 0.0, 0.0, 0
+    parts = cuts.shape[0] - 1
+    for part in range(parts):
+        features = scratch.features[part]
+        features[:] = 0.0
+        for index in range(decodes.shape[0]):
+            request = requests[decodes[index]]
+            add_decode(replica.streams, features, request.input, request.input + request.generated)
+        for index in range(prompts.shape[0]):
+            if prompts[index, 2] <= cuts[part] and cuts[part + 1] <= prompts[index, 3]:
+                request = requests[prompts[index, 0]]
+                add_prefill(
+                    replica.streams, features, request.input, request.prefilled,
+                    prompts[index, 1], request.target,
+                )  # fmt: skip
+        if micro > 1.0:
+            features /= micro
+        passes.spread_over_groups(features, replica.streams.shape[0], machine.groups)
+        share_layers(replica.reach, cuts[part], cuts[part + 1], scratch.shares[part])
+        more_s, more_J = part_time(replica, scratch, books, part)
+        seconds += more_s
+        spent_J += more_J
+    host_s = passes.host_time(sequences, machine)
+    time = passes.step_time(seconds, micro, host_s, machine)
+    left = passes.within_limit(spent_J, time, micro, machine)
+    energy = passes.step_energy(spent_J * left, time, micro, machine)
+    devices = micro * machine.group
+    for part in range(parts):
+        tally_part(replica, scratch, books, part, 1.0, devices, left)
+    for index in range(prompts.shape[0]):
+        prompt_tokens += prompts[index, 1]
+    log_step(
+        books.log, engine, time, energy, micro, int(sequences), decodes.shape[0], prompt_tokens,
+        0, replica.reach.shape[1] - 1, scratch.features[0],
+    )  # fmt: skip
+    spend(engine, time, host_s, energy, spent_J * left * devices, 1)
+    for index in range(decodes.shape[0]):
+        request = requests[decodes[index]]
+        close_gap(request, engine, books.gaps)
+        emit(request, engine)
+    for index in range(prompts.shape[0]):
+        passed(replica, requests[prompts[index, 0]], prompts[index], engine, books.gaps)
+    compact(requests, flow.running, engine)
+    grow(flow, engine, replica.streams, replica.policy)
+    turn_away(replica, flow, engine)
+    return FINE, 0
+
+
+@njit
+def passed(replica: Any, request: Any, row: Any, engine: Any, gaps: Any) -> None:
+    """Tokens of a prompt have passed layers; after the last of them they are in memory."""
+    if row[3] < replica.reach.shape[1] - 1:
+        request.layer, request.on_way = row[3], row[1]
+        return
+    request.layer = request.on_way = 0
+    request.prefilled += row[1]
+    engine.prefill_tokens += row[1]
+    if decoding(request):
+        if request.generated == 0:
+            request.first_s = engine.now_s
+        else:
+            close_gap(request, engine, gaps)
+        emit(request, engine)
+
+
+@njit
+def admitted(replica: Any, flow: Any, engine: Any, decodes: Any, prompts: Any) -> Any:
+    """Check an iteration, and admit those of its prompts that wait.
+
+    First all is checked, then all is done: what is wrong changes nothing.
+    """
+    requests, layers = flow.requests, replica.reach.shape[1] - 1
+    need_B, fresh = 0.0, 0
+    for index in range(decodes.shape[0]):
+        number = decodes[index]
+        if number < 0 or number >= engine.tail:
+            return UNKNOWN, number
+        request = requests[number]
+        if request.status != RUNNING or not decoding(request):
+            return NOT_DECODING, number
+        for other in range(index):
+            if decodes[other] == number:
+                return TWICE, number
+    for index in range(prompts.shape[0]):
+        number, tokens, first, last = prompts[index]
+        if number < 0 or number >= engine.tail:
+            return UNKNOWN, number
+        request = requests[number]
+        for other in range(index):
+            if prompts[other, 0] == number:
+                return TWICE, number
+        waits = request.status == WAITING and request.arrival_s <= engine.now_s
+        if not waits and (request.status != RUNNING or decoding(request)):
+            return NO_PROMPT, number
+        if first != request.layer or last <= first or last > layers:
+            return BAD_LAYERS, number
+        most = request.on_way if request.on_way > 0 else request.target - request.prefilled
+        if tokens < 1 or tokens > most or (request.on_way > 0 and tokens != most):
+            return BAD_TOKENS, number
+        if waits:
+            fresh += 1
+            need_B += room_for(replica, request)
+            if engine.kv_used_B + need_B > replica.policy.capacity_B:
+                return NO_MEMORY, number
+            if engine.running + fresh > replica.policy.max_batch:
+                return BATCH_FULL, number
+    for index in range(prompts.shape[0]):
+        request = requests[prompts[index, 0]]
+        if request.status == WAITING:
+            leave_queue(flow, engine, prompts[index, 0])
+            admit(request, prompts[index, 0], room_for(replica, request), flow, engine)
+    engine.kv_peak_B = max(engine.kv_peak_B, engine.kv_used_B)
+    return FINE, 0
+
+
+@njit
+def room_for(replica: Any, request: Any) -> float:
+    """Bytes that a request gets at admission."""
+    tokens = request.target
+    if replica.policy.reserve_full == 1:
+        tokens = request.input + request.output
+    return kv_bytes(replica.streams, replica.policy, request.input, tokens)
+
+
+@njit
+def leave_queue(flow: Any, engine: Any, number: int) -> None:
+    """Take a request out of the queue, whose order stays."""
+    at = engine.head
+    while flow.waiting[at] != number:
+        at += 1
+    for index in range(at, engine.head, -1):
+        flow.waiting[index] = flow.waiting[index - 1]
+    engine.head += 1
+
+
+@njit
+def turn_away(replica: Any, flow: Any, engine: Any) -> None:
+    """Reject what is at the head of the queue and could never fit."""
+    while engine.head < engine.tail:
+        request = flow.requests[flow.waiting[engine.head]]
+        whole = kv_bytes(
+            replica.streams, replica.policy, request.input, request.input + request.output
+        )
+        if request.arrival_s > engine.now_s or whole <= replica.policy.capacity_B:
+            break
+        request.status = REJECTED
+        engine.rejected += 1
+        engine.head += 1
