@@ -24,10 +24,13 @@ from sim.config.kernels_form import kernels_form, protocols_form
 from sim.config.memory_form import MemoryKind, memory_kind
 from sim.config.memory_levels import at_levels, stacks_of, with_technologies
 from sim.config.models import to_architecture
+from sim.config.power_form import law_form, to_law
+from sim.config.power_numbers import with_law
 from sim.config.scenario_form import TrafficFileForm
 from sim.config.validate import validated
 from sim.errors import ConfigError, Problem
 from sim.hardware import Device, System
+from sim.hardware.power import PowerLaw
 from sim.techniques import TECHNIQUES
 from sim.units import Source, Sourced
 from sim.workload.architecture import Architecture
@@ -73,13 +76,13 @@ def _plain(given: Any) -> Any:
     return str(given) if isinstance(given, Path) else given
 
 
-def load_device(given: Given) -> Device:
-    """The device of a name, an alias, a path or a mapping."""
+def load_device(given: Given, *, law: PowerLaw | None = None) -> Device:
+    """The device of a name, an alias, a path or a mapping; with `law` in place of its power law."""
     name, document = document_of("devices", given)
-    return device_of(name, document)
+    return device_of(name, document, law)
 
 
-def device_of(name: str, document: Document) -> Device:
+def device_of(name: str, document: Document, law: PowerLaw | None = None) -> Device:
     """The device that `document` describes, every number with its source."""
     form = validated(DeviceForm, document)
     kinds, problems = _technologies(form, document)
@@ -87,6 +90,8 @@ def device_of(name: str, document: Document) -> Device:
     problems += wrong_levels
     form = _process_from_file(with_technologies(form, kinds), document)
     form = _with_fitted(form, document)
+    form, law, without_energy = _with_power(form, document, law)
+    problems += without_energy
     numbers = readings(form, document)
     for key, processor in form.processors.items():
         for use in ("weights", "kv", "activations"):
@@ -106,7 +111,8 @@ def device_of(name: str, document: Document) -> Device:
     problems += _unsourced(document, numbers, theirs | sources_of(form.sources))
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
-    return replace(to_device(form, form.name or name, stacks_of(form, kinds)), sources=numbers)
+    device = to_device(form, form.name or name, stacks_of(form, kinds))
+    return replace(device, power=law, sources=numbers)
 
 
 def _technologies(
@@ -145,6 +151,24 @@ def _with_fitted(form: DeviceForm, document: Document) -> DeviceForm:
         protocols = protocols.model_copy(update={"name": link.protocols})
         link = link.model_copy(update={"protocols": protocols})
     return form.model_copy(update={"processors": processors, "link": link})
+
+
+def _with_power(
+    form: DeviceForm, document: Document, law: PowerLaw | None
+) -> tuple[DeviceForm, PowerLaw | None, list[Problem]]:
+    """`form` with what the power law that it names makes of it, and that law or `law` instead."""
+    stated = form.power.law
+    if stated is None:
+        return form, None, []
+    name = "inline"
+    if isinstance(stated, str):
+        name, stated = law_form(stated, folder_of(document, ("power", "law")))
+    power = form.power.model_copy(update={"law": stated})
+    law = law or to_law(stated, name)
+    form, problems = with_law(
+        form.model_copy(update={"power": power}), document, law, stated.source
+    )
+    return form, law, problems
 
 
 def _process_from_file(form: DeviceForm, document: Document) -> DeviceForm:
@@ -261,7 +285,7 @@ def system_of(name: str, document: Document) -> System:
     return replace(to_system(form, form.name or name, device), sources=numbers)
 
 
-def folder_of(document: Document, path: tuple[str, ...]) -> Path:
+def folder_of(document: Document, path: tuple[str | int, ...]) -> Path:
     """Folder that relative paths written at `path` start from: the file's, else the current."""
     place = document.place(path)
     in_file = place.line is not None and library.exists(Path(place.file))

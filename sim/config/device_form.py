@@ -34,6 +34,7 @@ from sim.config.fields import (
 )
 from sim.config.kernels_form import KernelsForm, ProtocolsForm, to_kernels, to_protocols
 from sim.config.making_form import DieForm, MakingForm, ends, to_making
+from sim.config.power_form import PowerLawForm
 from sim.hardware import Device, Efficiency, Link, Memory, Processor, System
 from sim.hardware.device import Hardwired
 from sim.operators import OPERATOR_CLASSES
@@ -127,6 +128,9 @@ class ProcessorForm(Form):
     bandwidth_scale: Factor | None = None
     bundles: Factor | None = None
     memory_energy: ByteEnergy | None = None
+    path_energy: ByteEnergy | None = None
+    kv_path_energy: ByteEnergy | None = None
+    """What a byte takes on its way beside what memory does; a power law fills both in."""
     area: dict[str, Area] = Field(default_factory=dict)
     """Silicon its parts add to one stack, on a die that stays otherwise as it is."""
     host_die: Area | None = None
@@ -162,9 +166,14 @@ class LinkForm(Form):
 
 
 class PowerForm(Form):
-    """Rated power and the power of being on."""
+    """Rated power and the power of being on.
+
+    `law` names constants of a family from which the rest follows: static power, and energies of a
+    flop and of a byte's way, where a device doesn't state its own.
+    """
 
     source: SourceKey = None
+    law: Text | PowerLawForm | None = None
     tdp: Power | None = None
     static: Power | None = None
 
@@ -403,6 +412,8 @@ def _processor(name: str, form: ProcessorForm) -> Processor:
         bandwidth_scale=value(form.bandwidth_scale, 1.0),
         bundles=int(value(form.bundles, 1)),
         memory_energy_J_per_B=value(form.memory_energy),
+        path_J_per_B=value(form.path_energy, 0.0),
+        kv_path_J_per_B=value(form.kv_path_energy, 0.0),
         area_mm2={part: each.value for part, each in form.area.items()},
         host_die_mm2=value(form.host_die),
     )

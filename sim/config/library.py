@@ -21,6 +21,7 @@ FOLDERS: Final[Mapping[str, tuple[str, str]]] = {
     "kernels": ("hw_configs", "kernels"),
     "protocols": ("hw_configs", "protocols"),
     "runtimes": ("hw_configs", "runtimes"),
+    "power": ("hw_configs", "power"),
     "models": ("workloads", "models"),
     "scenarios": ("workloads", "scenarios"),
     "traffic": ("workloads", "traffic"),
@@ -83,7 +84,8 @@ def exists(path: Path) -> bool:
 def unknown(kind: str, name: str, known: Iterable[str], near: str | None = None) -> str:
     """What to say of a name the library doesn't have."""
     single = {
-        "traffic": "trace", "studies": "study", "processes": "process", "kernels": "kernels"
+        "traffic": "trace", "studies": "study", "processes": "process", "kernels": "kernels",
+        "power": "power law",
     }.get(kind, kind.removesuffix("s"))  # fmt: skip
     close = [near] if near else get_close_matches(name, list(known), n=1, cutoff=0.5)
     hint = f"did you mean '{close[0]}'? " if close else ""

@@ -13,6 +13,7 @@ from sim.errors import ConfigError, Problem
 from sim.hardware.link import Link
 from sim.hardware.making import Ends, Making
 from sim.hardware.memory import Memory
+from sim.hardware.power import PowerLaw
 from sim.hardware.processor import Processor
 from sim.units import Sourced
 
@@ -40,6 +41,8 @@ class Device:
     tdp_W: float | None = None
     static_W: float | None = None
     """Power drawn while on, whatever runs: leakage, clocks, refresh, fans."""
+    power: PowerLaw | None = None
+    """What static power and energies follow from, where they aren't its own."""
     host_step_s: float = 0.0
     """Time the host spends per engine iteration before the device can start."""
     host_sequence_s: float = 0.0

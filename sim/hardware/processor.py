@@ -60,6 +60,10 @@ class Processor:
     while this one reads the next."""
     memory_energy_J_per_B: float | None = None
     """Energy per byte this unit pays, where it differs from the memory's own."""
+    path_J_per_B: float = 0.0
+    """More for a byte's way between memory and unit: caches, wires, interfaces, regulators."""
+    kv_path_J_per_B: float = 0.0
+    """The same for keys and values."""
     area_mm2: Mapping[str, float] = field(default_factory=dict)
     """Silicon its parts add to one memory stack, by part."""
     host_die_mm2: float | None = None

@@ -61,7 +61,8 @@ def _fill(record: np.void, processor: Processor, device: Device) -> None:
         energy = processor.memory_energy_J_per_B
         energy = memory.energy_J_per_B if energy is None else energy
         record[f"{kind}_B_per_s"] = memory.bandwidth_B_per_s * processor.bandwidth_scale
-        record[f"{kind}_J_per_B"] = math.nan if energy is None else energy
+        path = processor.kv_path_J_per_B if kind == "kv" else processor.path_J_per_B
+        record[f"{kind}_J_per_B"] = math.nan if energy is None else energy + path
     efficiency = processor.efficiency
     record["compute_efficiency"] = efficiency.compute
     record["attention_efficiency"] = efficiency.attention

@@ -12,7 +12,7 @@ import pandas as pd
 
 from sim.config.catalogue import title_of
 from sim.config.kernels_form import load_kernels
-from sim.evidence.calibration import experts_fit, protocols_fit
+from sim.evidence.calibration import experts_fit, power_fit, protocols_fit
 from sim.evidence.calibration.kernels_fit import (
     PARTS,
     Floats,
@@ -42,7 +42,7 @@ Files = Iterator[tuple[str, str]]
 
 
 def calibrated(folder: Path, date: str) -> Files:
-    """Files of kernels and protocols, by path below hw_configs, with their text.
+    """Files of kernels, protocols and power laws, by path below hw_configs, with their text.
 
     Constants are fitted to all of the measured tables in `folder`, then without each part of the
     shapes, then for each family to the devices of the others alone.
@@ -65,6 +65,7 @@ def calibrated(folder: Path, date: str) -> Files:
     for without in (*SHAPES, "devices"):
         yield from _held_out(best, families, folder, date, without)
     yield from _protocols(folder, date)
+    yield from power_fit.calibrated(folder, date, ABOUT, HELD_OUT)
 
 
 def _held_out(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from sim.hardware.kernels import Kernels, Line, Protocols
+from sim.hardware.power import PowerLaw
 
 SECTIONS: Final = ("matmul", "decode", "prefill", "experts", "vector")
 _KEYS: Final = {"depth_s": "depth_time", "cache_B_per_s": "cache", "flop_J": "flop"}
@@ -65,6 +66,24 @@ def protocols_text(
             for name, line in zip(("few", "all"), protocols.shot, strict=True)
         ]
         lines.append(f"  up_to: {protocols.shot_B / 1e6:.4g} MB")
+    return "\n".join(lines) + "\n"
+
+
+def power_text(
+    law: PowerLaw, *, title: str, date: str, errors: Mapping[str, float], about: str
+) -> str:
+    """The file of a power law; energies of other processes are estimates, which stay."""
+    lines = _head(title, "power-fitted-2026-11", law.fitted_on, date, errors, about)
+    lines += [
+        f"static_per_mm2: {law.static_W_per_mm2:.4g} W",
+        f"static_share: {law.static_share:.4g}",
+        f"flop: {law.flop_J * 1e12:.4g} pJ/flop",
+        f"narrow: {law.narrow:.4g}",
+        f"path: {law.path_J_per_B * 1e12:.4g} pJ/B",
+        f"kv_path: {law.kv_path_J_per_B * 1e12:.4g} pJ/B",
+        "processes:",
+    ]
+    lines += [f"  {name}: {scale:.4g}" for name, scale in law.processes]
     return "\n".join(lines) + "\n"
 
 

@@ -9,14 +9,21 @@ from pathlib import Path
 from sim.config import library
 from sim.config.catalogue import load_device
 from sim.config.kernels_form import load_kernels, load_protocols
+from sim.config.power_form import load_law
 from sim.hardware import Device
 from sim.hardware.kernels import Kernels, Protocols
+from sim.hardware.power import PowerLaw
 from sim.hardware.runtime import Runtime
 
 
 @cache
-def _loaded(name: str) -> Device:
-    return load_device(name)
+def _loaded(name: str, law: PowerLaw | None = None) -> Device:
+    return load_device(name, law=law)
+
+
+def slug(process: str) -> str:
+    """A process as files are called."""
+    return process.lower().replace(" ", "-")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,20 +31,24 @@ class Constants:
     """Where devices come from when rows are predicted.
 
     `without`: "" for the constants of the library; "devices" for those that other devices alone
-    give; "shapes-0" to "shapes-3" for those fitted without that part of the shapes. `kernels`,
-    `protocols` and `runtimes` by name go before those of the files: what a fit tries.
+    give; "shapes-0" to "shapes-3" for those fitted without that part of the shapes, "models-0" and
+    so on without those models. `kernels`, `protocols`, `runtimes` and `power` laws by name go
+    before those of the files: what a fit tries.
     """
 
     without: str = ""
     kernels: dict[str, Kernels] = field(default_factory=dict)
     protocols: dict[str, Protocols] = field(default_factory=dict)
     runtimes: dict[str, Runtime] = field(default_factory=dict)
+    power: dict[str, PowerLaw] = field(default_factory=dict)
     everywhere: Kernels | None = None
     """The kernels of every device, whatever it names."""
 
     def device(self, name: str) -> Device:
         """The device of a name; ConfigError for an unknown one."""
         device = _loaded(name)
+        if device.power is not None:
+            device = _loaded(name, self.of_power(device.power.name, device.process))
         processors = tuple(
             replace(each, kernels=self.of_kernels(each.kernels.name)) if each.kernels else each
             for each in device.processors
@@ -56,6 +67,12 @@ class Constants:
     def of_protocols(self, name: str) -> Protocols:
         """Protocols of a name, likewise."""
         return self.protocols.get(name) or load_protocols(str(self._file("protocols", name)))
+
+    def of_power(self, name: str, process: str | None) -> PowerLaw:
+        """Power law of a name, likewise; without devices, it is without those of one process."""
+        without = slug(process or "") if self.without == "devices" else self.without
+        held_out = library.folder("power") / "held-out" / f"{name}.without-{without}.yaml"
+        return self.power.get(name) or load_law(str(held_out) if held_out.is_file() else name)
 
     def _file(self, kind: str, name: str) -> Path:
         held_out = library.folder(kind) / "held-out" / f"{name}.without-{self.without}.yaml"

@@ -19,6 +19,8 @@ MODULES: Final = (
     "hat",
     "die_area",
     "server_tables",
+    "energy",
+    "gpt3_layer",
 )
 
 
@@ -28,6 +30,6 @@ def formats() -> Iterator[Format]:
         yield from importlib.import_module(f"sim.evidence.measured.{name}").FORMATS
 
 
-def format_of(name: str) -> Format | None:
-    """The format of a table ("dataset/table"), if it is known."""
-    return next((form for form in formats() if form.matches(name)), None)
+def formats_of(name: str) -> list[Format]:
+    """The formats of a table ("dataset/table"): more than one where it has times and power."""
+    return [form for form in formats() if form.matches(name)]

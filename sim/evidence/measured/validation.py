@@ -15,14 +15,14 @@ from sim.config.runtime_form import load_runtime
 from sim.errors import ConfigError, Infeasible
 from sim.evidence.measured.constants import Constants
 from sim.evidence.measured.formats import FOLDS, Format
-from sim.evidence.measured.registry import format_of
+from sim.evidence.measured.registry import formats_of
 from sim.evidence.measured.score import GROUP, Group, scored
 from sim.evidence.measured.tables import Table, read_table, stem, table_paths
 
 HELD_OUT: Final = {
     "gemm": ("shapes", "devices"), "attention": ("shapes", "devices"),
     "mla": ("shapes",), "layer": ("shapes", "devices"), "moe": ("shapes", "devices"),
-    "collective": ("shapes",),
+    "collective": ("shapes",), "energy": ("models", "devices"),
 }  # fmt: skip
 """What is held out of the fit of a family's constants."""
 
@@ -76,17 +76,18 @@ def validate(
         )
     for path in paths:
         name = f"{path.parent.name}/{stem(path)}"
-        form = format_of(name)
-        if form is None:
+        known_as = formats_of(name)
+        if not known_as:
             skipped.append(name)
             continue
         on_progress(name)
-        try:
-            table = read_table(path, form.columns)
-            for rows in predictions(form, table):
-                frames.append(rows.assign(dataset=table.dataset, table=table.name))
-        except (ConfigError, Infeasible) as error:
-            problems.append(str(error))
+        for form in known_as:
+            try:
+                table = read_table(path, form.columns)
+                for rows in predictions(form, table):
+                    frames.append(rows.assign(dataset=table.dataset, table=table.name))
+            except (ConfigError, Infeasible) as error:
+                problems.append(str(error))
     points = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
     groups: list[Group] = []
     unsupported: list[Mapping[str, Any]] = []
@@ -127,7 +128,7 @@ def predictions(form: Format, table: Table) -> Iterator[pd.DataFrame]:
             predicted = pd.Series(np.full(len(rows), np.nan))
             for part in range(FOLDS):
                 own = (rows["fold"] == part).to_numpy()
-                other = form.predict(table, Constants(without=f"shapes-{part}"))["predicted"]
+                other = form.predict(table, Constants(without=f"{kind}-{part}"))["predicted"]
                 predicted[own] = other[own]
         held = rows.assign(
             predicted=predicted, family=form.family, split="zero-shot", held_out=kind
@@ -144,6 +145,7 @@ def fitted_on(device: str) -> tuple[str, ...]:
     names = [table for name in library.files("runtimes") for table in load_runtime(name).fitted_on]
     for processor in found.processors:
         names += processor.kernels.fitted_on if processor.kernels else ()
+    names += found.power.fitted_on if found.power else ()
     if found.link is not None and found.link.protocols is not None:
         names += found.link.protocols.fitted_on
     return tuple(names)
