@@ -9,6 +9,7 @@ from typing import Any
 from sim.cost.ownership import Site
 from sim.cost.practice import Basis, Practice
 from sim.dtypes import Precision
+from sim.engines.fleet import Disaggregation, Fleet, Pool
 from sim.engines.scheduler import Scheduler
 from sim.hardware import System
 from sim.mapping.layout import Parallel
@@ -60,7 +61,19 @@ class Scenario:
     slo: Slo = field(default_factory=Slo)
     cost: Costing | None = None
     """None: the usual site and practice."""
+    fleet: Fleet | None = None
+    disaggregate: Disaggregation | None = None
+    """Either has pools of its own, instead of `system` and `parallel`."""
     seed: int = 0
     digest: str | None = None
     sources: Mapping[str, Sourced] = field(default_factory=dict)
     bibliography: Mapping[str, Source] = field(default_factory=dict)
+
+    @property
+    def pools(self) -> tuple[Pool, ...]:
+        """All replicas by pool, the one that stands for the scenario first."""
+        if self.disaggregate is not None:
+            return self.disaggregate.decode, self.disaggregate.prefill
+        if self.fleet is not None:
+            return self.fleet.pools
+        return (Pool(system=self.system, parallel=self.parallel),)

@@ -19,9 +19,10 @@ from sim.config.fields import (
     Time,
     wrong,
 )
+from sim.config.fleet_form import DisaggregateForm, FailuresForm, Fleet
+from sim.config.parallel_form import ParallelForm
 from sim.dtypes import BITS
 from sim.engines.scheduler import Scheduler
-from sim.mapping.layout import Parallel
 
 DType = Annotated[str, OneOf(names=tuple(BITS))]
 
@@ -120,16 +121,6 @@ class DTypeForm(Form):
     experts: DType | None = None
 
 
-class ParallelForm(Form):
-    """Degrees of parallelism; what is left out is chosen."""
-
-    tp: Count | None = Parallel.tp
-    pp: Count | None = Parallel.pp
-    ep: Count = Parallel.ep
-    dp: Count | None = Parallel.dp
-    attention_dp: Count = Parallel.attention_dp
-
-
 class SchedulerForm(Form):
     """How the engine forms iterations and spends KV memory."""
 
@@ -149,6 +140,8 @@ class SchedulerForm(Form):
     kv_block: Count = Scheduler.kv_block
     kv_reserve: Literal["paged", "full"] = Scheduler.kv_reserve
     watermark: Share = Scheduler.watermark
+    prefix_cache: bool = Scheduler.prefix_cache
+    prefix_blocks: Count | None = Scheduler.prefix_blocks
 
 
 class RouterForm(Form):
@@ -224,7 +217,26 @@ class ScenarioForm(Form):
     techniques: tuple[dict[str, Any], ...] = ()
     slo: SloForm = SloForm()
     cost: CostForm = CostForm()
+    fleet: Fleet | None = None
+    disaggregate: DisaggregateForm | None = None
     seed: Index = 0
+
+    @model_validator(mode="after")
+    def _apart(self) -> ScenarioForm:
+        closed = self.traffic.closed is not None
+        if self.disaggregate is not None and self.fleet is not None:
+            raise wrong("leave one of fleet and disaggregate out", "disaggregate")
+        if self.disaggregate is not None and closed:
+            raise wrong("pools apart need open traffic: a trace or poisson", "disaggregate")
+        if self.fleet is not None and closed:
+            plain = self.fleet.route == "round-robin" and len(self.fleet.pools) < 2
+            if not plain or self.fleet.failures != FailuresForm() or self.fleet.slowdown:
+                raise wrong(
+                    "clients of a closed loop stay with their replica, of equal ones that don't "
+                    "fail: take a trace or poisson for the rest",
+                    "fleet",
+                )
+        return self
 
 
 class TrafficFileForm(Form):

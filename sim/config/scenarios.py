@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sim.config import catalogue, library
+from sim.config import catalogue, fleets, library
 from sim.config.changes import changed
 from sim.config.cost_form import practice_of, site_of
 from sim.config.device_form import USER
 from sim.config.digest import digest
-from sim.config.document import Document, Key, Place
+from sim.config.document import Document, Key, Place, value_at
 from sim.config.fields import Reading
 from sim.config.ready import SETTINGS, changed_scenario, check_reach, ready
 from sim.config.scenario_form import (
@@ -27,6 +27,7 @@ from sim.config.scenario_form import (
 )
 from sim.config.validate import validated
 from sim.dtypes import Precision
+from sim.engines.fleet import Disaggregation, Fleet
 from sim.errors import ConfigError, Problem
 from sim.hardware import Device, System
 from sim.scenario import Costing, Parallel, Scenario, Scheduler, Slo
@@ -109,7 +110,8 @@ def load_document(
     objects: Mapping[str, Any] | None = None,
 ) -> Scenario:
     """The scenario that `document` describes, with "path=value" changes."""
-    return _Loader(document=changed(document, sets), objects=objects or {}).scenario(name)
+    document = fleets.with_system(changed(document, sets))
+    return _Loader(document=document, objects=objects or {}).scenario(name)
 
 
 @dataclass(kw_only=True)
@@ -133,6 +135,7 @@ class _Loader:
         model = self._try(("model",), self._model)
         traffic = self._try(("traffic",), lambda: self._traffic(form.traffic))
         costing = self._try(("cost",), lambda: self._costing(form.cost))
+        fleet, apart = self._pools(form, system)
         for index, technique in enumerate(form.techniques):
             self._technique(index, technique)
         if self.problems or system is None or model is None or traffic is None:
@@ -153,6 +156,8 @@ class _Loader:
                 tbt_s=_seconds(form.slo.tbt),
             ),
             cost=costing,
+            fleet=fleet,
+            disaggregate=apart,
             seed=form.seed,
         )
         used = {number.source for number in self.numbers.values()}
@@ -171,7 +176,7 @@ class _Loader:
             if isinstance(data, dict) and isinstance(data.get(key), str | dict):
                 self._try((key,), load)
 
-    def _try(self, path: tuple[str, ...], load: Callable[[], Part]) -> Part | None:
+    def _try(self, path: Key, load: Callable[[], Part]) -> Part | None:
         try:
             return load()
         except ConfigError as error:
@@ -180,21 +185,49 @@ class _Loader:
                 self.problems.append(placed)
             return None
 
-    def _system(self) -> System:
-        if "system" in self.objects:
+    def _system(self, path: Key = ("system",)) -> System:
+        if path == ("system",) and "system" in self.objects:
             system: System = self.objects["system"]
         else:
-            given = self.document.data["system"]
-            base = catalogue.folder_of(self.document, ("system",))
+            given = value_at(self.document.data, path)
+            base = catalogue.folder_of(self.document, path)
             if isinstance(given, str):
                 name, document = catalogue.system_document(given, base)
             else:
-                document = library.with_bases("systems", self.document.under(("system",)))
+                document = library.with_bases("systems", self.document.under(path))
                 name = str(document.data.get("name") or "inline")
             system = catalogue.system_of(name, document)
             self._own_sources(document)
-        self.numbers |= {f"system.{path}": each for path, each in system.sources.items()}
+        for own, each in system.sources.items():
+            self.numbers[".".join(map(str, (*path, own)))] = each
         return system
+
+    def _pools(
+        self, form: ScenarioForm, system: System | None
+    ) -> tuple[Fleet | None, Disaggregation | None]:
+        """Fleet and pools apart, their systems loaded."""
+        if system is None or (form.fleet is None and form.disaggregate is None):
+            return None, None
+        unused = fleets.unused_system(self.document)
+        if unused is not None:
+            self.problems.append(self.document.problem(("system",), unused))
+        for key in ("fleet", "disaggregate"):
+            for path, number in _leaves(self.document.data.get(key), (key,)):
+                self._note(path, number, USER.key)
+        parallel = Parallel(**form.parallel.model_dump())
+
+        def system_at(path: Key) -> System:
+            if value_at(self.document.data, path) == self.document.data["system"]:
+                return system
+            found = self._try(path, lambda: self._system(path))
+            return system if found is None else found  # what is wrong is noted
+
+        more = self.document, system, parallel, system_at
+        apart = None
+        if form.disaggregate is not None:
+            given = form.disaggregate
+            apart = self._try(("disaggregate",), lambda: fleets.disaggregation_of(given, *more))
+        return None if form.fleet is None else fleets.fleet_of(form.fleet, *more), apart
 
     def _costing(self, form: CostForm) -> Costing | None:
         if form == CostForm():

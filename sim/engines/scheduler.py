@@ -32,7 +32,8 @@ class Scheduler:
     `max_batch` caps running requests; `memory_utilization` is the share of device memory used;
     `kv_block` tokens are allocated at a time; `kv_reserve` "full" reserves input + output tokens
     at admission, "paged" grows and preempts by recompute; `watermark` of the blocks stays free at
-    admission.
+    admission. `prefix_cache` keeps blocks of prompts for prompts that begin alike, `prefix_blocks`
+    at most (None: as memory allows); the trace must name them.
     """
 
     kind: Kind = "continuous"
@@ -49,6 +50,8 @@ class Scheduler:
     kv_block: int = 16
     kv_reserve: Literal["paged", "full"] = "paged"
     watermark: float = 0.01
+    prefix_cache: bool = False
+    prefix_blocks: int | None = None
     policy: Policy | None = None
     """Decides instead of `kind`, which then only says how memory is spent."""
 

@@ -21,7 +21,7 @@ from sim.kernel.records import (
     UNKNOWN,
     WAITING,
 )
-from sim.kernel.requests import admit, close_gap, compact, decoding, emit, grow
+from sim.kernel.requests import admit, close_gap, compact, decoding, emit, finish, grow
 from sim.kernel.sequences import add_decode, add_prefill, kv_bytes
 from sim.kernel.serving import log_step, spend
 
@@ -82,9 +82,10 @@ def asked_iteration(
     for index in range(decodes.shape[0]):
         request = requests[decodes[index]]
         close_gap(request, engine, books.gaps)
-        emit(request, engine)
+        if emit(request, engine):
+            finish(request, flow, engine)
     for index in range(prompts.shape[0]):
-        passed(replica, requests[prompts[index, 0]], prompts[index], engine, books.gaps)
+        passed(replica, requests[prompts[index, 0]], prompts[index], flow, engine, books.gaps)
     compact(requests, flow.running, engine)
     grow(flow, engine, replica.streams, replica.policy)
     turn_away(replica, flow, engine)
@@ -92,7 +93,7 @@ def asked_iteration(
 
 
 @njit
-def passed(replica: Any, request: Any, row: Any, engine: Any, gaps: Any) -> None:
+def passed(replica: Any, request: Any, row: Any, flow: Any, engine: Any, gaps: Any) -> None:
     """Tokens of a prompt have passed layers; after the last of them they are in memory."""
     if row[3] < replica.reach.shape[1] - 1:
         request.layer, request.on_way = row[3], row[1]
@@ -105,7 +106,8 @@ def passed(replica: Any, request: Any, row: Any, engine: Any, gaps: Any) -> None
             request.first_s = engine.now_s
         else:
             close_gap(request, engine, gaps)
-        emit(request, engine)
+        if emit(request, engine):
+            finish(request, flow, engine)
 
 
 @njit
@@ -153,7 +155,8 @@ def admitted(replica: Any, flow: Any, engine: Any, decodes: Any, prompts: Any) -
         request = requests[prompts[index, 0]]
         if request.status == WAITING:
             leave_queue(flow, engine, prompts[index, 0])
-            admit(request, prompts[index, 0], room_for(replica, request), flow, engine)
+            need_B = room_for(replica, request)
+            admit(request, prompts[index, 0], need_B, 0, flow, engine, replica.policy)
     engine.kv_peak_B = max(engine.kv_peak_B, engine.kv_used_B)
     return FINE, 0
 

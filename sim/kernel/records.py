@@ -320,10 +320,15 @@ REQUEST: Final = np.dtype(
         ("last_s", "f8"),
         ("max_gap_s", "f8"),
         ("kv_B", "f8"),  # allocated
+        ("room", "i8"),  # tokens that surely fit there
         ("preemptions", "i8"),
         ("status", "i8"),
         ("layer", "i8"),  # first layer that tokens on their way have yet to pass
         ("on_way", "i8"),  # and how many tokens these are
+        ("first_block", "i8"),  # of its prompt, among those of all
+        ("blocks", "i8"),  # whole blocks of its prompt
+        ("shared", "i8"),  # of these in the prefix cache on its account
+        ("cached", "i8"),  # tokens that it found there when it was admitted
         ("urgency", "f8"),  # the least waits least, where the order isn't that of arrival
     ],
     align=True,
@@ -362,6 +367,8 @@ POLICY: Final = np.dtype(
         ("watermark_B", "f8"),
         ("capacity_B", "f8"),
         ("state_B", "f8"),  # per sequence, whatever its length
+        ("plain", "i8"),  # 1: every layer attends to all earlier tokens, and keeps them
+        ("prefix_blocks", "i8"),  # most blocks of prompts that are kept for others; 0: none
     ],
     align=True,
 )
@@ -389,6 +396,15 @@ ENGINE: Final = np.dtype(
         ("preemptions", "i8"),
         ("gaps", "i8"),
         ("logged", "i8"),
+        ("block_tokens", "i8"),  # of a block of the prefix cache, and its bytes on one device
+        ("block_B", "f8"),
+        ("oldest", "i8"),  # of idle blocks; -1: none
+        ("newest", "i8"),
+        ("idle_blocks", "i8"),
+        ("cached_blocks", "i8"),
+        ("dropped_blocks", "i8"),
+        ("cached_tokens", "i8"),  # found in the cache, of those asked for
+        ("asked_tokens", "i8"),
     ],
     align=True,
 )
@@ -429,13 +445,18 @@ class Replica(NamedTuple):
 class Flow(NamedTuple):
     """Requests and where they stand: `waiting` and `running` number them.
 
-    `picked` [n, 2] has prompts of an iteration and how many of their tokens.
+    `picked` [n, 2] has prompts of an iteration and how many of their tokens. `ids` are the blocks
+    of all prompts one after the other; `refs`, `older` and `newer` [blocks]: see `prefix`.
     """
 
     requests: npt.NDArray[np.void]
     waiting: npt.NDArray[np.int64]
     running: npt.NDArray[np.int64]
     picked: npt.NDArray[np.int64]
+    ids: npt.NDArray[np.int64]
+    refs: npt.NDArray[np.int64]
+    older: npt.NDArray[np.int64]
+    newer: npt.NDArray[np.int64]
 
 
 class Scratch(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sim.kernel.compiled import njit
+from sim.kernel.prefix import idle_among, known_blocks, make_room, release, share
 from sim.kernel.records import DONE, LAYERED, REJECTED, RUNNING, WAITING, WHOLE
 from sim.kernel.sequences import kv_bytes
 
@@ -22,12 +23,36 @@ def log_gap(gaps: Any, engine: Any, seconds: float, count: float) -> None:
 
 
 @njit
-def finish(request: Any, engine: Any) -> None:
-    """A request has all its tokens: give back its memory."""
-    request.status = DONE
+def give_back(request: Any, flow: Any, engine: Any) -> None:
+    """A request gives its memory back, blocks that others may use to the prefix cache."""
     engine.kv_used_B -= request.kv_B
     request.kv_B = 0.0
+    request.room = 0
+    if request.shared > 0:
+        release(flow, engine, request)
+
+
+@njit
+def finish(request: Any, flow: Any, engine: Any) -> None:
+    """A request has all its tokens: give back its memory."""
+    request.status = DONE
+    give_back(request, flow, engine)
     engine.completed += 1
+
+
+@njit
+def room_of(context: int, policy: Any) -> int:
+    """Tokens that fit in the memory of `context` tokens, as far as that is sure."""
+    if policy.plain == 0:
+        return context
+    return -(-context // policy.kv_block) * policy.kv_block
+
+
+@njit
+def own_bytes(request: Any, tokens: int, engine: Any, streams: Any, policy: Any) -> float:
+    """Bytes one device holds for a request with `tokens` tokens, without what it shares."""
+    held = kv_bytes(streams, policy, request.input, tokens)
+    return held - request.shared * engine.block_B
 
 
 @njit
@@ -62,16 +87,19 @@ def grow(flow: Any, engine: Any, streams: Any, policy: Any) -> int:
         request = requests[running[index]]
         if request.status != RUNNING or not decoding(request):
             continue
-        need = kv_bytes(streams, policy, request.input, request.input + request.generated)
+        context = request.input + request.generated
+        if context <= request.room:
+            continue
+        need = own_bytes(request, context, engine, streams, policy)
         if need <= request.kv_B:
+            request.room = room_of(context, policy)
             continue
         last = engine.running - 1
         while engine.kv_used_B + need - request.kv_B > policy.capacity_B and last >= index:
             victim = requests[running[last]]
             if victim.status == RUNNING:
                 victim.status = WAITING
-                engine.kv_used_B -= victim.kv_B
-                victim.kv_B = 0.0
+                give_back(victim, flow, engine)
                 victim.target = victim.input + victim.generated
                 victim.prefilled = victim.layer = victim.on_way = 0
                 victim.preemptions += 1
@@ -82,7 +110,10 @@ def grow(flow: Any, engine: Any, streams: Any, policy: Any) -> int:
         if request.status == RUNNING:
             engine.kv_used_B += need - request.kv_B
             request.kv_B = need
+            request.room = room_of(context, policy)
     compact(requests, running, engine)
+    if engine.idle_blocks > 0:
+        make_room(flow, engine, policy)
     count = 0
     for index in range(engine.running):
         if decoding(requests[running[index]]):
@@ -113,7 +144,7 @@ def pick(flow: Any, engine: Any, streams: Any, policy: Any, decoders: int) -> in
 
     Fills `picked` [n, 2] with request and tokens. Requests that could never fit are rejected.
     """
-    requests, waiting, running, picked = flow
+    requests, waiting, running, picked = flow.requests, flow.waiting, flow.running, flow.picked
     if policy.static == 1 and engine.running > 0:
         return 0
     budget = policy.budget - (decoders if policy.decoders_first == 1 else 0)
@@ -131,7 +162,7 @@ def pick(flow: Any, engine: Any, streams: Any, policy: Any, decoders: int) -> in
             promote(flow, engine)
         number = waiting[engine.head]
         request = requests[number]
-        if request.arrival_s > engine.now_s:
+        if request.arrival_s > engine.now_s or decoding(request):
             break
         whole = kv_bytes(streams, policy, request.input, request.input + request.output)
         if whole > policy.capacity_B:
@@ -143,15 +174,17 @@ def pick(flow: Any, engine: Any, streams: Any, policy: Any, decoders: int) -> in
         if policy.reserve_full == 0:
             need = kv_bytes(streams, policy, request.input, request.target)
         spare = policy.watermark_B if engine.running > 0 else 0.0
-        if engine.kv_used_B + need > policy.capacity_B - spare:
+        known = known_blocks(flow, engine, request) if policy.prefix_blocks > 0 else 0
+        taken_B = (idle_among(flow, request, known) - known) * engine.block_B
+        if engine.kv_used_B + need + taken_B > policy.capacity_B - spare:
             break
-        tokens = request.target
+        tokens = request.target - known * engine.block_tokens
         if policy.cut != WHOLE:
             tokens = min(budget, tokens)
         elif tokens > budget and count > 0:
             break
         engine.head += 1
-        admit(request, number, need, flow, engine)
+        admit(request, number, need, known, flow, engine, policy)
         picked[count, 0], picked[count, 1] = number, tokens
         budget -= tokens
         count += 1
@@ -160,13 +193,53 @@ def pick(flow: Any, engine: Any, streams: Any, policy: Any, decoders: int) -> in
 
 
 @njit
-def admit(request: Any, number: int, need_B: float, flow: Any, engine: Any) -> None:
-    """A request that left the queue runs from now on, with memory of its own."""
+def take_ready(flow: Any, engine: Any, streams: Any, policy: Any) -> None:
+    """Admit from the head of the queue what came with its prompt in memory, prefilled elsewhere.
+
+    As `pick` admits, but nothing is left to prefill: it decodes from the next iteration on.
+    """
+    if policy.static == 1 and engine.running > 0:
+        return
+    while engine.head < engine.tail and engine.running < policy.max_batch:
+        if policy.ordered == 1:
+            promote(flow, engine)
+        number = flow.waiting[engine.head]
+        request = flow.requests[number]
+        if not decoding(request) or request.arrival_s > engine.now_s:
+            break
+        need = kv_bytes(streams, policy, request.input, request.input + request.output)
+        if need > policy.capacity_B:
+            request.status = REJECTED
+            engine.rejected += 1
+            engine.head += 1
+            continue
+        if policy.reserve_full == 0:
+            need = kv_bytes(streams, policy, request.input, request.input + request.generated)
+        spare = policy.watermark_B if engine.running > 0 else 0.0
+        if engine.kv_used_B + need > policy.capacity_B - spare:
+            break
+        engine.head += 1
+        admit(request, number, need, 0, flow, engine, policy)
+    engine.kv_peak_B = max(engine.kv_peak_B, engine.kv_used_B)
+
+
+@njit
+def admit(
+    request: Any, number: int, need_B: float, known: int, flow: Any, engine: Any, policy: Any
+) -> None:
+    """A request that left the queue runs from now on, with memory for `need_B` in all.
+
+    `known` blocks of its prompt are in the prefix cache.
+    """
     request.status = RUNNING
     if request.preemptions == 0:
         request.admitted_s = engine.now_s
-    request.kv_B = need_B
-    engine.kv_used_B += need_B
+    if policy.prefix_blocks > 0:
+        share(flow, engine, policy, request, known)
+    request.kv_B = need_B - request.shared * engine.block_B
+    engine.kv_used_B += request.kv_B
+    if engine.idle_blocks > 0:
+        make_room(flow, engine, policy)
     flow.running[engine.running] = number
     engine.running += 1
 
@@ -229,7 +302,8 @@ def prefilled(flow: Any, engine: Any, gaps: Any) -> None:
                 request.first_s = engine.now_s
             else:
                 close_gap(request, engine, gaps)
-            emit(request, engine)
+            if emit(request, engine):
+                finish(request, flow, engine)
     engine.picked = 0
 
 
@@ -242,10 +316,9 @@ def close_gap(request: Any, engine: Any, gaps: Any) -> None:
 
 
 @njit
-def emit(request: Any, engine: Any) -> None:
-    """A request gets one token now; with its last one it ends."""
+def emit(request: Any, engine: Any) -> bool:
+    """A request gets one token now; returns whether it was its last."""
     request.generated += 1
     request.last_s = engine.now_s
     engine.generated_tokens += 1
-    if request.generated == request.output:
-        finish(request, engine)
+    return request.generated == request.output

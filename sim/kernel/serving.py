@@ -22,6 +22,7 @@ from sim.kernel.iteration import (
     tally_part,
     without_prompts,
 )
+from sim.kernel.prefix import make_room
 from sim.kernel.records import (
     ALL,
     CACHED,
@@ -41,9 +42,11 @@ from sim.kernel.records import (
     LOG_SECONDS,
     LOG_SEQUENCES,
     LOG_START_S,
+    LOGITS,
     PAIRS,
     SECONDS,
     SEQUENCES,
+    TOKENS,
 )
 from sim.kernel.requests import (
     choose,
@@ -51,15 +54,19 @@ from sim.kernel.requests import (
     compact,
     decoding,
     emit,
+    finish,
     grow,
     log_gap,
+    own_bytes,
     prefilled,
+    room_of,
+    take_ready,
 )
 from sim.kernel.sequences import (
     add_decode,
+    add_features,
     add_prefill,
     grows,
-    kv_bytes,
     steady_steps,
 )
 
@@ -87,7 +94,9 @@ def log_step(
 
 
 @njit
-def fill_features(flow: Any, engine: Any, streams: Any, decoders: int, features: Any) -> int:
+def fill_features(
+    flow: Any, engine: Any, streams: Any, policy: Any, decoders: int, features: Any
+) -> int:
     """Fill `features` with the prompts picked and `decoders` decoding; returns prompt tokens."""
     features[:] = 0.0
     prompt_tokens = 0
@@ -97,11 +106,29 @@ def fill_features(flow: Any, engine: Any, streams: Any, decoders: int, features:
         prompt_tokens += tokens
         add_prefill(streams, features, request.input, request.prefilled, tokens, request.target)
     if decoders > 0:
-        for index in range(engine.running):
-            request = flow.requests[flow.running[index]]
-            if decoding(request):
-                add_decode(streams, features, request.input, request.input + request.generated)
+        add_decodes(flow.requests, flow.running, engine, streams, policy, features)
     return prompt_tokens
+
+
+@njit
+def add_decodes(
+    requests: Any, running: Any, engine: Any, streams: Any, policy: Any, features: Any
+) -> int:
+    """Add all decoding sequences to `features`; returns how many."""
+    count, cached = 0, 0
+    for index in range(engine.running):
+        request = requests[running[index]]
+        if decoding(request):
+            count += 1
+            cached += request.input + request.generated
+            if policy.plain == 0:
+                add_decode(streams, features, request.input, request.input + request.generated)
+    if policy.plain == 1:
+        for stream in range(streams.shape[0]):
+            tokens, seen = float(count), float(cached)
+            add_features(features[stream], DECODE, tokens, seen, seen, tokens)
+            features[stream, LOGITS, TOKENS] += tokens
+    return count
 
 
 @njit
@@ -116,7 +143,7 @@ def mixed_iteration(
     features = scratch.features[0]
     if replica.policy.decode_with_prefill == 0:
         decoders = 0
-    prompt_tokens = fill_features(flow, engine, streams, decoders, features)
+    prompt_tokens = fill_features(flow, engine, streams, replica.policy, decoders, features)
     layers = replica.reach.shape[1] - 1
     first = group_start(engine.stage, engine.stages, layers)
     last = group_start(engine.stage + 1, engine.stages, layers)
@@ -152,7 +179,8 @@ def mixed_iteration(
             request = flow.requests[flow.running[index]]
             if decoding(request):
                 close_gap(request, engine, books.gaps)
-                emit(request, engine)
+                if emit(request, engine):
+                    finish(request, flow, engine)
     engine.stage += 1
     if engine.stage == engine.stages:
         prefilled(flow, engine, books.gaps)
@@ -179,10 +207,9 @@ def spend(
 
 
 @njit
-def stretch_length(
-    requests: Any, running: Any, engine: Any, streams: Any, policy: Any, most: int
-) -> int:
+def stretch_length(flow: Any, engine: Any, streams: Any, policy: Any, most: int) -> int:
     """Decode steps until a request ends, a window fills or memory runs out."""
+    requests, running = flow.requests, flow.running
     for index in range(engine.running):
         request = requests[running[index]]
         if not decoding(request):
@@ -197,7 +224,7 @@ def stretch_length(
             request = requests[running[index]]
             if decoding(request):
                 context = request.input + request.generated + most - 1
-                need += kv_bytes(streams, policy, request.input, context) - request.kv_B
+                need += own_bytes(request, context, engine, streams, policy) - request.kv_B
         if need <= policy.capacity_B:
             break
         most //= 2
@@ -206,16 +233,19 @@ def stretch_length(
 
 @njit
 def start_stretch(
-    streams: Any, requests: Any, running: Any, engine: Any, features: Any, growth: Any
+    streams: Any, policy: Any, requests: Any, running: Any, engine: Any, features: Any, growth: Any
 ) -> None:
     """Fill the features of a decode step, and what each stream sees more at every further one."""
     features[:] = 0.0
     growth[:] = 0.0
+    count = add_decodes(requests, running, engine, streams, policy, features)
+    if policy.plain == 1:
+        growth[:] = count
+        return
     for index in range(engine.running):
         request = requests[running[index]]
         if decoding(request):
             context = request.input + request.generated
-            add_decode(streams, features, request.input, context)
             for stream in range(streams.shape[0]):
                 growth[stream] += grows(streams[stream], request.input, context)
 
@@ -234,18 +264,13 @@ def spread_growth(features: Any, growth: Any, streams: int, groups: float) -> No
 
 @njit
 def end_stretch(
-    streams: Any,
-    policy: Any,
-    requests: Any,
-    running: Any,
-    engine: Any,
-    steps: int,
-    longest: float,
+    streams: Any, policy: Any, flow: Any, engine: Any, steps: int, longest: float
 ) -> None:
     """Give every decoding request the tokens of `steps` steps and the memory they take.
 
     The last token comes after memory is counted: a request that ends gives all of it back.
     """
+    requests, running = flow.requests, flow.running
     for index in range(engine.running):
         request = requests[running[index]]
         if not decoding(request):
@@ -253,16 +278,20 @@ def end_stretch(
         request.max_gap_s = max(request.max_gap_s, longest)
         request.generated += steps - 1
         engine.generated_tokens += steps - 1
-        if policy.reserve_full == 0:
-            held = kv_bytes(streams, policy, request.input, request.input + request.generated)
+        context = request.input + request.generated
+        if policy.reserve_full == 0 and context > request.room:
+            held = own_bytes(request, context, engine, streams, policy)
             engine.kv_used_B += held - request.kv_B
             request.kv_B = held
+            request.room = room_of(context, policy)
     engine.kv_peak_B = max(engine.kv_peak_B, engine.kv_used_B)
     for index in range(engine.running):
         request = requests[running[index]]
-        if decoding(request):
-            emit(request, engine)
+        if decoding(request) and emit(request, engine):
+            finish(request, flow, engine)
     compact(requests, running, engine)
+    if engine.idle_blocks > 0:
+        make_room(flow, engine, policy)
 
 
 @njit
@@ -275,7 +304,7 @@ def decode_stretch(
     features, experts = scratch.features[0], scratch.experts[0]
     rows, chosen = scratch.rows[0], scratch.chosen[0]
     streams, layers = replica.streams, replica.reach.shape[1] - 1
-    start_stretch(streams, flow.requests, flow.running, engine, features, growth)
+    start_stretch(streams, replica.policy, flow.requests, flow.running, engine, features, growth)
     micro = microbatches(machine, float(decoders))
     if micro > 1.0:
         features /= micro
@@ -335,7 +364,7 @@ def decode_stretch(
         if ops[index].moves == 1:
             scratch.shares[0, index] = 0.0  # booked above, step by step
     tally_part(replica, scratch, books, 0, float(steps), devices, left_in_all)
-    end_stretch(streams, replica.policy, flow.requests, flow.running, engine, steps, longest)
+    end_stretch(streams, replica.policy, flow, engine, steps, longest)
 
 
 @njit
@@ -371,6 +400,7 @@ def serve(
             return LIMIT
         if engine.gaps + 2 * policy.max_batch + 2 > books.gaps.shape[0]:
             return LOG_FULL
+        take_ready(flow, engine, replica.streams, policy)
         decoders = grow(flow, engine, replica.streams, policy)
         engine.picked = choose(flow, engine, replica, decoders)
         if engine.picked > 0:
@@ -389,7 +419,6 @@ def serve(
         if engine.running < policy.max_batch and policy.static == 0:
             until_s = min(until_s, next_arrival(flow, engine, policy))
         most = stretch_length(
-            requests, flow.running, engine, replica.streams, policy,
-            last_iteration - engine.iterations,
-        )  # fmt: skip
+            flow, engine, replica.streams, policy, last_iteration - engine.iterations
+        )
         decode_stretch(replica, flow, engine, decoders, most, until_s, scratch, books)

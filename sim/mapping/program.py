@@ -121,7 +121,7 @@ def assemble(
         precision=precision,
         router=router,
         table=table,
-        streams=_stream_records(sharded, kv_B * group_share),
+        streams=stream_records(sharded, kv_B * group_share),
         units=units,
         links=link_records(system.device.link, system.network),
         machine=machine,
@@ -151,7 +151,7 @@ def _in_metal(graph: Graph, system: System, precision: Precision) -> Program:
         )
     kv_B = bytes_per_element(precision.kv)
     line = in_metal(graph, system.device, kv_B)
-    streams = _stream_records(line, 0.0)
+    streams = stream_records(line, 0.0)
     held = held_by_stream(line_of(graph, system.device, kv_B))
     streams["kv_B"] = [held[stream] for stream in line.streams]
     machine = np.zeros(1, MACHINE)
@@ -245,7 +245,7 @@ def _check_coverage(table: OpTable, units: Records, system: System) -> None:
             )
 
 
-def _stream_records(sharded: Graph, kv_B: float) -> Records:
+def stream_records(sharded: Graph, kv_B: float) -> Records:
     """Streams with the bytes one device caches per token of a sequence in each."""
     records = np.zeros(len(sharded.streams), STREAM)
     for record, stream in zip(records, sharded.streams, strict=True):

@@ -44,6 +44,7 @@ def run_report(run: Run, reasons: Sequence[Reason]) -> RenderableType:
         _latency_table(run.metrics),
         _rate_line(run.metrics),
         *_cost_line(run),
+        *_fleet(run),
         reason_table(run, reasons),
         _bound_line(run),
         _memory_line(run),
@@ -63,7 +64,7 @@ def _heading(run: Run) -> list[RenderableType]:
     )
     counts = ", ".join(f"{count:,} {name}" for name, count in requests.items())
     return [
-        Text(f"{scenario.name}: {scenario.model.title} on {scenario.system.name}", style="bold"),
+        Text(f"{scenario.name}: {scenario.model.title} on {run.systems}", style="bold"),
         Text(f"{layout}; {scenario.scheduler.kind}; seed {scenario.seed}"),
         Text(f"Requests: {counts}; {batch}"),
     ]
@@ -101,10 +102,19 @@ def _cost_line(run: Run) -> list[Text]:
     return [Text(f"Owned for its life, a million tokens: {', '.join(parts)}")]
 
 
+def _fleet(run: Run) -> list[RenderableType]:
+    """Pools and replicas, where there are several."""
+    if run.fleet is None:
+        return []
+    from sim.report.fleet import fleet_report
+
+    return fleet_report(run.fleet)
+
+
 def reason_table(run: Run, reasons: Sequence[Reason]) -> Table:
     """Which unit ran what, for what share of the busy time and energy, and why."""
     made = table(
-        f"Which unit ran what on {run.scenario.system.name}, and why", "class", "unit", "why",
+        f"Which unit ran what on {run.systems}, and why", "class", "unit", "why",
         "time", "energy", left=3,
     )  # fmt: skip
     for reason in reasons:

@@ -42,19 +42,20 @@ def cautions(run: Run) -> Iterator[str]:
             )
     elif _overloaded(run):
         yield "requests arrive faster than they are served: the queue, and TTFT, grow to the end"
-    power, tdp = run.metrics["power_W"], scenario.system.device.tdp_W
-    if power is not None and tdp is not None and power > tdp * scenario.system.count:
-        yield (
-            f"mean power {power / scenario.system.count:,.0f} W a device is above its TDP of "
-            f"{tdp:,.0f} W: a real device would slow down"
-        )
-    layout = run.prepared.program.layout
-    used = layout.devices * layout.dp
-    if used < scenario.system.count:
-        yield (
-            f"{scenario.system.count - used} of {scenario.system.count} devices have nothing to do "
-            f"under tp {layout.tp}, pp {layout.pp}, dp {layout.dp}; their static power counts"
-        )
+    for part in run.parts:
+        power, tdp = run.power_of(part), part.system.device.tdp_W
+        if power is not None and tdp is not None and power > tdp * part.devices:
+            yield (
+                f"mean power {power / part.devices:,.0f} W a device is above its TDP of "
+                f"{tdp:,.0f} W: a real device would slow down"
+            )
+        layout, count = part.prepared.program.layout, part.system.count
+        used = layout.devices * layout.dp
+        if used < count:
+            yield (
+                f"{count - used} of {count} devices have nothing to do under tp {layout.tp}, "
+                f"pp {layout.pp}, dp {layout.dp}; their static power counts"
+            )
 
 
 def _overloaded(run: Run) -> bool:

@@ -74,7 +74,8 @@ class Conclusion:
 
 def conclude(runs: Sequence[Run]) -> Conclusion | None:
     """The conclusion of runs of one workload; None where fewer than two have a cost."""
-    priced = [run for run in runs if run.metrics["cost_usd_per_Mtok"] is not None]
+    alone = [run for run in runs if not run.pools]  # inputs are varied of one system
+    priced = [run for run in alone if run.metrics["cost_usd_per_Mtok"] is not None]
     if len(priced) < 2:
         return None
     first, second = sorted(priced, key=lambda run: float(run.metrics["cost_usd_per_Mtok"]))[:2]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sim.engines.scheduler import Scheduler
-from sim.errors import ConfigError, Infeasible
+from sim.errors import ConfigError, Infeasible, Problem
 from sim.graph import Graph
 from sim.mapping.capacity import Budget, budget
 from sim.mapping.parallelism import plan
@@ -23,6 +23,8 @@ from sim.workload.traffic.arrivals import requests_of
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Prepared:
     """A scenario with its graph, the program of one replica, its memory and its requests.
+
+    Of a fleet the replica is one of its first pool, of pools apart one that decodes.
 
     `extra_prompt` tokens (image patches) come in front of every prompt of `requests`.
     """
@@ -42,14 +44,16 @@ def prepare(scenario: Scenario) -> Prepared:
     """
     graph = apply(build_graph(scenario.model), scenario.techniques)
     requests = _requests(scenario)
+    _check_prefix_cache(scenario, requests)
     extra = _image_tokens(scenario.model)
     scheduler = scenario.scheduler
     prompts = requests.input_tokens
     if scheduler.kv_reserve == "paged":  # a preempted request computes its answer again too
         prompts = prompts + requests.output_tokens
     longest = int(prompts.max()) + extra
+    lead = scenario.pools[0]
     program, memory = _laid_out(
-        scenario,
+        replace(scenario, system=lead.system, parallel=lead.parallel),
         graph,
         tokens=_most_tokens(scheduler, longest, causal=_causal(graph)),
         sequences=min(scheduler.max_batch, len(requests.input_tokens)),
@@ -101,6 +105,22 @@ def _laid_out(
             return program, memory
     assert refused is not None
     raise refused
+
+
+def _check_prefix_cache(scenario: Scenario, requests: Trace) -> None:
+    """ConfigError where a prefix cache has nothing to go by."""
+    if not scenario.scheduler.prefix_cache:
+        return
+    message = ""
+    if requests.blocks is None:
+        message = (
+            "needs traffic that says what prompts consist of: a trace with `hash_ids` "
+            "(Mooncake's JSON lines)"
+        )
+    elif scenario.scheduler.policy is not None:
+        message = "goes with built-in schedulers, not with a policy of your own"
+    if message:
+        raise ConfigError([Problem(path="scheduler.prefix_cache", message=message)])
 
 
 def _causal(graph: Graph) -> bool:

@@ -60,7 +60,7 @@ def reasons(run: Run) -> Sequence[Reason]:
             + ("; pipeline stages of unequal length" if "pipeline" in _classes(run) else ""),
         )
     )
-    occupied = busy / (run.duration_s * run.prepared.program.layout.dp)
+    occupied = busy / (run.duration_s * len(run.served.outcomes))
     found.append(
         Reason(
             operator_class="static",
@@ -87,9 +87,11 @@ def _words(run: Run) -> dict[tuple[str, str], str]:
     phases: tuple[PhaseName, ...] = ("decode", "prefill")
     if not run.scenario.model.layers:
         phases = ("prefill",)
-    known = {op.name: breakdown_class(op) for op in run.prepared.program.table.graph.ops}
-    for phase in phases:
-        rows = explain_prepared(run.prepared, phase=phase).rows
-        for row in sorted(rows, key=lambda row: -row["time_s"]):
-            words.setdefault((known[row["operator"]], row["unit"]), f"{phase}: {row['why']}")
+    for part in run.parts:
+        known = {op.name: breakdown_class(op) for op in part.prepared.program.table.graph.ops}
+        for phase in phases:
+            rows = explain_prepared(part.prepared, phase=phase).rows
+            for row in sorted(rows, key=lambda row: -row["time_s"]):
+                unit = run.unit_name(part, row["unit"])
+                words.setdefault((known[row["operator"]], unit), f"{phase}: {row['why']}")
     return words

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,12 +16,14 @@ from sim.graph import breakdown_class
 from sim.kernel.records import DONE, REJECTED
 from sim.simulation.cautions import cautions
 from sim.simulation.cost import Owned, owned_under
+from sim.simulation.fleet import Account, account_json
 from sim.simulation.metrics import (
     finite,
     latencies,
     request_counts,
     serving_metrics,
 )
+from sim.simulation.parts import Part, owned_together, titles
 from sim.simulation.prepare import Prepared
 from sim.simulation.provenance import provenance
 
@@ -48,6 +49,33 @@ class Run:
 
     prepared: Prepared
     served: Served
+    pools: tuple[Part, ...] = ()
+    account: Account | None = None
+    """Of a fleet: its pools, as outcomes follow, and what went on between them."""
+
+    @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        """All replicas, of one kind of system each."""
+        if self.pools:
+            return self.pools
+        return (Part(prepared=self.prepared, systems=1, outcomes=self.served.outcomes),)
+
+    @cached_property
+    def fleet(self) -> Mapping[str, Any] | None:
+        """Pools, replicas, failures and transfers of a fleet; None of one system."""
+        if self.account is None:
+            return None
+        return account_json(self.account, self.parts, self.served)
+
+    @property
+    def systems(self) -> str:
+        """Names of all systems, and how many of each."""
+        return titles(self.parts)
+
+    def unit_name(self, part: Part, unit: str) -> str:
+        """How a processor is called here: with its system, where there are several."""
+        names = {each.system.name for each in self.parts}
+        return unit if len(names) == 1 else f"{part.system.name} {unit}"
 
     @property
     def scenario(self) -> Scenario:
@@ -59,20 +87,6 @@ class Run:
         """Requests of all replicas, in order of arrival."""
         records = np.concatenate([outcome.requests for outcome in self.served.outcomes])
         return records[np.argsort(records["arrival_s"], kind="stable")]
-
-    @cached_property
-    def _seconds(self) -> Floats:
-        """Seconds [op, processor, bound] of all replicas; the last processor stands for links."""
-        return np.asarray(sum(outcome.seconds for outcome in self.served.outcomes))
-
-    @cached_property
-    def _joules(self) -> Floats:
-        """Joules [op, processor, part] of all replicas, without static power."""
-        return np.asarray(sum(outcome.joules for outcome in self.served.outcomes))
-
-    @property
-    def _processors(self) -> list[str]:
-        return [each.name for each in self.scenario.system.device.processors] + ["link"]
 
     @cached_property
     def metrics(self) -> Mapping[str, Any]:
@@ -98,12 +112,22 @@ class Run:
         duration = window.until_s - window.from_s
         return finite(window.operator_joules / duration + self._static_W) if duration > 0 else None
 
+    def power_of(self, part: Part) -> float | None:
+        """Mean power of a part of the run, in W; None where not known."""
+        if not self.pools:
+            return self._power_W
+        window = self.served.window
+        duration = window.until_s - window.from_s
+        return finite(part.static_W + part.operator_joules / duration) if duration > 0 else None
+
     @cached_property
     def _owned(self) -> Owned | str:
         window = self.served.window
         duration = window.until_s - window.from_s
         rate = window.generated_tokens / duration if duration > 0 else None
         costing = self.scenario.cost or usual_costing()
+        if self.pools:
+            return owned_together(self.pools, costing, rate, duration)
         return owned_under(self.scenario.system, costing, rate, self._power_W)
 
     @property
@@ -137,9 +161,8 @@ class Run:
 
     @property
     def _static_W(self) -> float:
-        """Power of the whole system while on, whatever runs; NaN where not known."""
-        static = self.scenario.system.device.static_W
-        return math.nan if static is None else static * self.scenario.system.count
+        """Power of all systems while on, whatever runs; NaN where not known."""
+        return sum(part.static_W for part in self.parts)
 
     @cached_property
     def breakdown(self) -> Mapping[str, Any]:
@@ -152,33 +175,49 @@ class Run:
         whole run, so that energies add up (to `energy_J`, where no warm-up is left out of that).
         """
         classes: dict[str, list[float]] = {}
-        for index, op in enumerate(self.prepared.program.table.graph.ops):
-            entry = classes.setdefault(breakdown_class(op), [0.0, 0.0, 0.0])
-            entry[0] += float(self._seconds[index].sum())
-            entry[1] += float(self._joules[index].sum())
-            entry[2] += sum(float(each.weights_B[index]) for each in self.served.outcomes)
-        busy = sum(outcome.busy_s for outcome in self.served.outcomes)
+        units: dict[str, list[float]] = {}
+        for part in self.parts:
+            for index, op in enumerate(part.prepared.program.table.graph.ops):
+                entry = classes.setdefault(breakdown_class(op), [0.0, 0.0, 0.0])
+                entry[0] += float(part.seconds[index].sum())
+                entry[1] += float(part.joules[index].sum())
+                entry[2] += sum(float(each.weights_B[index]) for each in part.outcomes)
+            for number, name in enumerate(part.processors):
+                unit = units.setdefault(self.unit_name(part, name), [0.0, 0.0])
+                unit[0] += float(part.seconds[:, number].sum())
+                unit[1] += float(part.joules[:, number].sum())
+        busy = sum(part.busy_s for part in self.parts)
         host = self._host_s
-        stages = busy - host - float(self._seconds.sum())
+        stages = busy - host - sum(float(part.seconds.sum()) for part in self.parts)
         time = {name: entry[0] for name, entry in classes.items()} | {"host": host}
-        if self.prepared.program.layout.pp > 1:
+        fleet = self.scenario.fleet
+        if any(part.prepared.program.layout.pp > 1 for part in self.parts):
             time["pipeline"] = stages
+        elif fleet is not None and fleet.slowdowns:
+            time["slowdown"] = stages
         static = self._static_W * self.duration_s
-        by_unit = self._seconds.sum(axis=(0, 2)), self._joules.sum(axis=(0, 2))
-        names = self._processors
+        sent = self._sent_J
         return {
             "busy_s": busy,
             "time_s": {
                 "by_class": {name: finite(value) for name, value in time.items()},
-                "by_processor": dict(zip(names, map(finite, by_unit[0]), strict=True)),
+                "by_processor": {name: finite(unit[0]) for name, unit in units.items()},
             },
             "energy_J": {
                 "by_class": {name: finite(entry[1]) for name, entry in classes.items()}
-                | {"static": finite(static)},
-                "by_processor": dict(zip(names, map(finite, by_unit[1]), strict=True)),
+                | {"static": finite(static)}
+                | sent,
+                "by_processor": {name: finite(unit[1]) for name, unit in units.items()},
             },
             "weights_read_B": {"by_class": {name: entry[2] for name, entry in classes.items()}},
         }
+
+    @property
+    def _sent_J(self) -> dict[str, float]:
+        """Joules of links between pools, where there are any."""
+        if self.account is None or self.account.transfers is None:
+            return {}
+        return {"transfer": self.account.transfer_J}
 
     @property
     def _host_s(self) -> float:
@@ -190,21 +229,25 @@ class Run:
         busy = sum(outcome.busy_s for outcome in self.served.outcomes)
         if busy <= 0.0:
             return dict.fromkeys(BOUNDS)
-        shares = self._seconds.sum(axis=(0, 1)) / busy
+        shares = sum(part.seconds.sum(axis=(0, 1)) for part in self.parts) / busy
         named = dict(zip(BOUNDS, map(float, shares), strict=True))
         named["overhead"] += 1.0 - float(shares.sum())
         return named
 
     @cached_property
     def memory(self) -> Mapping[str, float]:
-        """Bytes of one device: weights, activations, KV capacity and peak, all it may use."""
+        """Bytes of one device: weights, activations, KV capacity and peak, all it may use.
+
+        Of pools with different devices, of the one that stands for the scenario.
+        """
+        lead = self.parts[-1] if self.scenario.disaggregate is not None else self.parts[0]
         budget = self.prepared.budget
         return {
             "capacity_B": budget.usable_B,
             "weights_B": budget.weights_B,
             "activations_B": budget.activations_B,
             "kv_capacity_B": budget.kv_B,
-            "kv_peak_B": max(outcome.kv_peak_B for outcome in self.served.outcomes),
+            "kv_peak_B": max(outcome.kv_peak_B for outcome in lead.outcomes),
         }
 
     @cached_property
@@ -238,24 +281,25 @@ class Run:
         import pandas as pd
 
         rows = []
-        for index, op in enumerate(self.prepared.program.table.graph.ops):
-            for unit, name in enumerate(self._processors):
-                seconds = self._seconds[index, unit]
-                if seconds.sum() > 0.0:
-                    rows.append(
-                        {
-                            "operator": op.name,
-                            "class": breakdown_class(op),
-                            "processor": name,
-                            "layers": op.layers,
-                            "time_s": float(seconds.sum()),
-                            **{
-                                f"{bound}_s": float(value)
-                                for bound, value in zip(BOUNDS, seconds, strict=True)
-                            },
-                            "energy_J": float(self._joules[index, unit].sum()),
-                        }
-                    )
+        for part in self.parts:
+            for index, op in enumerate(part.prepared.program.table.graph.ops):
+                for unit, name in enumerate(part.processors):
+                    seconds = part.seconds[index, unit]
+                    if seconds.sum() > 0.0:
+                        rows.append(
+                            {
+                                "operator": op.name,
+                                "class": breakdown_class(op),
+                                "processor": self.unit_name(part, name),
+                                "layers": op.layers,
+                                "time_s": float(seconds.sum()),
+                                **{
+                                    f"{bound}_s": float(value)
+                                    for bound, value in zip(BOUNDS, seconds, strict=True)
+                                },
+                                "energy_J": float(part.joules[index, unit].sum()),
+                            }
+                        )
         columns = ["operator", "class", "processor", "layers", "time_s"]
         columns += [*(f"{bound}_s" for bound in BOUNDS), "energy_J"]
         return pd.DataFrame(rows, columns=columns)
@@ -293,10 +337,11 @@ class Run:
                 "tp": layout.tp,
                 "pp": layout.pp,
                 "ep": layout.ep,
-                "dp": layout.dp,
+                "dp": layout.dp if not self.pools else len(self.served.outcomes),
                 "attention_dp": layout.attention_dp,
                 "iterations": sum(outcome.iterations for outcome in self.served.outcomes),
             },
+            **({} if self.fleet is None else {"fleet": dict(self.fleet)}),
             "cautions": list(self.cautions),
             "provenance": provenance(scenario),
         }

@@ -10,6 +10,7 @@ from sim.config.scenarios import load_scenario
 from sim.engines.serving.engine import ALWAYS
 from sim.engines.serving.simulation import Progress, Served, serve_closed, serve_trace
 from sim.scenario import Scenario
+from sim.simulation.fleet import served_by_pools
 from sim.simulation.prepare import Prepared, prepare
 from sim.simulation.result import Run
 from sim.workload.traffic import Closed
@@ -40,7 +41,11 @@ def run_prepared(
     log_iterations: int = 0,
     log_window_s: tuple[float, float] = ALWAYS,
 ) -> Run:
-    """The result of a prepared scenario, with a log as `serve` keeps it."""
+    """The result of a prepared scenario, with a log as `serve` keeps it (fleets keep none)."""
+    scenario = prepared.scenario
+    if scenario.fleet is not None or scenario.disaggregate is not None:
+        served, parts, account = served_by_pools(prepared, on_progress=on_progress)
+        return Run(prepared=prepared, served=served, pools=parts, account=account)
     served = serve(prepared, on_progress=on_progress, log=log_iterations, log_window_s=log_window_s)
     return Run(prepared=prepared, served=served)
 

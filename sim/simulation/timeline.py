@@ -151,6 +151,8 @@ def recorded(
 
     Raises ConfigError for a window in which nothing runs and for more events than viewers take.
     """
+    if len(prepared.scenario.pools) > 1 or prepared.scenario.fleet is not None:
+        raise ConfigError([Problem(path="--timeline", message="there is none of a fleet yet")])
     window_s = ALWAYS if window_s is None else window_s
     if not 0.0 <= window_s[0] < window_s[1]:
         raise _wrong(f"{window_s[0]:g} {window_s[1]:g}: 0 <= FROM < TO is due, in seconds")

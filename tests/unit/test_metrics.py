@@ -47,6 +47,8 @@ def served(made: np.ndarray, gaps: list[tuple[float, int]], window: Window | Non
         kv_capacity_B=0.0,
         prefill_tokens=300,
         generated_tokens=10,
+        cached_tokens=0,
+        asked_tokens=0,
         log=np.zeros((0, 0)),
     )
     whole = Window(

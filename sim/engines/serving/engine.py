@@ -13,10 +13,11 @@ import simpy
 
 from sim.engines.scheduler import Scheduler
 from sim.engines.serving import asked
-from sim.engines.serving.replica import books_of, replica_of, scratch_of
+from sim.engines.serving.replica import block_bytes, books_of, replica_of, scratch_of
 from sim.kernel import asked as asked_kernel
 from sim.kernel import iteration, records, sequences, serving
 from sim.mapping.program import Program
+from sim.workload.traffic import Blocks
 
 Floats = npt.NDArray[np.float64]
 Records = npt.NDArray[np.void]
@@ -34,7 +35,8 @@ class Outcome:
     `requests` are `records.REQUEST` records in order of arrival; `gaps` [n, 2] seconds
     between tokens and how many such gaps; `seconds` [op, unit, bound] and `joules`
     [op, unit, part] add up what its operators took (the last unit is the links), `weights_B` [op]
-    the weights that all its devices read; `log` [iterations, columns] has those asked for.
+    the weights that all its devices read; `cached_tokens` of the `asked_tokens` of its prompts came
+    from the prefix cache; `log` [iterations, columns] has those asked for.
     """
 
     requests: Records
@@ -52,6 +54,8 @@ class Outcome:
     kv_capacity_B: float
     prefill_tokens: int
     generated_tokens: int
+    cached_tokens: int
+    asked_tokens: int
     log: Floats
 
 
@@ -91,6 +95,8 @@ class Engine:
         self.running = np.zeros(scheduler.max_batch, np.int64)
         self.picked = np.zeros((scheduler.max_batch, 2), np.int64)
         self.state = np.zeros(1, records.ENGINE)
+        self.state["oldest"] = self.state["newest"] = -1
+        self.ids, self.refs, self.older, self.newer = (np.zeros(0, np.int64) for _ in range(4))
         parts = 2 if scheduler.policy is None else self.replica.reach.shape[1] - 1
         self.scratch = scratch_of(program, self.replica, parts=parts)
         self.books = books_of(
@@ -113,9 +119,16 @@ class Engine:
         return self._requests[: self._issued]
 
     def submit(
-        self, arrival_s: Floats, prompts: npt.NDArray[np.int64], outputs: npt.NDArray[np.int64]
+        self,
+        arrival_s: Floats,
+        prompts: npt.NDArray[np.int64],
+        outputs: npt.NDArray[np.int64],
+        blocks: Blocks | None = None,
     ) -> None:
-        """Hand over requests, sorted by arrival, none before those already handed over."""
+        """Hand over requests, sorted by arrival, none before those already handed over.
+
+        `blocks` say what their prompts consist of; only a prefix cache asks.
+        """
         new = np.zeros(len(arrival_s), records.REQUEST)
         new["arrival_s"], new["input"], new["output"] = arrival_s, prompts, outputs
         new["target"] = prompts
@@ -125,6 +138,8 @@ class Engine:
             due = self.scheduler.deadline_s + self.scheduler.deadline_s_per_token * prompts
             new["urgency"] = arrival_s + due
         new["admitted_s"] = new["first_s"] = new["last_s"] = math.nan
+        if self.scheduler.prefix_cache and blocks is not None:
+            self._know(blocks, new)
         first, last = self._issued, self._issued + len(new)
         if last > len(self._requests):  # room for as many again: a closed loop hands over singly
             room = max(last, 2 * len(self._requests)) - len(self._requests)
@@ -137,6 +152,19 @@ class Engine:
         self.state[0]["tail"] = tail + len(new)
         if not self._wake.triggered:
             self._wake.succeed()
+
+    def _know(self, blocks: Blocks, new: Records) -> None:
+        """Note the blocks of new requests; whole ones can be shared."""
+        state = self.state[0]
+        state["block_tokens"] = blocks.tokens
+        state["block_B"] = block_bytes(self.program, blocks.tokens)
+        new["first_block"] = len(self.ids) + blocks.starts[:-1]
+        new["blocks"] = np.minimum(np.diff(blocks.starts), new["input"] // blocks.tokens)
+        self.ids = np.concatenate([self.ids, blocks.ids])
+        fresh = max(int(self.ids.max(initial=-1)) + 1 - len(self.refs), 0)
+        self.refs = np.concatenate([self.refs, np.full(fresh, -1)])
+        self.older = np.concatenate([self.older, np.full(fresh, -1)])
+        self.newer = np.concatenate([self.newer, np.full(fresh, -1)])
 
     def preload(self, generated: npt.NDArray[np.int64]) -> None:
         """Start with the first requests of the queue already running, `generated` tokens each.
@@ -206,7 +234,16 @@ class Engine:
 
     def flow(self) -> records.Flow:
         """Requests and where they stand, as the kernel takes them."""
-        return records.Flow(self._requests, self.waiting, self.running, self.picked)
+        return records.Flow(
+            requests=self._requests,
+            waiting=self.waiting,
+            running=self.running,
+            picked=self.picked,
+            ids=self.ids,
+            refs=self.refs,
+            older=self.older,
+            newer=self.newer,
+        )
 
     def need_B(self, number: int) -> float:
         """Bytes on each device that a request gets at admission."""
@@ -276,5 +313,7 @@ class Engine:
             kv_capacity_B=float(self.replica.policy["capacity_B"]),
             prefill_tokens=int(state["prefill_tokens"]),
             generated_tokens=int(state["generated_tokens"]),
+            cached_tokens=int(state["cached_tokens"]),
+            asked_tokens=int(state["asked_tokens"]),
             log=np.concatenate([books.log[:0], *self._log_parts]),
         )

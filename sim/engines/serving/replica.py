@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.engines.scheduler import Scheduler
+from sim.errors import Infeasible
 from sim.graph import Graph, Kind
 from sim.kernel import records
 from sim.kernel.records import Books, Replica, Scratch
@@ -42,6 +43,12 @@ def policy_record(scheduler: Scheduler, kv_B: float, program: Program) -> Record
     record["watermark_B"] = scheduler.watermark * kv_B
     record["capacity_B"] = kv_B
     record["state_B"] = program.state_B
+    streams = program.streams
+    whole = (streams["kind"] == records.CAUSAL) & (streams["window"] == 0) & (streams["keep"] == 1)
+    record["plain"] = int(bool(whole.all()) and program.layout.attention_dp == 1)
+    if scheduler.prefix_cache:
+        most = scheduler.prefix_blocks
+        record["prefix_blocks"] = np.iinfo(np.int64).max if most is None else most
     return record
 
 
@@ -83,6 +90,22 @@ def layers_reached(graph: Graph) -> npt.NDArray[np.float64]:
         row[1:] = np.minimum(np.cumsum(own), 1.0)
         row[-1] = 1.0
     return reach
+
+
+def block_bytes(program: Program, tokens: int) -> float:
+    """Bytes of `tokens` cached tokens on one device, for a model that keeps all of them.
+
+    Raises Infeasible for one whose later tokens need more than the keys and values of all earlier
+    ones (windows, recurrent state, an encoder): its prefixes can't be shared by block.
+    """
+    streams = program.streams[program.streams["kv_B"] > 0.0]
+    plain = (streams["kind"] == records.CAUSAL) & (streams["window"] == 0)
+    if program.state_B > 0.0 or not len(streams) or not plain.all():
+        raise Infeasible(
+            f"{program.graph.name}: a prefix cache needs attention to all earlier tokens in every "
+            "layer; this model has windows, recurrent state or an encoder"
+        )
+    return float((streams["kv_B"] * streams["keep"]).sum() * tokens)
 
 
 def token_classes(

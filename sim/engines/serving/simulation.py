@@ -82,14 +82,15 @@ def serve_trace(
             trace.arrival_s[replica::replicas],
             trace.input_tokens[replica::replicas] + extra_prompt,
             trace.output_tokens[replica::replicas],
+            None if trace.blocks is None else trace.blocks.of(slice(replica, None, replicas)),
         )
         env.process(engine.run())
         engines.append(engine)
     env.run()
-    return _whole_run(tuple(engine.outcome() for engine in engines))
+    return whole_run(tuple(engine.outcome() for engine in engines))
 
 
-def _whole_run(outcomes: tuple[Outcome, ...]) -> Served:
+def whole_run(outcomes: tuple[Outcome, ...]) -> Served:
     """All of an open loop: from the first arrival to the last completion."""
     arrivals = np.concatenate([outcome.requests["arrival_s"] for outcome in outcomes])
     ends = np.concatenate(
@@ -116,6 +117,7 @@ def serve_closed(
     outputs: Tokens,
     seed: int,
     *,
+    systems: int = 1,
     extra_prompt: int = 0,
     on_progress: Progress | None = None,
     log_iterations: int = 0,
@@ -126,7 +128,7 @@ def serve_closed(
     Lengths come from `prompts` and `outputs`, in order. "steady" begins with requests at uniformly
     random progress, which takes at least two output tokens each; "cold" measures from the moment
     when as many requests have ended as there are clients. Clients are dealt round-robin to
-    replicas and stay with theirs.
+    the replicas of all `systems` and stay with theirs.
     """
     steady = loop.start == "steady" and program.graph.decodes
     if steady:
@@ -140,7 +142,7 @@ def serve_closed(
         on_progress=on_progress,
     )
     random = np.random.default_rng(np.random.SeedSequence(seed).spawn(4)[3])
-    replicas = program.layout.dp
+    replicas = program.layout.dp * systems
     for replica in range(replicas):
         engine = Engine(
             clients.env,

@@ -1,6 +1,7 @@
 """Request traffic: traces, arrival processes and length distributions."""
 
 from sim.workload.traffic.forms import (
+    Blocks,
     Closed,
     Constant,
     Empirical,
@@ -13,6 +14,7 @@ from sim.workload.traffic.forms import (
 )
 
 __all__ = [
+    "Blocks",
     "Closed",
     "Constant",
     "Empirical",

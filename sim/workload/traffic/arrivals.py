@@ -49,12 +49,7 @@ def select(
     if limit is not None:
         last = min(last, first + limit)
     part = slice(first, last)
-    return replace(
-        trace,
-        arrival_s=(arrival[part] - start) / rate_scale,
-        input_tokens=trace.input_tokens[part],
-        output_tokens=trace.output_tokens[part],
-    )
+    return replace(trace.of(part), arrival_s=(arrival[part] - start) / rate_scale)
 
 
 def requests_of(traffic: Traffic, seed: int) -> Trace:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+import numpy as np
+import numpy.typing as npt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +43,31 @@ Length = Constant | Gaussian | LogNormal | Empirical
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Blocks:
+    """What prompts consist of: request i has blocks `ids[starts[i] : starts[i + 1]]`, int64.
+
+    Equal ids at the start of two prompts are equal text. A block has `tokens` tokens; the last one
+    of a prompt may have fewer.
+    """
+
+    ids: npt.NDArray[np.int64]
+    starts: npt.NDArray[np.int64]
+    tokens: int
+
+    def of(self, rows: slice) -> Blocks:
+        """The blocks of some of the requests."""
+        count = len(self.starts) - 1
+        chosen = range(count)[rows]
+        parts = [self.ids[self.starts[row] : self.starts[row + 1]] for row in chosen]
+        sizes = [len(part) for part in parts]
+        return replace(
+            self,
+            ids=np.concatenate([self.ids[:0], *parts]),
+            starts=np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)]).astype(np.int64),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Trace:
     """A recorded or generated list of requests, sorted by arrival.
 
@@ -57,6 +81,18 @@ class Trace:
     output_tokens: npt.NDArray[np.int64]
     dropped: int = 0
     """Rows of the file that were not requests to serve (failed, zero output)."""
+    blocks: Blocks | None = None
+    """What the prompts consist of, where the trace says so."""
+
+    def of(self, rows: slice) -> Trace:
+        """Some of the requests."""
+        return replace(
+            self,
+            arrival_s=self.arrival_s[rows],
+            input_tokens=self.input_tokens[rows],
+            output_tokens=self.output_tokens[rows],
+            blocks=None if self.blocks is None else self.blocks.of(rows),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

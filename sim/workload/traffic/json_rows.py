@@ -13,6 +13,7 @@ from sim.workload.traffic.table import Findings, Numbers, Table
 
 # Names by which Mooncake-like traces carry each field; the first is Mooncake's own.
 _ARRIVAL = ("timestamp", "created_time")
+_BLOCKS = "hash_ids"
 _INPUT = ("input_length", "input_tokens")
 _OUTPUT = ("output_length", "output_tokens")
 
@@ -60,7 +61,8 @@ def _mooncake(file: str, record: Any, rest: Iterable[str], first_line: int) -> T
     lines: list[int] = []
     broken: tuple[int, str] | None = None
     line = first_line
-    _row(findings, record, names, columns, lines, line)
+    blocks: list[list[int]] | None = [] if _BLOCKS in record else None
+    _row(findings, record, names, columns, lines, blocks, line)
     for text in rest:
         line += 1
         if not text.strip():
@@ -73,7 +75,7 @@ def _mooncake(file: str, record: Any, rest: Iterable[str], first_line: int) -> T
         except ValueError as error:
             broken = (line, getattr(error, "msg", str(error)))
             continue
-        _row(findings, record, names, columns, lines, line)
+        _row(findings, record, names, columns, lines, blocks, line)
     if broken is not None:
         findings.add(f"not valid JSON ({broken[1]}): the file looks cut off here", line=broken[0])
     findings.stop_if_any()
@@ -88,6 +90,7 @@ def _mooncake(file: str, record: Any, rest: Iterable[str], first_line: int) -> T
         arrival_name=names[0],
         input_name=names[1],
         output_name=names[2],
+        blocks=blocks,
         no_arrivals=(
             "has no arrival times (no field 'timestamp', in ms): use it as a length "
             f"distribution, 'input: {{empirical: {file}}}'"
@@ -133,6 +136,7 @@ def _row(
     names: tuple[str, str, str],
     columns: tuple[list[float], ...],
     lines: list[int],
+    blocks: list[list[int]] | None,
     line: int,
 ) -> None:
     if not isinstance(record, dict):
@@ -149,6 +153,13 @@ def _row(
             findings.add(f"{str(record[name])[:40]!r} is not a number", line=line, column=name)
             continue
         column.append(value)
+    if blocks is not None:
+        ids = record.get(_BLOCKS)
+        if isinstance(ids, list) and all(type(each) is int for each in ids):
+            blocks.append(ids)
+        else:
+            findings.add("a list of block numbers is due", line=line, column=_BLOCKS)
+            blocks.append([])
     lines.append(line)
 
 

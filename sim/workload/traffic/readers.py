@@ -38,6 +38,7 @@ def read_trace(path: str | Path) -> Trace:
         input_tokens=rows.input_tokens,
         output_tokens=rows.output_tokens,
         dropped=rows.dropped,
+        blocks=rows.blocks,
     )
 
 

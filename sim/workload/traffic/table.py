@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.errors import ConfigError, Problem
+from sim.workload.traffic.forms import Blocks
 
 Numbers = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -19,6 +20,9 @@ MAX_TOKENS = 2**31 - 1
 
 MAX_ARRIVAL_S = 1e10
 """Three centuries; a later arrival is a time in milli- or nanoseconds read as seconds."""
+
+BLOCK_TOKENS = 512
+"""Tokens of a block of Mooncake's traces, which are the ones that name blocks."""
 
 _SHOWN = 10
 
@@ -82,6 +86,8 @@ class Table:
     output_name: str
     clock: Literal["relative", "wall"] = "relative"
     no_arrivals: str = ""
+    blocks: Sequence[Sequence[int]] | None = None
+    """Ids of the blocks of `BLOCK_TOKENS` tokens that each prompt consists of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +98,7 @@ class Checked:
     input_tokens: Integers
     output_tokens: Integers
     dropped: int
+    blocks: Blocks | None
 
 
 def checked(table: Table) -> Checked:
@@ -123,7 +130,18 @@ def checked(table: Table) -> Checked:
         input_tokens=table.input[served].astype(np.int64),
         output_tokens=table.output[served].astype(np.int64),
         dropped=int(np.count_nonzero(~served)),
+        blocks=None if table.blocks is None else _blocks(table, served),
     )
+
+
+def _blocks(table: Table, served: npt.NDArray[np.bool_]) -> Blocks:
+    """The blocks of the rows served, numbered from 0 in order of first use."""
+    assert table.blocks is not None
+    kept = [row for row, keep in zip(table.blocks, served, strict=True) if keep]
+    numbers: dict[int, int] = {}
+    ids = [numbers.setdefault(block, len(numbers)) for row in kept for block in row]
+    starts = np.cumsum([0, *(len(row) for row in kept)])
+    return Blocks(ids=np.array(ids, np.int64), starts=starts.astype(np.int64), tokens=BLOCK_TOKENS)
 
 
 def seconds(value: float) -> str:

@@ -1,0 +1,122 @@
+"""Forms of fleets and of pools that prefill and decode apart."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from sim.config.fields import (
+    ByteEnergy,
+    Count,
+    Flag,
+    Form,
+    Index,
+    LinkRate,
+    Number,
+    Reading,
+    Text,
+    Time,
+    wrong,
+)
+from sim.config.parallel_form import ParallelForm
+
+Routes = Literal["round-robin", "least-loaded", "by-length"]
+Efficiency = Annotated[Reading, Number(low=1e-6, high=1.0)]
+
+
+def _system(value: Any) -> Any:
+    if not isinstance(value, str | dict):
+        raise wrong("a name, a path, or the system itself written inline is due")
+    return value
+
+
+class PoolForm(Form):
+    """Equal replicas; the system and its layout are the scenario's where left out."""
+
+    system: Annotated[Any, BeforeValidator(_system)] = None
+    replicas: Count = 1
+    parallel: ParallelForm | None = None
+
+
+class OutageForm(Form):
+    """One replica dies and comes back."""
+
+    replica: Index
+    at: Time
+    for_: Time = Field(alias="for")
+
+
+class FailuresForm(Form):
+    """Outages that are known (or their list alone), or drawn ones."""
+
+    events: tuple[OutageForm, ...] = ()
+    mtbf: Time | None = None
+    repair: Time | None = None
+
+    @model_validator(mode="after")
+    def _both(self) -> FailuresForm:
+        if (self.mtbf is None) != (self.repair is None):
+            raise wrong("mtbf and repair go together: how long a replica lasts, and is away")
+        if self.mtbf is not None and self.repair is not None:
+            if self.mtbf.value <= 0.0:
+                raise wrong("a time above 0 is due", "mtbf")
+            if self.mtbf.value <= self.repair.value:
+                raise wrong("replicas would be away longer than they last", "repair")
+        return self
+
+
+class SlowdownForm(Form):
+    """A replica whose devices take longer."""
+
+    replica: Index
+    factor: Annotated[float, BeforeValidator(lambda value: _factor(value))]
+
+
+def _factor(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1.0 <= value < 1e6:
+        raise wrong(f"{value!r}: how many times as long it takes is due, from 1 on")
+    return float(value)
+
+
+def _listed(name: str) -> BeforeValidator:
+    """A list alone stands for the mapping that has it under `name`."""
+    return BeforeValidator(lambda value: {name: value} if isinstance(value, list) else value)
+
+
+class FleetForm(Form):
+    """Replicas behind a router: `replicas` of the scenario's system, or `pools` (or their list)."""
+
+    replicas: Count | None = None
+    pools: tuple[PoolForm, ...] = ()
+    route: Routes = "round-robin"
+    failures: Annotated[FailuresForm, _listed("events")] = FailuresForm()
+    slowdown: tuple[SlowdownForm, ...] = ()
+
+    @model_validator(mode="after")
+    def _one(self) -> FleetForm:
+        if (self.replicas is None) == (not self.pools):
+            raise wrong("one of replicas (of the scenario's system) and pools is due")
+        return self
+
+
+class TransferForm(Form):
+    """The link of one prefill replica to the decode pool."""
+
+    bandwidth: LinkRate
+    latency: Time
+    efficiency: Efficiency | None = None
+    energy: ByteEnergy | None = None
+
+
+class DisaggregateForm(Form):
+    """Prompts run in one pool, answers in another; caches go over a link between them."""
+
+    prefill: PoolForm
+    decode: PoolForm
+    link: Text | TransferForm
+    overlap: Flag = True
+    route: Routes = "round-robin"
+
+
+Fleet = Annotated[FleetForm, _listed("pools")]

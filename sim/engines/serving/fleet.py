@@ -1,0 +1,274 @@
+"""Fleets: requests dealt to replicas, replicas that die, and requests that go on elsewhere."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from sim.engines.fleet import Breakdowns, Outage, Route, Slowdown
+from sim.engines.serving.engine import Outcome
+from sim.engines.serving.pool import Kind, Pool, requests_of
+from sim.engines.serving.routing import Ahead, ByLength, RoundRobin
+from sim.engines.serving.simulation import Progress, Served, whole_run
+from sim.kernel.records import DONE, REJECTED, WAITING
+from sim.workload.traffic import Blocks, Trace
+
+Floats = npt.NDArray[np.float64]
+Numbers = npt.NDArray[np.int64]
+Records = npt.NDArray[np.void]
+
+DIE, FALL, RETURN = range(3)
+"""A replica takes no more requests; what it has goes elsewhere; it is back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trouble:
+    """What goes wrong in a fleet; `seed` draws breakdowns."""
+
+    outages: tuple[Outage, ...] = ()
+    breakdowns: Breakdowns | None = None
+    slowdowns: tuple[Slowdown, ...] = ()
+    seed: int = 0
+
+
+NONE = Trouble()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Faults:
+    """Of each replica: how often it died, requests taken from it then, and seconds it was away."""
+
+    failures: Numbers
+    retries: Numbers
+    down_s: Floats
+
+
+@dataclass(kw_only=True, eq=False)
+class Crew:
+    """Replicas of several kinds, `counts` of each, at work on one table of requests.
+
+    Replicas are numbered over all kinds from 0. `home` [requests] is the replica that each request
+    was given last, -1 before that.
+    """
+
+    kinds: Sequence[Kind]
+    counts: Sequence[int]
+    table: Records
+    route: Route = "round-robin"
+    trouble: Trouble = NONE
+    blocks: Blocks | None = None
+    on_progress: Progress | None = None
+    pools: list[Pool] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        total = sum(self.counts)
+        slow = {each.replica: each.factor for each in self.trouble.slowdowns}
+        self.where: list[tuple[Pool, int]] = [None] * total  # type: ignore[list-item]
+        first = 0
+        for kind, count in zip(self.kinds, self.counts, strict=True):
+            own = range(first, first + count)
+            factors = dict.fromkeys(slow.get(number, 1.0) for number in own)
+            for factor in factors:
+                numbers = [number for number in own if slow.get(number, 1.0) == factor]
+                pool = Pool(
+                    kind=kind, count=len(numbers), table=self.table, blocks=self.blocks,
+                    slowdown=factor,
+                )  # fmt: skip
+                self.pools.append(pool)
+                for index, number in enumerate(numbers):
+                    self.where[number] = pool, index
+            first += count
+        self.alive = np.ones(total, bool)
+        self.home = np.full(len(self.table), -1, np.int64)
+        self.failures = np.zeros(total, np.int64)
+        self.retries = np.zeros(total, np.int64)
+        self.down_s = np.zeros(total)
+        self.tries = np.zeros(len(self.table), np.int64)
+        self._turn = 0
+        self._held: list[Numbers] = []
+        self._events: list[tuple[float, int, int, int, float]] = []
+        self._order = itertools.count()
+        self._ahead: Ahead | None = None
+        if self.route == "round-robin":
+            self._ahead = RoundRobin()
+        elif self.route == "by-length":
+            self._ahead = ByLength(prompts=self.table["input"].copy(), replicas=total)
+        self._plan()
+
+    def _plan(self) -> None:
+        """Queue the outages that are known, and the first breakdown of each replica."""
+        for outage in self.trouble.outages:
+            self._add(outage.at_s, DIE, outage.replica, outage.for_s)
+        self._random: list[np.random.Generator] = []
+        if self.trouble.breakdowns is not None:
+            drawn = np.random.SeedSequence(self.trouble.seed).spawn(5)[4]
+            self._random = [np.random.default_rng(each) for each in drawn.spawn(len(self.where))]
+            for number in range(len(self.where)):
+                self._next_breakdown(number, 0.0)
+
+    def _add(self, at_s: float, kind: int, number: int, for_s: float) -> None:
+        heapq.heappush(self._events, (at_s, next(self._order), kind, number, for_s))
+
+    def _next_breakdown(self, number: int, after_s: float) -> None:
+        breakdowns = self.trouble.breakdowns
+        if breakdowns is not None:
+            at_s = after_s + self._random[number].exponential(breakdowns.mtbf_s)
+            self._add(at_s, DIE, number, breakdowns.repair_s)
+
+    def serve(self) -> None:
+        """Serve all requests of the table, in order of arrival, to the end."""
+        arrivals = self.table["arrival_s"]
+        total, done = len(arrivals), 0
+        while True:
+            at_s = self._events[0][0] if self._events else math.inf
+            last = done + int(np.searchsorted(arrivals[done:], at_s, side="left"))
+            self._arrive(np.arange(done, last))
+            done = last
+            self.advance(at_s)
+            if self.on_progress is not None:
+                self.on_progress(self.ended(), total, min(at_s, float(arrivals[-1])))
+            if not self._events or (done == total and self.ended() == total):
+                return
+            self._happen()
+
+    def advance(self, until_s: float) -> None:
+        """Let all replicas work until `until_s`."""
+        for pool in self.pools:
+            pool.advance(until_s)
+
+    def ended(self) -> int:
+        """Requests that are done or were rejected."""
+        return sum(
+            int(pool.states["completed"].sum() + pool.states["rejected"].sum())
+            for pool in self.pools
+        )
+
+    def _arrive(self, rows: Numbers) -> None:
+        """Requests arrive; where no replica is alive they wait for one."""
+        if not len(rows):
+            return
+        if not self.alive.any():
+            self._held.append(rows)
+        elif self._ahead is not None:
+            self._give(rows, self._ahead.deal(rows, self.alive), 0.0)
+        elif len(self.pools) == 1:
+            (pool,) = self.pools
+            self._turn = pool.deal_to_least(
+                int(rows[0]), int(rows[-1]) + 1, self.alive, self.home, self._turn
+            )
+        else:
+            for row in rows:
+                now_s = float(self.table["arrival_s"][row])
+                self.advance(now_s)
+                self._give_to_least(int(row), now_s)
+
+    def _give(self, rows: Numbers, homes: Numbers, at_s: float) -> None:
+        self.home[rows] = homes
+        order = np.argsort(homes, kind="stable")
+        cuts = np.flatnonzero(np.diff(homes[order])) + 1
+        for own in np.split(rows[order], cuts):
+            pool, index = self.where[int(self.home[own[0]])]
+            pool.hand_over(index, own, at_s)
+
+    def _give_to_least(self, row: int, at_s: float) -> None:
+        """As the kernel does it for one pool."""
+        total = len(self.where)
+        loads = np.array([pool.issued[index] - pool.ended[index] for pool, index in self.where])
+        order = (self._turn + np.arange(total)) % total
+        order = order[self.alive[order]]
+        best = int(order[np.argmin(loads[order])])
+        self._give(np.array([row]), np.array([best]), at_s)
+        self._turn = (best + 1) % total
+
+    def _retry(self, rows: Numbers, at_s: float) -> None:
+        """Requests go to replicas that are alive at `at_s`, in the order given."""
+        if not len(rows):
+            return
+        if not self.alive.any():
+            self._held.append(rows)
+        elif self._ahead is not None:
+            self._give(rows, self._ahead.deal(rows, self.alive), at_s)
+        else:
+            for row in rows:
+                self._give_to_least(int(row), at_s)
+
+    def _happen(self) -> None:
+        """The next event: a replica dies, its requests go elsewhere, or it is back."""
+        at_s, _, kind, number, for_s = heapq.heappop(self._events)
+        pool, index = self.where[number]
+        if kind == DIE:
+            if not self.alive[number]:
+                return  # it is away already
+            self.alive[number] = False
+            # the iteration under way is the last one
+            self._add(max(at_s, pool.at_work_until(index)), FALL, number, for_s)
+        elif kind == FALL:
+            rows = pool.drop(index)
+            self.failures[number] += 1
+            self.retries[number] += len(rows)
+            self.tries[rows] += 1
+            self.down_s[number] += for_s
+            self._add(at_s + for_s, RETURN, number, 0.0)
+            self._retry(rows, at_s)
+        else:
+            self.alive[number] = True
+            self._next_breakdown(number, at_s)
+            held, self._held = self._held, []
+            for rows in held:
+                self._retry(rows, at_s)
+
+    def outcomes(self, requests: Records | None = None) -> tuple[Outcome, ...]:
+        """What each replica did, with the requests that were given to it last.
+
+        `requests` [as the table] are shown instead of the table's; those with status WAITING, which
+        others show, aren't.
+        """
+        shown = self.table if requests is None else requests
+        home = np.where(shown["status"] == WAITING, -1, self.home)
+        order = np.argsort(home, kind="stable")
+        bounds = np.searchsorted(home[order], np.arange(len(self.where) + 1))
+        return tuple(
+            pool.outcome(index, shown[order[bounds[number] : bounds[number + 1]]])
+            for number, (pool, index) in enumerate(self.where)
+        )
+
+    def faults(self) -> Faults:
+        """How often replicas died, and what that meant."""
+        return Faults(failures=self.failures, retries=self.retries, down_s=self.down_s)
+
+
+def serve_fleet(
+    kinds: Sequence[Kind],
+    counts: Sequence[int],
+    trace: Trace,
+    *,
+    route: Route = "round-robin",
+    trouble: Trouble = NONE,
+    extra_prompt: int = 0,
+    on_progress: Progress | None = None,
+) -> tuple[Served, Faults, int]:
+    """Replay `trace` on `counts` replicas of each of `kinds`; outcomes in that order.
+
+    `extra_prompt` tokens (image patches) come in front of every prompt. Also what failed, and how
+    many requests were tried more than once.
+    """
+    table = requests_of(
+        kinds[0].scheduler,
+        trace.arrival_s,
+        trace.input_tokens + extra_prompt,
+        trace.output_tokens,
+        trace.blocks,
+    )
+    crew = Crew(
+        kinds=kinds, counts=counts, table=table, route=route, trouble=trouble,
+        blocks=trace.blocks, on_progress=on_progress,
+    )  # fmt: skip
+    crew.serve()
+    assert np.isin(table["status"], (DONE, REJECTED)).all(), "a request was lost"
+    return whole_run(crew.outcomes()), crew.faults(), int((crew.tries > 0).sum())

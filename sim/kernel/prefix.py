@@ -1,0 +1,117 @@
+"""Prefix cache: blocks of prompts that stay in memory for prompts that begin alike.
+
+A block is in use by some running requests, or idle, or not there. Idle ones take the memory that
+nothing else needs, and the one idle for longest goes first. `refs` counts users, -1: not there;
+`older` and `newer` link idle blocks in the order they became so. A prompt's blocks are there from
+its admission on: what follows it reads them as they are written.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sim.kernel.compiled import njit
+
+
+@njit
+def known_blocks(flow: Any, engine: Any, request: Any) -> int:
+    """Blocks at the start of a request's prompt that are there; its last token is never known."""
+    most = min(request.blocks, (request.target - 1) // engine.block_tokens)
+    for index in range(most):
+        if flow.refs[flow.ids[request.first_block + index]] < 0:
+            return index
+    return most
+
+
+@njit
+def idle_among(flow: Any, request: Any, count: int) -> int:
+    """How many of the first `count` blocks of a request are idle."""
+    idle = 0
+    for index in range(count):
+        if flow.refs[flow.ids[request.first_block + index]] == 0:
+            idle += 1
+    return idle
+
+
+@njit
+def unlink(flow: Any, engine: Any, block: int) -> None:
+    """Take an idle block out of the order."""
+    older, newer = flow.older[block], flow.newer[block]
+    if older >= 0:
+        flow.newer[older] = newer
+    else:
+        engine.oldest = newer
+    if newer >= 0:
+        flow.older[newer] = older
+    else:
+        engine.newest = older
+    engine.idle_blocks -= 1
+
+
+@njit
+def drop_oldest(flow: Any, engine: Any) -> None:
+    """The block that is idle for longest goes."""
+    block = engine.oldest
+    unlink(flow, engine, block)
+    flow.refs[block] = -1
+    engine.cached_blocks -= 1
+    engine.dropped_blocks += 1
+
+
+@njit
+def make_room(flow: Any, engine: Any, policy: Any) -> None:
+    """Drop idle blocks where memory in use needs theirs."""
+    while (
+        engine.idle_blocks > 0
+        and engine.kv_used_B + engine.idle_blocks * engine.block_B > policy.capacity_B
+    ):
+        drop_oldest(flow, engine)
+
+
+@njit
+def share(flow: Any, engine: Any, policy: Any, request: Any, known: int) -> None:
+    """An admitted request takes its `known` blocks, and leaves its further whole ones for others.
+
+    Not more than `prefix_blocks` are there at a time; what is in use can't make room for them.
+    """
+    count = 0
+    for index in range(request.blocks):
+        block = flow.ids[request.first_block + index]
+        if flow.refs[block] < 0:
+            if engine.cached_blocks >= policy.prefix_blocks:
+                if engine.idle_blocks == 0:
+                    break
+                drop_oldest(flow, engine)
+            flow.refs[block] = 1
+            engine.cached_blocks += 1
+            engine.kv_used_B += engine.block_B
+        elif flow.refs[block] == 0:
+            unlink(flow, engine, block)
+            flow.refs[block] = 1
+            engine.kv_used_B += engine.block_B
+        else:
+            flow.refs[block] += 1
+        count += 1
+    request.shared = count
+    request.cached = known * engine.block_tokens
+    request.prefilled = request.cached
+    engine.cached_tokens += request.cached
+    engine.asked_tokens += request.target
+
+
+@njit
+def release(flow: Any, engine: Any, request: Any) -> None:
+    """A request leaves its blocks, the last first, so that the start of a prompt stays longest."""
+    for index in range(request.shared - 1, -1, -1):
+        block = flow.ids[request.first_block + index]
+        flow.refs[block] -= 1
+        if flow.refs[block] == 0:
+            engine.kv_used_B -= engine.block_B
+            flow.older[block], flow.newer[block] = engine.newest, -1
+            if engine.newest >= 0:
+                flow.newer[engine.newest] = block
+            else:
+                engine.oldest = block
+            engine.newest = block
+            engine.idle_blocks += 1
+    request.shared = 0

@@ -1,0 +1,286 @@
+"""Fleet: a scenario of several replicas behind a router, or of pools that work apart, as a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from sim.engines.fleet import Disaggregation, Fleet, Pool
+from sim.engines.serving.disaggregation import Cache, Transfers, serve_disaggregated
+from sim.engines.serving.fleet import Faults, Trouble, serve_fleet
+from sim.engines.serving.pool import Kind
+from sim.engines.serving.simulation import Progress, Served, serve_closed
+from sim.errors import ConfigError, Problem
+from sim.kernel.records import DONE, REJECTED
+from sim.mapping.transfer import cache_bytes
+from sim.simulation.metrics import finite, spread
+from sim.simulation.parts import Part
+from sim.simulation.prepare import Prepared, prepare
+from sim.workload.traffic import Closed
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Account:
+    """What a fleet did beyond serving: failures and requests retried, or caches sent."""
+
+    route: str
+    faults: Faults | None = None
+    retried: int = 0
+    transfers: Transfers | None = None
+    transfer_J: float = 0.0
+
+
+def served_by_pools(
+    prepared: Prepared, *, on_progress: Progress | None = None
+) -> tuple[Served, tuple[Part, ...], Account]:
+    """Outcomes of all replicas, pool by pool, and what went on between them.
+
+    Raises ConfigError for replicas that there aren't, Infeasible for a pool that can't run.
+    """
+    scenario = prepared.scenario
+    if scenario.scheduler.policy is not None:
+        message = "a fleet runs built-in schedulers so far: leave `fleet` or the policy out"
+        raise ConfigError([Problem(path="scheduler.policy", message=message)])
+    if scenario.disaggregate is not None:
+        return _apart(prepared, scenario.disaggregate, on_progress)
+    assert scenario.fleet is not None
+    if isinstance(scenario.traffic, Closed):
+        return _closed(prepared, scenario.fleet, scenario.traffic, on_progress)
+    return _together(prepared, scenario.fleet, on_progress)
+
+
+def _prepared(prepared: Prepared, pool: Pool) -> Prepared:
+    """The scenario on one system of `pool`."""
+    scenario = prepared.scenario
+    if pool == scenario.pools[0]:
+        return prepared
+    alone = replace(
+        scenario, system=pool.system, parallel=pool.parallel, fleet=None, disaggregate=None
+    )
+    return prepare(alone)
+
+
+def _kind(prepared: Prepared) -> Kind:
+    return Kind(
+        program=prepared.program,
+        scheduler=prepared.scenario.scheduler,
+        kv_B=prepared.budget.kv_B,
+    )
+
+
+def _replicas(pools: Sequence[Pool], ready: Sequence[Prepared]) -> list[int]:
+    """Copies of the model in each pool."""
+    return [pool.replicas * own.program.layout.dp for pool, own in zip(pools, ready, strict=True)]
+
+
+def _parts(
+    pools: Sequence[Pool], ready: Sequence[Prepared], served: Served, roles: Sequence[str]
+) -> tuple[Part, ...]:
+    ends = np.cumsum([0, *_replicas(pools, ready)])
+    return tuple(
+        Part(
+            prepared=ready[index],
+            systems=pool.replicas,
+            outcomes=served.outcomes[ends[index] : ends[index + 1]],
+            role=roles[index],
+        )
+        for index, pool in enumerate(pools)
+    )
+
+
+def _together(
+    prepared: Prepared, fleet: Fleet, on_progress: Progress | None
+) -> tuple[Served, tuple[Part, ...], Account]:
+    ready = [_prepared(prepared, pool) for pool in fleet.pools]
+    counts = _replicas(fleet.pools, ready)
+    _check_numbers(fleet, sum(counts))
+    served, faults, retried = serve_fleet(
+        [_kind(each) for each in ready],
+        counts,
+        prepared.requests,
+        route=fleet.route,
+        trouble=Trouble(
+            outages=fleet.outages,
+            breakdowns=fleet.breakdowns,
+            slowdowns=fleet.slowdowns,
+            seed=prepared.scenario.seed,
+        ),
+        extra_prompt=prepared.extra_prompt,
+        on_progress=on_progress,
+    )
+    account = Account(route=fleet.route, faults=faults, retried=retried)
+    return served, _parts(fleet.pools, ready, served, [""] * len(ready)), account
+
+
+def _check_numbers(fleet: Fleet, replicas: int) -> None:
+    """ConfigError for replicas that are named but not there, or slowed twice."""
+    named = [("failures", each.replica) for each in fleet.outages]
+    named += [("slowdown", each.replica) for each in fleet.slowdowns]
+    problems = [
+        Problem(
+            path=f"fleet.{key}",
+            message=f"there is no replica {number}: they are numbered 0 to {replicas - 1}",
+        )
+        for key, number in named
+        if number >= replicas
+    ]
+    slowed = [each.replica for each in fleet.slowdowns]
+    if len(set(slowed)) < len(slowed):
+        problems.append(Problem(path="fleet.slowdown", message="a replica is named twice"))
+    if problems:
+        raise ConfigError(problems)
+
+
+def _closed(
+    prepared: Prepared, fleet: Fleet, loop: Closed, on_progress: Progress | None
+) -> tuple[Served, tuple[Part, ...], Account]:
+    (pool,) = fleet.pools
+    served = serve_closed(
+        prepared.program,
+        prepared.scenario.scheduler,
+        prepared.budget.kv_B,
+        loop,
+        prepared.requests.input_tokens,
+        prepared.requests.output_tokens,
+        prepared.scenario.seed,
+        systems=pool.replicas,
+        extra_prompt=prepared.extra_prompt,
+        on_progress=on_progress,
+    )
+    return served, _parts(fleet.pools, [prepared], served, [""]), Account(route=fleet.route)
+
+
+def _apart(
+    prepared: Prepared, apart: Disaggregation, on_progress: Progress | None
+) -> tuple[Served, tuple[Part, ...], Account]:
+    scenario = prepared.scenario
+    if not prepared.graph.decodes:
+        message = f"{scenario.model.name} has nothing to decode: leave it out"
+        raise ConfigError([Problem(path="disaggregate", message=message)])
+    pools = apart.prefill, apart.decode
+    ready = [_prepared(prepared, pool) for pool in pools]
+    prefill, decode = (_kind(each) for each in ready)
+    # what comes over the link is a request's own: there is nothing to share blocks with
+    decode = replace(decode, scheduler=replace(decode.scheduler, prefix_cache=False))
+    counts = _replicas(pools, ready)
+    requests = prepared.requests
+    cache = Cache(
+        prompt_B=cache_bytes(
+            prepared.graph, scenario.precision, requests.input_tokens + prepared.extra_prompt
+        ),
+        layers=prepared.graph.layers,
+    )
+    served, transfers = serve_disaggregated(
+        ([prefill], [counts[0]]),
+        ([decode], [counts[1]]),
+        requests,
+        cache,
+        apart.link,
+        overlap=apart.overlap,
+        route=apart.route,
+        extra_prompt=prepared.extra_prompt,
+        on_progress=on_progress,
+    )
+    joules = (apart.link.energy_J_per_B or 0.0) * float(transfers.size_B.sum())
+    window = served.window
+    served = replace(
+        served, window=replace(window, operator_joules=window.operator_joules + joules)
+    )
+    account = Account(route=apart.route, transfers=transfers, transfer_J=joules)
+    return served, _parts(pools, ready, served, ("prefill", "decode")), account
+
+
+def account_json(account: Account, parts: Sequence[Part], served: Served) -> dict[str, Any]:
+    """The `fleet` of a result: pools, replicas, and what went on between them."""
+    window = served.window
+    duration_s = window.until_s - window.from_s
+    rows = list(_rows(account, parts, duration_s))
+    pools = []
+    for number, part in enumerate(parts):
+        own = [row for row in rows if row["pool"] == number]
+        layout = part.prepared.program.layout
+        pools.append(
+            {
+                "role": part.role or None,
+                "system": part.system.name,
+                "systems": part.systems,
+                "replicas": len(part.outcomes),
+                "tp": layout.tp,
+                "pp": layout.pp,
+                "ep": layout.ep,
+                **{name: sum(row[name] for row in own) for name in ("completed", "rejected")},
+                "busy_share": _mean([row["busy_share"] for row in own]),
+                "energy_J": _total([row["energy_J"] for row in own]),
+            }
+        )
+    return {
+        "route": account.route,
+        "pools": pools,
+        "replicas": rows,
+        "failures": sum(row["failures"] for row in rows),
+        "retries": sum(row["retries"] for row in rows),
+        "retried_requests": account.retried,
+        "transfer": _transfer(account, duration_s),
+    }
+
+
+def _rows(
+    account: Account, parts: Sequence[Part], duration_s: float
+) -> Iterator[Mapping[str, Any]]:
+    """One row a replica. A prefill replica completes what it passed on."""
+    faults, sent = account.faults, account.transfers
+    number = 0
+    for pool, part in enumerate(parts):
+        static_W = part.static_W / len(part.outcomes)
+        for index, outcome in enumerate(part.outcomes):
+            status = outcome.requests["status"]
+            passed = 0
+            if sent is not None and part.role == "prefill":
+                passed = int((sent.sender == index).sum())
+            yield {
+                "replica": number,
+                "pool": pool,
+                "completed": int((status == DONE).sum()) + passed,
+                "rejected": int((status == REJECTED).sum()),
+                "iterations": outcome.iterations,
+                "prefill_tokens": outcome.prefill_tokens,
+                "generated_tokens": outcome.generated_tokens,
+                "busy_share": outcome.busy_s / duration_s if duration_s > 0.0 else None,
+                "energy_J": finite(outcome.operator_joules + static_W * duration_s),
+                "preemptions": outcome.preemptions,
+                "failures": 0 if faults is None else int(faults.failures[number]),
+                "retries": 0 if faults is None else int(faults.retries[number]),
+                "down_s": 0.0 if faults is None else float(faults.down_s[number]),
+            }
+            number += 1
+
+
+def _transfer(account: Account, duration_s: float) -> dict[str, Any] | None:
+    sent = account.transfers
+    if sent is None:
+        return None
+    taken = np.bincount(sent.sender, weights=sent.busy_s, minlength=1)
+    busiest = float(taken.max()) / duration_s if duration_s > 0.0 else None
+    return {
+        "requests": len(sent.sender),
+        "bytes": float(sent.size_B.sum()),
+        "link_s": float(sent.busy_s.sum()),
+        "busiest_link_share": busiest,
+        "exposed_s": spread(sent.exposed_s),
+        "queue_s": spread(sent.queue_s),
+        "energy_J": account.transfer_J,
+    }
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    total = _total(values)
+    return None if total is None or not values else total / len(values)
+
+
+def _total(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return math.fsum(known) if len(known) == len(values) else None

@@ -1,0 +1,130 @@
+"""Parts of a run: replicas of one kind of system, what they did, drew and cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from sim.cost.lines import Ledger
+from sim.engines.serving.engine import Outcome
+from sim.hardware import System
+from sim.scenario import Costing
+from sim.simulation.cost import Owned, owned_under
+from sim.simulation.prepare import Prepared
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Part:
+    """`systems` equal systems and the `outcomes` of their replicas; `role` is its pool, if any."""
+
+    prepared: Prepared
+    systems: int
+    outcomes: tuple[Outcome, ...]
+    role: str = ""
+
+    @property
+    def system(self) -> System:
+        """What it is made of."""
+        return self.prepared.program.system
+
+    @cached_property
+    def seconds(self) -> Floats:
+        """Seconds [op, processor, bound] of all replicas; the last processor stands for links."""
+        return np.asarray(sum(outcome.seconds for outcome in self.outcomes))
+
+    @cached_property
+    def joules(self) -> Floats:
+        """Joules [op, processor, part] of all replicas, without static power."""
+        return np.asarray(sum(outcome.joules for outcome in self.outcomes))
+
+    @property
+    def processors(self) -> list[str]:
+        """Names of the processors of a device, and of the links."""
+        return [each.name for each in self.system.device.processors] + ["link"]
+
+    @property
+    def devices(self) -> int:
+        """Devices of all its systems."""
+        return self.system.count * self.systems
+
+    @property
+    def static_W(self) -> float:
+        """Power of all its systems while on, whatever runs; NaN where not known."""
+        static = self.system.device.static_W
+        return math.nan if static is None else static * self.devices
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds of all replicas within iterations."""
+        return sum(outcome.busy_s for outcome in self.outcomes)
+
+    @property
+    def operator_joules(self) -> float:
+        """What operators of all replicas used."""
+        return sum(outcome.operator_joules for outcome in self.outcomes)
+
+
+def titles(parts: Sequence[Part]) -> str:
+    """What ran: "h100-x1", "3 h100-x1", "2 h100-x1 (prefill) and 1 duplex-x4 (decode)"."""
+    if len(parts) == 1 and parts[0].systems == 1:
+        return parts[0].system.name
+    words = [
+        f"{part.systems} {part.system.name}" + (f" ({part.role})" if part.role else "")
+        for part in parts
+    ]
+    return " and ".join(words)
+
+
+def owned_together(
+    parts: Sequence[Part], costing: Costing, rate: float | None, duration_s: float
+) -> Owned | str:
+    """What tokens cost that all `parts` generate at `rate` together; why not where not known.
+
+    Each system is owned by itself, at its own power, and all costs are shared by all tokens.
+    """
+    found: list[tuple[Part, Owned]] = []
+    for part in parts:
+        watts = part.static_W + part.operator_joules / duration_s if duration_s > 0 else math.nan
+        own = owned_under(
+            part.system,
+            costing,
+            None if rate is None else rate / part.systems,
+            None if math.isnan(watts) else watts / part.systems,
+        )
+        if isinstance(own, str):
+            return own
+        found.append((part, own))
+    # the rate is that of all: what each of a part's systems costs a token adds up to the part's
+    return Owned(
+        USD_per_Mtok=_sum([own.USD_per_Mtok for _, own in found]),
+        kg_per_Mtok=_sum([own.kg_per_Mtok for _, own in found]),
+        ledger=_together(found),
+    )
+
+
+def _sum(values: Sequence[Floats | None]) -> Floats | None:
+    known = [value for value in values if value is not None]
+    return np.asarray(sum(known)) if len(known) == len(values) else None
+
+
+def _together(found: Sequence[tuple[Part, Owned]]) -> Ledger:
+    """Lines of one system of each part, and totals of all systems."""
+    names = list(found[0][1].ledger.totals)
+    totals: dict[str, Floats | None] = {}
+    for name in names:
+        own = [(part.systems, each.ledger.totals[name]) for part, each in found]
+        totals[name] = _sum([None if value is None else count * value for count, value in own])
+    bases = list(dict.fromkeys(own.ledger.basis for _, own in found))
+    return Ledger(
+        system=titles([part for part, _ in found]),
+        basis=bases[0] if len(bases) == 1 else " and ".join(bases),
+        lines=tuple(line for _, own in found for line in own.ledger.lines),
+        totals=totals,
+    )
