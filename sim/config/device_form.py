@@ -126,6 +126,8 @@ class ProcessorForm(Form):
     cache: Size | None = None
     energy: FlopEnergyForm = FlopEnergyForm()
     bandwidth_scale: Factor | None = None
+    sustained: ShareOfPeak | None = None
+    """Clock that products hold, over that of the peak; else by the kernels' energy and the TDP."""
     bundles: Factor | None = None
     memory_energy: ByteEnergy | None = None
     path_energy: ByteEnergy | None = None
@@ -410,6 +412,7 @@ def _processor(name: str, form: ProcessorForm) -> Processor:
         cache_B=value(form.cache, 0.0),
         energy_J_per_flop=_by_arithmetic(form.energy),
         bandwidth_scale=value(form.bandwidth_scale, 1.0),
+        sustained=value(form.sustained, None),
         bundles=int(value(form.bundles, 1)),
         memory_energy_J_per_B=value(form.memory_energy),
         path_J_per_B=value(form.path_energy, 0.0),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 Numbers = Mapping[str, float]
 
@@ -12,6 +12,7 @@ Numbers = Mapping[str, float]
 class Kernels:
     """Constants of a processor's kernels by the fields of the kernel's records.
 
+    `blocks` go before those of `matmul` where weights have a scale a block: see `formats`.
     `fitted_on` names the tables of measured times ("dataset/table") they were fitted on.
     """
 
@@ -21,6 +22,7 @@ class Kernels:
     prefill: Numbers
     experts: Numbers
     vector: Numbers
+    blocks: Numbers = field(default_factory=dict)
     fitted_on: tuple[str, ...] = ()
 
 

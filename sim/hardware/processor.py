@@ -54,6 +54,8 @@ class Processor:
     """Last-level cache, which benchmarks that repeat one call read from."""
     energy_J_per_flop: Mapping[str, float] = field(default_factory=dict)
     bandwidth_scale: float = 1.0
+    sustained: float | None = None
+    """Clock that matrix products hold over that of the peak; None: by energy and power limit."""
     """Bandwidth this unit sees as a multiple of its memory's (4 for Logic-PIM)."""
     bundles: int = 1
     """Bank bundles its reads divide the memory into: with two or more, another unit may read one

@@ -72,19 +72,26 @@ def _fill(record: np.void, processor: Processor, device: Device) -> None:
     record["slots"] = efficiency.slots
     record["launch_s"] = processor.launch_s
     if processor.kernels is not None:
-        fill_kernels(record, processor.kernels, device.tdp_W)
+        fill_kernels(record, processor.kernels, device.tdp_W, processor.sustained)
     runs = processor.operators or OPERATOR_CLASSES
     record["runs"] = sum(1 << OPERATOR_CLASSES.index(name) for name in runs)
 
 
-def fill_kernels(record: np.void, kernels: Kernels, limit_W: float | None) -> None:
-    """Write fitted constants into a `PROCESSOR` record of a device with a power limit."""
+def fill_kernels(
+    record: np.void, kernels: Kernels, limit_W: float | None, sustained: float | None = None
+) -> None:
+    """Write fitted constants into a `PROCESSOR` record of a device with a power limit.
+
+    `sustained` is the clock of products over that of the peak, where the device states it.
+    """
     record["fitted"] = 1
     for section in ("matmul", "decode", "prefill", "experts", "vector"):
         for name, value in getattr(kernels, section).items():
             if name in record[section].dtype.names:
                 record[section][name] = value
-    clock = sustained_clock(kernels, record["flop_per_s"][COMPUTE.index("fp16")], limit_W)
+    clock = sustained
+    if clock is None:
+        clock = sustained_clock(kernels, record["flop_per_s"][COMPUTE.index("fp16")], limit_W)
     record["matmul"]["small"] *= clock
     record["matmul"]["large"] *= clock
 

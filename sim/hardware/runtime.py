@@ -3,12 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Literal
 
-from sim.hardware.device import Device
+from sim.hardware.device import Device, System
 from sim.hardware.processor import Processor
 
 GB: Final = 1e9
+Kind = Literal["chunked-prefill", "continuous", "prefill-first"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Habits:
+    """How a runtime forms iterations and uses memory, and how a benchmark's clients come to it.
+
+    `kind`, `token_budget`, `max_batch`, `kv_reserve` and `watermark` are the scheduler's. `held` is
+    the share of a device's memory that the driver keeps (a data sheet's 80 GiB are 79 to a
+    program), `reserved_B` what the runtime takes beside weights, activations and KV: contexts,
+    workspaces, communication buffers, graphs. `request_s` passes between a client's sending and the
+    engine's knowing of it (HTTP, tokenising, the way back of the first token), `turnaround_s`
+    between the end of an answer and the client's next request, `stagger_s` between the first
+    arrivals; each client sends `requests`.
+    """
+
+    kind: Kind
+    token_budget: int
+    max_batch: int
+    utilization: float
+    held: float
+    reserved_B: float
+    kv_reserve: Literal["paged", "full"]
+    watermark: float
+    request_s: float
+    turnaround_s: float
+    stagger_s: float
+    requests: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +48,7 @@ class Runtime:
     `slot_B_per_s` is the most that the kernels of one core or SM (a slot) stream. Its loads take
     `fill_s` to get under way in each operator, for every GB/s that each slot must reach to use the
     memory's bandwidth: few cores behind much bandwidth start slower.
+    `habits` are a server's; a library has none.
     `fitted_on` names the tables of measured times ("dataset/table").
     """
 
@@ -32,6 +61,7 @@ class Runtime:
     attention: float | None = None
     slot_B_per_s: float | None = None
     fill_s: float | None = None
+    habits: Habits | None = None
     fitted_on: tuple[str, ...] = ()
 
     @property
@@ -54,6 +84,11 @@ def applied(device: Device, runtime: Runtime) -> Device:
         host_step_s=_or(runtime.host_step_s, device.host_step_s),
         host_sequence_s=_or(runtime.host_sequence_s, device.host_sequence_s),
     )
+
+
+def under(system: System, runtime: Runtime) -> System:
+    """`system` with the numbers of `runtime` in place of its device's."""
+    return replace(system, device=applied(system.device, runtime))
 
 
 def _or(own: float | None, default: float) -> float:

@@ -1,0 +1,28 @@
+"""Formats: a device with the kernels that weights of a number format need."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sim.dtypes import BLOCKS
+from sim.hardware.device import Device
+from sim.hardware.processor import Processor
+
+
+def for_weights(device: Device, weights: str) -> Device:
+    """`device` as it multiplies weights of a number format.
+
+    Products of weights with a scale a block come from kernels of their own, where the device's
+    fitted kernels tell them apart.
+    """
+    if weights not in BLOCKS:
+        return device
+    return replace(device, processors=tuple(_in_blocks(each) for each in device.processors))
+
+
+def _in_blocks(processor: Processor) -> Processor:
+    kernels = processor.kernels
+    if kernels is None or not kernels.blocks:
+        return processor
+    matmul = {**kernels.matmul, **kernels.blocks}
+    return replace(processor, kernels=replace(kernels, matmul=matmul))
