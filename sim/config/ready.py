@@ -12,9 +12,10 @@ from sim.config.digest import digest
 from sim.config.fields import unknown_key
 from sim.errors import ConfigError, Problem
 from sim.hardware import System
+from sim.hardware.runtime import under
 from sim.scenario import Scenario
 from sim.workload.architecture import Architecture
-from sim.workload.traffic import Closed, Poisson, Trace
+from sim.workload.traffic import Closed, Poisson, Sessions, Trace
 
 SETTINGS: Final = {"dtype": "precision"}
 """Keys of the YAML whose value in Python has another name."""
@@ -22,7 +23,7 @@ SETTINGS: Final = {"dtype": "precision"}
 
 def ready(value: Any) -> bool:
     """Whether `value` is a part of a scenario made in Python."""
-    return isinstance(value, Architecture | System | Trace | Closed | Poisson)
+    return isinstance(value, Architecture | System | Trace | Closed | Poisson | Sessions)
 
 
 def check_reach(sets: Sequence[str], objects: Mapping[str, Any]) -> None:
@@ -51,10 +52,16 @@ def changed_scenario(
     unknown = [Problem(message=unknown_key(key, known)) for key in replacements if key not in known]
     if unknown:
         raise ConfigError(unknown)
+    if "runtime" in replacements:
+        raise ConfigError(
+            "the system of a ready Scenario has its runtime's numbers: load it with the other one"
+        )
     loaded = {
         key: loaders[key](value) if key in loaders and isinstance(value, str | Path) else value
         for key, value in replacements.items()
     }
+    if "system" in loaded and scenario.runtime is not None:
+        loaded["system"] = under(loaded["system"], scenario.runtime)
     made = replace(scenario, **loaded)
     numbers = {
         path: each for path, each in made.sources.items() if path.split(".")[0] not in replacements

@@ -23,6 +23,7 @@ from sim.config.fleet_form import DisaggregateForm, FailuresForm, Fleet
 from sim.config.parallel_form import ParallelForm
 from sim.dtypes import BITS
 from sim.engines.scheduler import Scheduler
+from sim.workload.traffic.forms import Sessions
 
 DType = Annotated[str, OneOf(names=tuple(BITS))]
 
@@ -88,8 +89,22 @@ class ClosedForm(Form):
     start: Literal["steady", "cold"] = "steady"
 
 
+class SessionsForm(Form):
+    """Conversations whose prompts hold all that was said before."""
+
+    rate: Rate
+    sessions: Count
+    turns: Length
+    input: Length | None = None
+    output: Length | None = None
+    shared: Index = Sessions.shared
+    templates: Count = Sessions.templates
+    think: Time | None = None
+    pace: Time | None = None
+
+
 class TrafficForm(Form):
-    """Exactly one of `trace` (with window, rate_scale, limit), `poisson`, `closed`."""
+    """Exactly one of `trace` (with window, rate_scale, limit), `poisson`, `closed`, `sessions`."""
 
     trace: Text | None = None
     window: tuple[Time, Time] | None = None
@@ -97,14 +112,15 @@ class TrafficForm(Form):
     limit: Count | None = None
     poisson: PoissonForm | None = None
     closed: ClosedForm | None = None
+    sessions: SessionsForm | None = None
 
     @model_validator(mode="after")
     def _one(self) -> TrafficForm:
-        kinds = ("trace", "poisson", "closed")
+        kinds = ("trace", "poisson", "closed", "sessions")
         given = [name for name in kinds if getattr(self, name) is not None]
         if len(given) != 1:
             raise wrong(
-                "exactly one of trace, poisson, closed is due, here are "
+                "exactly one of trace, poisson, closed, sessions is due, here are "
                 f"{', '.join(given) or 'none'}"
             )
         if self.trace is None and any((self.window, self.rate_scale, self.limit)):
@@ -213,6 +229,8 @@ class ScenarioForm(Form):
     ]
     scheduler: SchedulerForm = SchedulerForm()
     router: RouterForm | None = None
+    runtime: Text | None = None
+    """A serving framework whose times go before what the device estimates."""
     placement: dict[Operator, Text] = Field(default_factory=dict)
     techniques: tuple[dict[str, Any], ...] = ()
     slo: SloForm = SloForm()

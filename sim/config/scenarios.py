@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ from sim.config.digest import digest
 from sim.config.document import Document, Key, Place, value_at
 from sim.config.fields import Reading
 from sim.config.ready import SETTINGS, changed_scenario, check_reach, ready
+from sim.config.runtime_form import load_runtime, runtime_numbers
 from sim.config.scenario_form import (
     ClosedForm,
     CostForm,
@@ -23,6 +25,7 @@ from sim.config.scenario_form import (
     PoissonForm,
     ScenarioForm,
     SchedulerForm,
+    SessionsForm,
     TrafficForm,
 )
 from sim.config.validate import validated
@@ -30,6 +33,7 @@ from sim.dtypes import Precision
 from sim.engines.fleet import Disaggregation, Fleet
 from sim.errors import ConfigError, Problem
 from sim.hardware import Device, System
+from sim.hardware.runtime import Runtime, under
 from sim.scenario import Costing, Parallel, Scenario, Scheduler, Slo
 from sim.techniques import TECHNIQUES
 from sim.units import Source, Sourced
@@ -43,6 +47,7 @@ from sim.workload.traffic import (
     Length,
     LogNormal,
     Poisson,
+    Sessions,
     Trace,
     Traffic,
 )
@@ -123,6 +128,7 @@ class _Loader:
     problems: list[Problem] = field(default_factory=list)
     numbers: dict[str, Sourced] = field(default_factory=dict)
     sources: dict[str, Source] = field(default_factory=dict)
+    runtime: Runtime | None = None
 
     def scenario(self, name: str) -> Scenario:
         try:
@@ -131,6 +137,8 @@ class _Loader:
             self.problems += error.problems
             self._references_anyway()
             raise ConfigError(list(dict.fromkeys(self.problems))) from None
+        if form.runtime is not None:
+            self.runtime = self._try(("runtime",), partial(self._runtime, form.runtime))
         system = self._try(("system",), self._system)
         model = self._try(("model",), self._model)
         traffic = self._try(("traffic",), lambda: self._traffic(form.traffic))
@@ -144,6 +152,7 @@ class _Loader:
             name=form.name or name,
             model=model,
             system=system,
+            runtime=self.runtime,
             traffic=traffic,
             precision=_precision(form.dtype, model),
             parallel=Parallel(**form.parallel.model_dump()),
@@ -199,8 +208,9 @@ class _Loader:
             system = catalogue.system_of(name, document)
             self._own_sources(document)
         for own, each in system.sources.items():
-            self.numbers[".".join(map(str, (*path, own)))] = each
-        return system
+            if own.replace("device", "runtime", 1) not in self.numbers:
+                self.numbers[".".join(map(str, (*path, own)))] = each
+        return system if self.runtime is None else under(system, self.runtime)
 
     def _pools(
         self, form: ScenarioForm, system: System | None
@@ -228,6 +238,14 @@ class _Loader:
             given = form.disaggregate
             apart = self._try(("disaggregate",), lambda: fleets.disaggregation_of(given, *more))
         return None if form.fleet is None else fleets.fleet_of(form.fleet, *more), apart
+
+    def _runtime(self, given: str) -> Runtime:
+        """The runtime of a name or path; its numbers take the place of the device's."""
+        base = catalogue.folder_of(self.document, ("runtime",))
+        runtime = load_runtime(given, base)
+        for key, number in runtime_numbers(given, base).items():
+            self.numbers[f"runtime.{key}"] = number
+        return runtime
 
     def _costing(self, form: CostForm) -> Costing | None:
         if form == CostForm():
@@ -331,6 +349,8 @@ class _Loader:
                 start=form.closed.start,
                 **self._lengths(form.closed, "closed"),
             )
+        if form.sessions is not None:
+            return self._sessions(form.sessions)
         assert form.trace is not None
         base = catalogue.folder_of(self.document, ("traffic", "trace"))
         self._note_trace(form.trace, base)
@@ -340,6 +360,25 @@ class _Loader:
             window_s=window,
             rate_scale=form.rate_scale or 1.0,
             limit=form.limit,
+        )
+
+    def _sessions(self, form: SessionsForm) -> Sessions:
+        times = {"rate": form.rate, "think": form.think, "pace": form.pace}
+        for name, given in times.items():
+            if given is not None:
+                self.numbers[f"traffic.sessions.{name}"] = Sourced(
+                    value=given.value, text=given.text, unit=given.unit, source=USER.key
+                )
+        turns = _length(form.turns, "turns", catalogue.folder_of(self.document, ("traffic",)))
+        return Sessions(
+            rate_per_s=form.rate.value,
+            sessions=form.sessions,
+            turns=turns,
+            shared=form.shared,
+            templates=form.templates,
+            think_s=Sessions.think_s if form.think is None else form.think.value,
+            pace_s=Sessions.pace_s if form.pace is None else form.pace.value,
+            **self._lengths(form, "sessions"),
         )
 
     def _note_trace(self, name: str, base: Path) -> None:
@@ -353,7 +392,9 @@ class _Loader:
             value=None, text=about.title, unit="", source=about.source
         )
 
-    def _lengths(self, form: PoissonForm | ClosedForm, kind: str) -> dict[str, Length]:
+    def _lengths(
+        self, form: PoissonForm | ClosedForm | SessionsForm, kind: str
+    ) -> dict[str, Length]:
         sample: Trace | None = None
         if form.input is None or form.output is None:
             sample = catalogue.load_trace(SAMPLE)

@@ -83,7 +83,7 @@ def asked_iteration(
         request = requests[decodes[index]]
         close_gap(request, engine, books.gaps)
         if emit(request, engine):
-            finish(request, flow, engine)
+            finish(request, flow, engine, replica.policy)
     for index in range(prompts.shape[0]):
         passed(replica, requests[prompts[index, 0]], prompts[index], flow, engine, books.gaps)
     compact(requests, flow.running, engine)
@@ -107,7 +107,7 @@ def passed(replica: Any, request: Any, row: Any, flow: Any, engine: Any, gaps: A
         else:
             close_gap(request, engine, gaps)
         if emit(request, engine):
-            finish(request, flow, engine)
+            finish(request, flow, engine, replica.policy)
 
 
 @njit

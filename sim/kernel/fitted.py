@@ -49,6 +49,8 @@ def matmul_time(
     """
     kernel = unit.matmul
     tile_s = 2.0 * unit.slots / flop_per_s
+    if narrow:
+        tile_s /= kernel.narrow_rate
     small = kernel.small_m * kernel.small_n
     large = kernel.large_m * kernel.large_n
     compute_s = min(

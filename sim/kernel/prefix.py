@@ -69,34 +69,48 @@ def make_room(flow: Any, engine: Any, policy: Any) -> None:
 
 
 @njit
-def share(flow: Any, engine: Any, policy: Any, request: Any, known: int) -> None:
-    """An admitted request takes its `known` blocks, and leaves its further whole ones for others.
+def take(flow: Any, engine: Any, policy: Any, block: int) -> bool:
+    """A request uses a block, which is put there if it isn't; False where there is no room.
 
     Not more than `prefix_blocks` are there at a time; what is in use can't make room for them.
     """
+    if flow.refs[block] < 0:
+        if engine.cached_blocks >= policy.prefix_blocks:
+            if engine.idle_blocks == 0:
+                return False
+            drop_oldest(flow, engine)
+        flow.refs[block] = 0
+        engine.cached_blocks += 1
+    elif flow.refs[block] == 0:
+        unlink(flow, engine, block)
+    if flow.refs[block] == 0:
+        engine.kv_used_B += engine.block_B
+    flow.refs[block] += 1
+    return True
+
+
+@njit
+def share(flow: Any, engine: Any, policy: Any, request: Any, known: int) -> None:
+    """An admitted request takes `known` blocks, and leaves its further whole ones for others."""
     count = 0
-    for index in range(request.blocks):
-        block = flow.ids[request.first_block + index]
-        if flow.refs[block] < 0:
-            if engine.cached_blocks >= policy.prefix_blocks:
-                if engine.idle_blocks == 0:
-                    break
-                drop_oldest(flow, engine)
-            flow.refs[block] = 1
-            engine.cached_blocks += 1
-            engine.kv_used_B += engine.block_B
-        elif flow.refs[block] == 0:
-            unlink(flow, engine, block)
-            flow.refs[block] = 1
-            engine.kv_used_B += engine.block_B
-        else:
-            flow.refs[block] += 1
+    while count < request.blocks:
+        if not take(flow, engine, policy, flow.ids[request.first_block + count]):
+            break
         count += 1
     request.shared = count
     request.cached = known * engine.block_tokens
     request.prefilled = request.cached
     engine.cached_tokens += request.cached
     engine.asked_tokens += request.target
+
+
+@njit
+def leave_answer(flow: Any, engine: Any, policy: Any, request: Any) -> None:
+    """A request that ends leaves the blocks of its answer too, for what comes after it."""
+    while request.blocks <= request.shared < request.all_blocks:
+        if not take(flow, engine, policy, flow.ids[request.first_block + request.shared]):
+            break
+        request.shared += 1
 
 
 @njit

@@ -122,6 +122,7 @@ MATMUL_KERNEL: Final = np.dtype(
         ("vector_depth", "f8"),  # part of the depth's time that one row takes
         ("narrow_s", "f8"),  # more for weights of less than 16 bits
         ("narrow_passes", "f8"),  # passes over inputs that 8-bit arithmetic has made of them
+        ("narrow_rate", "f8"),  # what it reaches of its peak over what 16 bits reach of theirs
     ],
     align=True,
 )
@@ -327,6 +328,7 @@ REQUEST: Final = np.dtype(
         ("on_way", "i8"),  # and how many tokens these are
         ("first_block", "i8"),  # of its prompt, among those of all
         ("blocks", "i8"),  # whole blocks of its prompt
+        ("all_blocks", "i8"),  # and of its answer, where they are known too
         ("shared", "i8"),  # of these in the prefix cache on its account
         ("cached", "i8"),  # tokens that it found there when it was admitted
         ("urgency", "f8"),  # the least waits least, where the order isn't that of arrival

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sim.kernel.compiled import njit
-from sim.kernel.prefix import idle_among, known_blocks, make_room, release, share
+from sim.kernel.prefix import idle_among, known_blocks, leave_answer, make_room, release, share
 from sim.kernel.records import DONE, LAYERED, REJECTED, RUNNING, WAITING, WHOLE
 from sim.kernel.sequences import kv_bytes
 
@@ -33,9 +33,11 @@ def give_back(request: Any, flow: Any, engine: Any) -> None:
 
 
 @njit
-def finish(request: Any, flow: Any, engine: Any) -> None:
+def finish(request: Any, flow: Any, engine: Any, policy: Any) -> None:
     """A request has all its tokens: give back its memory."""
     request.status = DONE
+    if request.all_blocks > request.blocks:
+        leave_answer(flow, engine, policy, request)
     give_back(request, flow, engine)
     engine.completed += 1
 
@@ -291,7 +293,7 @@ def choose(flow: Any, engine: Any, replica: Any, decoders: int) -> int:
 
 
 @njit
-def prefilled(flow: Any, engine: Any, gaps: Any) -> None:
+def prefilled(flow: Any, engine: Any, policy: Any, gaps: Any) -> None:
     """The prompts picked have passed all layers; those that are whole get their first token."""
     for index in range(engine.picked):
         request = flow.requests[flow.picked[index, 0]]
@@ -303,7 +305,7 @@ def prefilled(flow: Any, engine: Any, gaps: Any) -> None:
             else:
                 close_gap(request, engine, gaps)
             if emit(request, engine):
-                finish(request, flow, engine)
+                finish(request, flow, engine, policy)
     engine.picked = 0
 
 

@@ -180,10 +180,10 @@ def mixed_iteration(
             if decoding(request):
                 close_gap(request, engine, books.gaps)
                 if emit(request, engine):
-                    finish(request, flow, engine)
+                    finish(request, flow, engine, replica.policy)
     engine.stage += 1
     if engine.stage == engine.stages:
-        prefilled(flow, engine, books.gaps)
+        prefilled(flow, engine, replica.policy, books.gaps)
     compact(flow.requests, flow.running, engine)
 
 
@@ -288,7 +288,7 @@ def end_stretch(
     for index in range(engine.running):
         request = requests[running[index]]
         if decoding(request) and emit(request, engine):
-            finish(request, flow, engine)
+            finish(request, flow, engine, policy)
     compact(requests, running, engine)
     if engine.idle_blocks > 0:
         make_room(flow, engine, policy)

@@ -160,6 +160,10 @@ class Engine:
         state["block_B"] = block_bytes(self.program, blocks.tokens)
         new["first_block"] = len(self.ids) + blocks.starts[:-1]
         new["blocks"] = np.minimum(np.diff(blocks.starts), new["input"] // blocks.tokens)
+        new["all_blocks"] = new["blocks"]
+        if blocks.answers:
+            whole = (new["input"] + new["output"]) // blocks.tokens
+            new["all_blocks"] = np.minimum(np.diff(blocks.starts), whole)
         self.ids = np.concatenate([self.ids, blocks.ids])
         fresh = max(int(self.ids.max(initial=-1)) + 1 - len(self.refs), 0)
         self.refs = np.concatenate([self.refs, np.full(fresh, -1)])

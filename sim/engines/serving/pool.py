@@ -23,7 +23,7 @@ Records = npt.NDArray[np.void]
 GAP_ROOM = 1 << 14
 """Gaps between tokens that a replica keeps until they are taken from it."""
 
-EXACT_GAPS = 1 << 18
+EXACT_GAPS = 1 << 17
 """Most records of gaps that a replica keeps as they are: long runs would fill the memory."""
 GAP_BITS = 15
 """Bits that gaps keep beyond that: within 2**-16, 15 millionths."""

@@ -9,6 +9,7 @@ from sim.workload.traffic.forms import (
     Length,
     LogNormal,
     Poisson,
+    Sessions,
     Trace,
     Traffic,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "Length",
     "LogNormal",
     "Poisson",
+    "Sessions",
     "Trace",
     "Traffic",
 ]

@@ -9,8 +9,9 @@ from typing import assert_never
 import numpy as np
 
 from sim.errors import ConfigError
-from sim.workload.traffic.forms import Closed, Poisson, Trace, Traffic
+from sim.workload.traffic.forms import Closed, Poisson, Sessions, Trace, Traffic
 from sim.workload.traffic.lengths import sample_lengths
+from sim.workload.traffic.sessions import session_requests
 
 
 def select(
@@ -61,6 +62,8 @@ def requests_of(traffic: Traffic, seed: int) -> Trace:
     """
     if isinstance(traffic, Trace):
         return traffic
+    if isinstance(traffic, Sessions):
+        return session_requests(traffic, seed)
     if traffic.requests < 1:
         raise ConfigError(f"{traffic.requests} requests: at least 1 is due")
     gaps, inputs, outputs = (

@@ -47,12 +47,13 @@ class Blocks:
     """What prompts consist of: request i has blocks `ids[starts[i] : starts[i + 1]]`, int64.
 
     Equal ids at the start of two prompts are equal text. A block has `tokens` tokens; the last one
-    of a prompt may have fewer.
+    of a prompt may have fewer. With `answers` whole blocks of the answer follow the prompt's.
     """
 
     ids: npt.NDArray[np.int64]
     starts: npt.NDArray[np.int64]
     tokens: int
+    answers: bool = False
 
     def of(self, rows: slice) -> Blocks:
         """The blocks of some of the requests."""
@@ -120,4 +121,24 @@ class Closed:
     start: Literal["steady", "cold"] = "steady"
 
 
-Traffic = Trace | Poisson | Closed
+@dataclass(frozen=True, kw_only=True)
+class Sessions:
+    """Conversations that begin at `rate_per_s`, each of some `turns`: see `session_requests`.
+
+    `shared` tokens come first in all of them, one of `templates` texts; `input` and `output` are
+    of one turn. Between an answer, at `pace_s` a token, and the next message people think for
+    `think_s` in the mean.
+    """
+
+    rate_per_s: float
+    sessions: int
+    turns: Length
+    input: Length
+    output: Length
+    shared: int = 0
+    templates: int = 1
+    think_s: float = 30.0
+    pace_s: float = 0.02
+
+
+Traffic = Trace | Poisson | Closed | Sessions
