@@ -5,19 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-DType = Literal["fp32", "fp16", "bf16", "fp8", "int8", "int4", "mxfp4", "nvfp4"]
+DType = Literal["fp32", "fp16", "bf16", "fp8", "fp8-block", "int8", "int4", "mxfp4", "nvfp4"]
 
 BITS: Final[dict[str, float]] = {
     "fp32": 32.0,
     "fp16": 16.0,
     "bf16": 16.0,
     "fp8": 8.0,
+    "fp8-block": 8.0 + 32.0 / 128.0**2,  # one fp32 scale per block of 128 x 128 (DeepSeek-V3)
     "int8": 8.0,
     "int4": 4.0 + 16.0 / 128.0,  # one fp16 scale per group of 128 (GPTQ, AWQ)
     "mxfp4": 4.0 + 8.0 / 32.0,  # one e8m0 scale per block of 32 (OCP Microscaling v1.0)
     "nvfp4": 4.0 + 8.0 / 16.0,  # one e4m3 scale per block of 16 (NVIDIA Blackwell)
 }
 """Bits per stored element, block scales counted."""
+
+BLOCKS: Final[frozenset[str]] = frozenset({"fp8-block"})
+"""8-bit formats whose scales go by blocks of weights, which take products of their own."""
 
 COMPUTE: Final[tuple[str, ...]] = ("fp32", "fp16", "fp8", "int8", "fp4")
 """Matrix arithmetics a processor may have a peak for, in the order of the kernel's slots."""
@@ -36,6 +40,7 @@ _ARITHMETIC: Final[dict[str, str]] = {
     "fp16": "fp16",
     "bf16": "fp16",
     "fp8": "fp8",
+    "fp8-block": "fp8",
     "int8": "int8",
     "nvfp4": "fp4",
     "mxfp4": "fp4",

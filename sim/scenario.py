@@ -12,6 +12,7 @@ from sim.dtypes import Precision
 from sim.engines.fleet import Disaggregation, Fleet, Pool
 from sim.engines.scheduler import Scheduler
 from sim.hardware import System
+from sim.hardware.runtime import Runtime
 from sim.mapping.layout import Parallel
 from sim.units import Source, Sourced
 from sim.workload.architecture import Architecture
@@ -56,6 +57,8 @@ class Scenario:
     parallel: Parallel = field(default_factory=Parallel)
     scheduler: Scheduler = field(default_factory=Scheduler)
     router: Router | None = None
+    runtime: Runtime | None = None
+    """Whose times the system's devices have; None: what they estimate themselves."""
     placement: Mapping[str, str] = field(default_factory=dict)
     techniques: tuple[Mapping[str, Any], ...] = ()
     slo: Slo = field(default_factory=Slo)

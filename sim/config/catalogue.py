@@ -20,12 +20,14 @@ from sim.config.device_form import (
     to_system,
 )
 from sim.config.document import Document, read_document
-from sim.config.kernels_form import kernels_form, protocols_form
+from sim.config.fitted_files import fitted_form
+from sim.config.kernels_form import KernelsForm, ProtocolsForm
 from sim.config.memory_form import MemoryKind, memory_kind
 from sim.config.memory_levels import at_levels, stacks_of, with_technologies
 from sim.config.models import to_architecture
 from sim.config.power_form import law_form, to_law
 from sim.config.power_numbers import with_law
+from sim.config.runtime_form import runtime_numbers
 from sim.config.scenario_form import TrafficFileForm
 from sim.config.validate import validated
 from sim.errors import ConfigError, Problem
@@ -40,7 +42,7 @@ from sim.workload.traffic.readers import read_trace
 
 KINDS: Final = (
     "devices", "systems", "models", "techniques", "scenarios", "traffic", "memories", "processes",
-    "sites", "costs", "studies",
+    "sites", "costs", "studies", "runtimes",
 )  # fmt: skip
 Given = str | Path | Mapping[str, Any]
 
@@ -141,13 +143,15 @@ def _with_fitted(form: DeviceForm, document: Document) -> DeviceForm:
     for key, processor in processors.items():
         if isinstance(processor.kernels, str):
             path = ("processors", key, "kernels")
-            _, kernels, _ = kernels_form(processor.kernels, folder_of(document, path))
+            _, kernels, _ = fitted_form(
+                "kernels", KernelsForm, processor.kernels, folder_of(document, path)
+            )
             kernels = kernels.model_copy(update={"name": processor.kernels})
             processors[key] = processor.model_copy(update={"kernels": kernels})
     link = form.link
     if link is not None and isinstance(link.protocols, str):
         base = folder_of(document, ("link", "protocols"))
-        _, protocols, _ = protocols_form(link.protocols, base)
+        _, protocols, _ = fitted_form("protocols", ProtocolsForm, link.protocols, base)
         protocols = protocols.model_copy(update={"name": link.protocols})
         link = link.model_copy(update={"protocols": protocols})
     return form.model_copy(update={"processors": processors, "link": link})
@@ -378,7 +382,7 @@ def _kind_of_file(path: Path) -> str:
         ("studies", "axes"), ("scenarios", "traffic"), ("devices", "processors"),
         ("systems", "device"),
         ("traffic", "trace"), ("memories", "organisation"), ("memories", "energy"),
-        ("models", "vocabulary"), ("devices", "extends"),
+        ("models", "vocabulary"), ("runtimes", "fitted"), ("devices", "extends"),
     ):  # fmt: skip
         if mark in keys:
             return kind
@@ -404,6 +408,8 @@ def resolved(kind: str, name: str) -> Mapping[str, Any]:
         found, document = document_of(kind, name)
         if kind == "devices":
             numbers = device_of(found, document).sources
+        elif kind == "runtimes":
+            numbers = runtime_numbers(name)
     if not isinstance(document.data, dict):
         raise ConfigError([document.problem((), "a mapping (key: value) is due")])
     result = {"name": found} | {key: item for key, item in document.data.items() if key != "name"}

@@ -15,7 +15,10 @@ from sim.scenario import Scenario
 from sim.workload.architecture import Architecture
 from sim.workload.traffic import Trace
 
-_NOT_CONTENT: Final = frozenset({"sources", "bibliography", "digest", "source", "title", "dropped"})
+_NOT_CONTENT: Final = frozenset(
+    {"sources", "bibliography", "digest", "source", "title", "dropped", "runtime"}
+)
+"""What says nothing that isn't elsewhere: a runtime's numbers are in the system."""
 
 _NAMED_BY_FILE: Final = (Scenario, System, Device, Architecture, Trace)
 """What takes its name from its file; names of processors and memories are content."""

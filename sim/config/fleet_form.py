@@ -21,7 +21,7 @@ from sim.config.fields import (
 )
 from sim.config.parallel_form import ParallelForm
 
-Routes = Literal["round-robin", "least-loaded", "by-length"]
+Routes = Literal["round-robin", "least-loaded", "by-length", "prefix"]
 Efficiency = Annotated[Reading, Number(low=1e-6, high=1.0)]
 
 
@@ -79,9 +79,12 @@ def _factor(value: Any) -> float:
     return float(value)
 
 
-def _listed(name: str) -> BeforeValidator:
-    """A list alone stands for the mapping that has it under `name`."""
-    return BeforeValidator(lambda value: {name: value} if isinstance(value, list) else value)
+def _listed(name: str, given: Any) -> BeforeValidator:
+    """A list alone stands for the mapping that has it under `name`; `given` is either's type."""
+    return BeforeValidator(
+        lambda value: {name: value} if isinstance(value, list) else value,
+        json_schema_input_type=given,
+    )
 
 
 class FleetForm(Form):
@@ -90,7 +93,9 @@ class FleetForm(Form):
     replicas: Count | None = None
     pools: tuple[PoolForm, ...] = ()
     route: Routes = "round-robin"
-    failures: Annotated[FailuresForm, _listed("events")] = FailuresForm()
+    failures: Annotated[FailuresForm, _listed("events", FailuresForm | tuple[OutageForm, ...])] = (
+        FailuresForm()
+    )
     slowdown: tuple[SlowdownForm, ...] = ()
 
     @model_validator(mode="after")
@@ -119,4 +124,4 @@ class DisaggregateForm(Form):
     route: Routes = "round-robin"
 
 
-Fleet = Annotated[FleetForm, _listed("pools")]
+Fleet = Annotated[FleetForm, _listed("pools", FleetForm | tuple[PoolForm, ...])]

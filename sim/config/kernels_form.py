@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from sim.config import library
-from sim.config.document import Document
 from sim.config.fields import (
     Bandwidth,
     Factor,
@@ -22,7 +19,7 @@ from sim.config.fields import (
     Text,
     Time,
 )
-from sim.config.validate import validated
+from sim.config.fitted_files import fitted_form
 from sim.hardware.kernels import Kernels, Line, Protocols
 from sim.kernel.records import (
     DECODE_KERNEL,
@@ -66,10 +63,20 @@ class MatmulForm(Form):
     vector_depth: Amount
     narrow: Time
     narrow_passes: Amount
+    narrow_rate: Factor
     flop: FlopEnergy
     """Energy of a 16-bit flop at full load, from which the clock follows that the power allows."""
     boost: Amount
     """Most that clocks reach of what the peak is stated at."""
+
+
+class BlocksForm(Form):
+    """What products of 8-bit weights with a scale a block have instead: their own kernels."""
+
+    source: Text | None = None
+    narrow: Time
+    narrow_passes: Amount
+    narrow_rate: Factor
 
 
 class DecodeForm(Form):
@@ -153,6 +160,7 @@ class KernelsForm(Form):
     prefill: PrefillForm
     experts: ExpertsForm
     vector: VectorForm
+    blocks: BlocksForm | None = None
 
 
 class LineForm(Form):
@@ -214,15 +222,16 @@ def _numbers(form: BaseModel, section: str) -> dict[str, float]:
         reading = getattr(form, key)
         if isinstance(reading, Reading):
             name = _RENAMED.get(key, key)
-            stated = name in known or key in _RENAMED
-            found[name if stated else f"{name}_s"] = reading.value
+            timed = name not in known and f"{name}_s" in known
+            found[f"{name}_s" if timed else name] = reading.value
     return found
 
 
 def to_kernels(form: KernelsForm, name: str) -> Kernels:
     """The kernels of a form."""
     sections = {section: _numbers(getattr(form, section), section) for section in _FIELDS}
-    return Kernels(name=form.name or name, fitted_on=form.fitted.on, **sections)
+    blocks = {} if form.blocks is None else _numbers(form.blocks, "matmul")
+    return Kernels(name=form.name or name, fitted_on=form.fitted.on, blocks=blocks, **sections)
 
 
 def _lines(forms: dict[str, LineForm]) -> tuple[Line, ...]:
@@ -250,27 +259,13 @@ def to_protocols(form: ProtocolsForm, name: str) -> Protocols:
     )
 
 
-@cache
-def kernels_form(name: str, base: Path) -> tuple[str, KernelsForm, Document]:
-    """Name, form and document of kernels, by name or path."""
-    found, document = library.found_document("kernels", name, base)
-    return found, validated(KernelsForm, document), document
-
-
-@cache
-def protocols_form(name: str, base: Path) -> tuple[str, ProtocolsForm, Document]:
-    """Name, form and document of protocols, by name or path."""
-    found, document = library.found_document("protocols", name, base)
-    return found, validated(ProtocolsForm, document), document
-
-
 def load_kernels(name: str, base: Path | None = None) -> Kernels:
     """The kernels of a name or a path."""
-    found, form, _ = kernels_form(name, base or Path())
+    found, form, _ = fitted_form("kernels", KernelsForm, name, base)
     return to_kernels(form, found)
 
 
 def load_protocols(name: str, base: Path | None = None) -> Protocols:
     """The protocols of a name or a path."""
-    found, form, _ = protocols_form(name, base or Path())
+    found, form, _ = fitted_form("protocols", ProtocolsForm, name, base)
     return to_protocols(form, found)

@@ -22,6 +22,7 @@ FOLDERS: Final[Mapping[str, tuple[str, str]]] = {
     "protocols": ("hw_configs", "protocols"),
     "runtimes": ("hw_configs", "runtimes"),
     "power": ("hw_configs", "power"),
+    "errors": ("hw_configs", "errors"),
     "models": ("workloads", "models"),
     "scenarios": ("workloads", "scenarios"),
     "traffic": ("workloads", "traffic"),

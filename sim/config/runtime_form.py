@@ -2,15 +2,46 @@
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated, Literal
 
-from sim.config import library
-from sim.config.document import Document
-from sim.config.fields import Bandwidth, Form, Reading, ShareOfPeak, Text, Time
+from sim.config.fields import (
+    Bandwidth,
+    Count,
+    Form,
+    Number,
+    Reading,
+    ShareOfPeak,
+    SizeOrZero,
+    Text,
+    Time,
+)
+from sim.config.fitted_files import fitted_form
 from sim.config.kernels_form import FittedForm
-from sim.config.validate import validated
-from sim.hardware.runtime import Runtime
+from sim.hardware.runtime import Habits, Kind, Runtime
+from sim.units import Sourced
+
+Part = Annotated[Reading, Number(low=0.0, high=1.0)]
+
+
+class HabitsForm(Form):
+    """What a server does of its own; `hardware.runtime.Habits` says what each is."""
+
+    source: Text
+    note: Text | None = None
+    kind: Kind
+    token_budget: Count
+    max_batch: Count
+    memory_utilization: ShareOfPeak
+    held: Part
+    reserved: SizeOrZero
+    kv_reserve: Literal["paged", "full"]
+    watermark: Part
+    request: Time
+    turnaround: Time
+    stagger: Time
+    requests: Count
 
 
 class RuntimeForm(Form):
@@ -28,6 +59,7 @@ class RuntimeForm(Form):
     attention: ShareOfPeak | None = None
     slot: Bandwidth | None = None
     fill: Time | None = None
+    habits: HabitsForm | None = None
 
 
 def _number(reading: Reading | None) -> float | None:
@@ -46,18 +78,40 @@ def to_runtime(form: RuntimeForm, name: str) -> Runtime:
         attention=_number(form.attention),
         slot_B_per_s=_number(form.slot),
         fill_s=_number(form.fill),
+        habits=None if form.habits is None else _habits(form.habits),
         fitted_on=form.fitted.on,
     )
 
 
-@cache
-def runtime_form(name: str, base: Path) -> tuple[str, RuntimeForm, Document]:
-    """Name, form and document of a runtime, by name or path."""
-    found, document = library.found_document("runtimes", name, base)
-    return found, validated(RuntimeForm, document), document
+def _habits(form: HabitsForm) -> Habits:
+    return Habits(
+        kind=form.kind,
+        token_budget=form.token_budget,
+        max_batch=form.max_batch,
+        utilization=form.memory_utilization.value,
+        held=form.held.value,
+        reserved_B=form.reserved.value,
+        kv_reserve=form.kv_reserve,
+        watermark=form.watermark.value,
+        request_s=form.request.value,
+        turnaround_s=form.turnaround.value,
+        stagger_s=form.stagger.value,
+        requests=form.requests,
+    )
 
 
 def load_runtime(name_or_path: str, base: Path | None = None) -> Runtime:
     """The runtime of a name or a path."""
-    found, form, _ = runtime_form(name_or_path, base or Path())
+    found, form, _ = fitted_form("runtimes", RuntimeForm, name_or_path, base)
     return to_runtime(form, found)
+
+
+def runtime_numbers(name_or_path: str, base: Path | None = None) -> Mapping[str, Sourced]:
+    """What a run takes of a runtime, by key, each number with its source."""
+    _, form, _ = fitted_form("runtimes", RuntimeForm, name_or_path, base)
+    readings = {key: getattr(form, key) for key in type(form).model_fields}
+    return {
+        key: Sourced(value=each.value, text=each.text, unit=each.unit, source=form.source)
+        for key, each in readings.items()
+        if isinstance(each, Reading)
+    }

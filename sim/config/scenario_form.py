@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from sim.config.device_form import Operator, SourceForm
 from sim.config.fields import (
@@ -215,8 +215,16 @@ class CostForm(Form):
     basis: Literal["price", "cost"] = "price"
 
 
+def _system_of_pools(schema: dict[str, Any]) -> None:
+    """Where pools name their systems, the scenario needs none of its own."""
+    schema["required"] = [name for name in schema["required"] if name != "system"]
+    schema["anyOf"] = [{"required": [key]} for key in ("system", "fleet", "disaggregate")]
+
+
 class ScenarioForm(Form):
     """Model + system + traffic + mapping + scheduler + techniques."""
+
+    model_config = ConfigDict(json_schema_extra=_system_of_pools)
 
     title: Text | None = None
     name: Text | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from sim.dtypes import COMPUTE, FALLBACK
 from sim.errors import Infeasible
-from sim.kernel.records import LINES, LINK, PROCESSOR
+from sim.kernel.records import BELOW, LINES, LINK, PROCESSOR
 from sim.operators import OPERATOR_CLASSES
 
 if TYPE_CHECKING:
@@ -92,8 +93,17 @@ def fill_kernels(
     clock = sustained
     if clock is None:
         clock = sustained_clock(kernels, record["flop_per_s"][COMPUTE.index("fp16")], limit_W)
-    record["matmul"]["small"] *= clock
-    record["matmul"]["large"] *= clock
+    _fill_reciprocals(record["matmul"], kernels.matmul, clock)
+    record["vector"]["per_memory"] = 1.0 / kernels.vector["memory"]
+
+
+def _fill_reciprocals(record: np.void, products: Mapping[str, float], clock: float) -> None:
+    """What kernels of products would divide by at each of millions of design points."""
+    for size in ("small", "large"):
+        rows, columns = products[f"{size}_m"], products[f"{size}_n"]
+        record[f"per_{size}_m"], record[f"per_{size}_n"] = BELOW / rows, BELOW / columns
+        record[f"{size}_flops"] = 2.0 * rows * columns / (products[size] * clock)
+    record["per_memory"] = 1.0 / products["memory"]
 
 
 def sustained_clock(kernels: Kernels, flop_per_s: float, limit_W: float | None) -> float:
@@ -113,11 +123,11 @@ def fill_protocols(record: np.void, protocols: Protocols) -> None:
             line = lines[-1] if number == LINES - 1 else lines[min(number, len(lines) - 2)]
             into["launch_s"][family, number] = line.launch_s
             into["hop_s"][family, number] = line.hop_s
-            into["share"][family, number] = line.share
+            into["per_share"][family, number] = 1.0 / line.share
     for number, line in enumerate(protocols.shot):
         into["shot_launch_s"][number] = line.launch_s
         into["shot_hop_s"][number] = line.hop_s
-        into["shot_share"][number] = line.share
+        into["shot_per_share"][number] = 1.0 / line.share
     for name in ("copy", "switch_floor_s", "switch_s", "switch_steps", "shot_B"):
         into[name] = getattr(protocols, name)
 

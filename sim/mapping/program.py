@@ -12,6 +12,7 @@ from sim.dtypes import COMPUTE, Precision, bytes_per_element
 from sim.errors import ConfigError, Infeasible, Problem
 from sim.graph import Graph, OpTable, Phase, Stream, lower
 from sim.hardware import System
+from sim.hardware.formats import for_weights
 from sim.hardware.records import fill_machine, link_records, processor_records
 from sim.kernel.records import COLLECTIVE, MACHINE, PROCESSOR, STREAM, Routing
 from sim.mapping.coprocessing import coprocess, given_masks, memory_spaces, policy_of, runs
@@ -77,7 +78,7 @@ def assemble(
     """
     if system.device.hardwired is not None:
         return _in_metal(graph, system, precision)
-    units = processor_records(system.device)
+    units = processor_records(for_weights(system.device, precision.weights))
     sharded = shard(graph, layout, system)
     shares = system.coprocessing != "none"
     if shares:

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from sim.config.catalogue import document_of, load_device, load_model, load_system, names, title_of
+from sim.config.fleets import with_system
 from sim.dtypes import Precision
 from sim.engines.scheduler import Scheduler
 from sim.evidence.papers import PAPERS
@@ -112,8 +113,7 @@ def _model(name: str) -> Entry:
 
 
 def _scenario(name: str) -> Entry:
-    _, document = document_of("scenarios", name)
-    about = document.data
+    about = with_system(document_of("scenarios", name)[1]).data
     return {
         "name": name,
         "title": about["title"],

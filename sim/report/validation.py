@@ -20,6 +20,8 @@ COLUMNS = (
     "worst", "rank", "regret",
 )  # fmt: skip
 
+CHOICES = ("family", "phase", "split", "choices", "rank", "regret")
+
 
 def _cells(group: Group) -> list[str]:
     def percent(value: float | None, sign: str = "") -> str:
@@ -50,7 +52,27 @@ def validation_report(found: Validation) -> RenderableType:
     made = table("Predicted beside measured: absolute errors by group", *COLUMNS, left=5)
     for group in found.groups:
         made.add_row(*_cells(group))
-    return Shown(made, *(Text(line) for line in notes(found)))
+    chosen = table("Choosing by predictions: which option is best for the same work", *CHOICES,
+                   left=3)  # fmt: skip
+    for each in choices(found):
+        chosen.add_row(*each)
+    return Shown(made, chosen, *(Text(line) for line in notes(found)))
+
+
+def choices(found: Validation) -> list[list[str]]:
+    """A row for each family in which somebody would choose: rank correlation and regret."""
+    return [
+        [
+            str(each["family"]),
+            str(each["phase"]),
+            str(each["split"] if not each["held_out"] else f"without its {each['held_out']}"),
+            f"{each['choices']:,}",
+            "-" if each["rank"] is None else f"{each['rank']:.2f}",
+            f"{100.0 * each['regret']:.1f} %",
+        ]
+        for each in found.families
+        if each["choices"]
+    ]
 
 
 def notes(found: Validation) -> list[str]:
@@ -89,6 +111,19 @@ def validation_page(found: Validation, pictures: Sequence[tuple[str, str]] = ())
         lines += ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
         lines += ["| " + " | ".join(_cells(group)) + " |" for group in groups]
         lines.append("")
+    if choices(found):
+        lines += [
+            "## Choosing",
+            "",
+            "Among options for the same work (tensor-parallel degrees of a server, devices of an "
+            "edge table): rank correlation of predicted and measured, and what the option "
+            "predicted to be best loses.",
+            "",
+            "| " + " | ".join(CHOICES) + " |",
+            "|" + " --- |" * len(CHOICES),
+            *("| " + " | ".join(each) + " |" for each in choices(found)),
+            "",
+        ]
     if notes(found):
         lines += ["## Left out", "", *(f"- {line}" for line in notes(found)), ""]
     return "\n".join(lines)

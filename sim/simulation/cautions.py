@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from sim.kernel.records import DONE
 from sim.workload.traffic import Closed
 
@@ -40,7 +38,7 @@ def cautions(run: Run) -> Iterator[str]:
                 "no request began and ended while measuring: ask for more requests than there "
                 "are clients"
             )
-    elif _overloaded(run):
+    elif overloaded(run):
         yield "requests arrive faster than they are served: the queue, and TTFT, grow to the end"
     for part in run.parts:
         power, tdp = run.power_of(part), part.system.device.tdp_W
@@ -58,15 +56,15 @@ def cautions(run: Run) -> Iterator[str]:
             )
 
 
-def _overloaded(run: Run) -> bool:
+def overloaded(run: Run) -> bool:
     """Whether requests wait longer and longer: open loop beyond saturation."""
-    records = np.concatenate([outcome.requests for outcome in run.served.outcomes])
-    kept = records[records["status"] == DONE]
-    if len(kept) < 40:
+    records = run.records
+    done = records["status"] == DONE
+    admitted_s = records["admitted_s"][done]
+    waits = admitted_s - records["arrival_s"][done]
+    if len(waits) < 40:
         return False
-    kept = kept[np.argsort(kept["arrival_s"], kind="stable")]
-    waits = kept["admitted_s"] - kept["arrival_s"]
     quarter = len(waits) // 4
     early, late = float(waits[quarter : 2 * quarter].mean()), float(waits[-quarter:].mean())
-    service = float((kept["last_s"] - kept["admitted_s"]).mean())
+    service = float((records["last_s"][done] - admitted_s).mean())
     return late > OVERLOADED * early and late > service

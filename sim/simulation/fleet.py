@@ -45,6 +45,11 @@ def served_by_pools(
     if scenario.scheduler.policy is not None:
         message = "a fleet runs built-in schedulers so far: leave `fleet` or the policy out"
         raise ConfigError([Problem(path="scheduler.policy", message=message)])
+    placed = scenario.fleet or scenario.disaggregate
+    if placed is not None and placed.route == "prefix" and not scenario.scheduler.prefix_cache:
+        key = "fleet" if scenario.fleet is not None else "disaggregate"
+        message = "prefix needs replicas that keep prefixes: scheduler.prefix_cache: true"
+        raise ConfigError([Problem(path=f"{key}.route", message=message)])
     if scenario.disaggregate is not None:
         return _apart(prepared, scenario.disaggregate, on_progress)
     assert scenario.fleet is not None

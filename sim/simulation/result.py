@@ -83,15 +83,23 @@ class Run:
         return self.prepared.scenario
 
     @cached_property
-    def _records(self) -> npt.NDArray[np.void]:
+    def records(self) -> npt.NDArray[np.void]:
         """Requests of all replicas, in order of arrival."""
-        records = np.concatenate([outcome.requests for outcome in self.served.outcomes])
-        return records[np.argsort(records["arrival_s"], kind="stable")]
+        parts = [outcome.requests for outcome in self.served.outcomes]
+        arrivals = np.concatenate([part["arrival_s"] for part in parts])
+        records = np.empty(len(arrivals), parts[0].dtype)
+        places = np.empty(len(arrivals), np.int64)
+        places[np.argsort(arrivals, kind="stable")] = np.arange(len(arrivals))
+        first = 0
+        for part in parts:  # one by one: a fleet's may be most of the memory
+            records[places[first : first + len(part)]] = part
+            first += len(part)
+        return records
 
     @cached_property
     def metrics(self) -> Mapping[str, Any]:
         """Latency, throughput, energy and cost; None where a value cannot be given."""
-        requests = self._records
+        requests = self.records
         values = serving_metrics(self.served, requests, self.scenario.slo)
         window = self.served.window
         duration, generated = window.until_s - window.from_s, window.generated_tokens
@@ -157,7 +165,7 @@ class Run:
     @property
     def duration_s(self) -> float:
         """From the first arrival to the end of measuring, warm-up included."""
-        return self.served.window.until_s - float(self._records["arrival_s"].min())
+        return self.served.window.until_s - float(self.records["arrival_s"].min())
 
     @property
     def _static_W(self) -> float:
@@ -250,12 +258,22 @@ class Run:
             "kv_peak_B": max(outcome.kv_peak_B for outcome in lead.outcomes),
         }
 
+    @property
+    def prefix_cache(self) -> Mapping[str, float] | None:
+        """Tokens of prompts, those found in the prefix cache, and their share; None without one."""
+        if not self.scenario.scheduler.prefix_cache:
+            return None
+        asked = sum(outcome.asked_tokens for outcome in self.served.outcomes)
+        cached = sum(outcome.cached_tokens for outcome in self.served.outcomes)
+        share = cached / asked if asked else 0.0
+        return {"asked_tokens": asked, "cached_tokens": cached, "hit_rate": share}
+
     @cached_property
     def requests(self) -> pd.DataFrame:
         """One row a request: lengths, status and latencies in seconds (NaN where it has none)."""
         import pandas as pd
 
-        records = self._records
+        records = self.records
         status = np.full(len(records), "unfinished", object)
         status[records["status"] == DONE] = "completed"
         status[records["status"] == REJECTED] = "rejected"
@@ -306,7 +324,7 @@ class Run:
 
     def __repr__(self) -> str:
         """One line: a notebook shows this."""
-        counts = request_counts(self._records)
+        counts = request_counts(self.records)
         return (
             f"<Run {self.scenario.name} on {self.scenario.system.name}: "
             f"{counts['completed']:,} of {counts['arrived']:,} requests completed, "
@@ -327,11 +345,12 @@ class Run:
             "model": scenario.model.name,
             "system": scenario.system.name,
             "seed": scenario.seed,
-            "requests": request_counts(self._records),
+            "requests": request_counts(self.records),
             "metrics": dict(self.metrics),
             "breakdown": dict(self.breakdown),
             "bound": dict(self.bound),
             "memory": {name: finite(value) for name, value in self.memory.items()},
+            "prefix_cache": self.prefix_cache,
             "cost": dict(self.cost),
             "mapping": {
                 "tp": layout.tp,

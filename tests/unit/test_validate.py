@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from sim.cli.validate_command import command
 from sim.evidence.measured.formats import rows
-from sim.evidence.measured.score import determination, scored, spearman
+from sim.evidence.measured.score import determination, ranking, scored, spearman
 
 GEMM = "gemm_dtype,m,n,k,latency_us\nbfloat16,64,4096,4096,40.0\nbfloat16,1,4096,4096,20.0\n"
 
@@ -97,6 +97,15 @@ def test_regret_is_what_the_choice_loses() -> None:
     (group,) = scored("set", "table", frame)
     assert group.regret == pytest.approx(1.0)  # took the one of 20 where 10 was to be had
     assert group.rank == pytest.approx(0.5)
+
+
+def test_choices_are_among_three_options_or_more() -> None:
+    frame = rows(
+        [1.0, 2.0, 3.0, 1.0, 2.0], [2.0, 1.0, 3.0, 1.0, 2.0], device="d", phase="p", dtype="t",
+        choice=["c", "c", "c", "e", "e"],
+    )  # fmt: skip
+    rank, regret, count = ranking(frame)
+    assert (rank, regret, count) == (pytest.approx(0.5), pytest.approx(1.0), 1)
 
 
 def test_explained_variance_and_ranks() -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 from sim.config.runtime_form import load_runtime
 from sim.evidence.calibration.fit import fitted
 from sim.evidence.measured.constants import Constants
-from sim.evidence.measured.edge import Case, cases_in, predicted
+from sim.evidence.measured.edge import Timing, cases_in, predicted
 from sim.evidence.measured.edge_tables import BUILDERS, COLUMNS
 from sim.evidence.measured.formats import fold_of
 from sim.evidence.measured.hat import COLUMNS as HAT_COLUMNS
@@ -118,9 +118,9 @@ PARTS: Final = (
 )  # fmt: skip
 
 
-def cases_of(folder: Path, names: Iterable[str]) -> dict[str, list[Case]]:
+def cases_of(folder: Path, names: Iterable[str]) -> dict[str, list[Timing]]:
     """Cases of edge tables, by table."""
-    found: dict[str, list[Case]] = {}
+    found: dict[str, list[Timing]] = {}
     for name in names:
         build, columns = BUILDERS.get(name, hat_cases), COLUMNS.get(name, HAT_COLUMNS)
         path = folder / "edge" / f"{name}.csv"
@@ -129,29 +129,61 @@ def cases_of(folder: Path, names: Iterable[str]) -> dict[str, list[Case]]:
     return found
 
 
-def fit(constants: Constants, folder: Path, without: str) -> dict[str, Runtime]:
-    """Runtimes refitted: on all rows, or for "shapes-K" without rows of part K.
+def fit(
+    constants: Constants, folder: Path, without: str = "",
+    best: Mapping[str, Runtime] | None = None,
+) -> dict[str, Runtime]:  # fmt: skip
+    """Runtimes refitted: on all rows, or for "chips-K" without rows of part K.
 
-    A part of the rows of a table of many devices is devices, elsewhere shapes or models. "devices"
-    gives nothing: the tables of other runtimes say nothing of one.
+    A part of the rows of a table of many devices is devices, elsewhere shapes or models. Where it
+    has no row of a runtime, that stays as `best` has it.
     """
-    if without == "devices":
-        return {}
     cases = cases_of(folder, dict.fromkeys(name for part in PARTS for name in part.tables))
-    hidden = int(without.removeprefix("shapes-")) if without else -1
+    hidden = int(without.removeprefix("chips-")) if without else -1
     folds = {name: fold_of(pd.Series([case.fold for case in of])) for name, of in cases.items()}
     seen = {
         name: [case for case, part in zip(of, folds[name], strict=True) if part != hidden]
         for name, of in cases.items()
     }
-    return fit_runtimes(constants, seen)
+    hit = {
+        case.runtime for name, of in cases.items()
+        for case, part in zip(of, folds[name], strict=True) if part == hidden
+    }  # fmt: skip
+    found = {name: each for name, each in (best or {}).items() if name not in hit}
+    found |= fit_runtimes(constants, seen, lambda name: name not in found, forget=bool(without))
+    return {name: replace(each, fitted_on=_tables(name, cases)) for name, each in found.items()}
+
+
+def _tables(runtime: str, cases: Mapping[str, Sequence[Timing]]) -> tuple[str, ...]:
+    """Tables that a runtime is fitted on, of those there are."""
+    named = dict.fromkeys(
+        table for part in PARTS if part.runtime == runtime for table in part.tables
+    )
+    return tuple(f"edge/{table}" for table in named if cases.get(table))
+
+
+def errors_of(runtimes: Mapping[str, Runtime], folder: Path) -> dict[str, dict[str, float]]:
+    """Median error of each runtime by table and phase."""
+    cases = cases_of(folder, dict.fromkeys(name for part in PARTS for name in part.tables))
+    found: dict[str, dict[str, float]] = {name: {} for name in runtimes}
+    known = Constants(runtimes=dict(runtimes))
+    for table, of in cases.items():
+        able = [case for case in of if case.runtime in runtimes and case.program is not None]
+        sizes = np.abs(predicted(able, known) / np.array([case.measured for case in able]) - 1.0)
+        keys = pd.Series([(case.runtime, case.phase) for case in able], dtype=object)
+        for (runtime, phase), own in pd.Series(sizes).groupby(keys):
+            found[runtime][f"{table} {phase}"] = float(own.median())
+    return found
 
 
 def fit_runtimes(
-    constants: Constants, cases: Mapping[str, Sequence[Case]],
-    wanted: Callable[[str], bool] = lambda _: True,
+    constants: Constants, cases: Mapping[str, Sequence[Timing]],
+    wanted: Callable[[str], bool] = lambda _: True, *, forget: bool = False,
 ) -> dict[str, Runtime]:  # fmt: skip
-    """Every runtime that is `wanted`, part by part, on the cases of each table that may be seen."""
+    """Every runtime that is `wanted`, part by part, on the cases of each table that may be seen.
+
+    Where there are none, `forget` leaves what the device estimates in place of what was fitted.
+    """
     found: dict[str, Runtime] = {}
     for part in PARTS:
         if not wanted(part.runtime):
@@ -165,11 +197,15 @@ def fit_runtimes(
         ]
         mine = sorted(mine, key=lambda case: case.phase)  # so that even steps meet all phases
         mine = mine[:: max(len(mine) // MOST_CASES, 1)]
-        found[part.runtime] = _fit_part(part, start, mine, constants) if mine else start
+        if mine:
+            start = _fit_part(part, start, mine, constants)
+        elif forget:
+            start = replace(start, **dict.fromkeys(part.bounds))  # type: ignore[arg-type]
+        found[part.runtime] = start
     return found
 
 
-def _fit_part(part: Part, start: Runtime, cases: list[Case], constants: Constants) -> Runtime:
+def _fit_part(part: Part, start: Runtime, cases: list[Timing], constants: Constants) -> Runtime:
     values = {name: getattr(start, name) for name in part.bounds}
     begun = {
         name: sum(part.bounds[name]) / 2 if value is None else float(value)

@@ -43,8 +43,18 @@ def _sixteen(rows: pd.DataFrame) -> pd.Series:
     return rows["phase"].isin(PRODUCTS) & rows["dtype"].isin(["bfloat16", "bf16", "fp16"])
 
 
+def _blocks(rows: pd.DataFrame) -> pd.Series:
+    return (rows["phase"] == "gemm") & (rows["dtype"] == "fp8_block")
+
+
 def _narrow(rows: pd.DataFrame) -> pd.Series:
-    return (rows["phase"] == "gemm") & ~rows["dtype"].isin(["bfloat16", "bf16", "fp16"])
+    wide = rows["dtype"].isin(["bfloat16", "bf16", "fp16"])
+    return (rows["phase"] == "gemm") & ~wide & ~_blocks(rows)
+
+
+NARROW: Final[Bounds] = {
+    "narrow_s": (0.0, 3e-5), "narrow_passes": (0.0, 2e1), "narrow_rate": (0.3, 1.5),
+}  # fmt: skip
 
 
 PARTS: Final = (
@@ -60,9 +70,10 @@ PARTS: Final = (
     ),
     Part(
         section="matmul",
-        bounds={"narrow_s": (0.0, 3e-5), "narrow_passes": (0.0, 2e1)},
+        bounds=NARROW,
         wanted=_narrow,
     ),
+    Part(section="blocks", bounds=NARROW, wanted=_blocks),
     Part(
         section="vector",
         bounds={"fixed_s": (0.0, 3e-5), "memory": (0.05, 1.0), "exposed": (0.0, 1.0)},
@@ -151,6 +162,8 @@ def _fit_part(
     if not seen:
         return start
     section: Mapping[str, float] = getattr(start, part.section)
+    if part.section == "blocks":  # from what products have where nothing is known of them
+        section = {name: section.get(name, start.matmul[name]) for name in part.bounds}
 
     def predict(constants: Mapping[str, float]) -> Floats:
         tried = with_section(start, part.section, constants)

@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 
 from sim.config.catalogue import title_of
+from sim.config.fitted_files import fitted_form
 from sim.config.kernels_form import load_kernels
-from sim.evidence.calibration import experts_fit, power_fit, protocols_fit
+from sim.config.runtime_form import RuntimeForm
+from sim.evidence.calibration import edge_fit, experts_fit, power_fit, protocols_fit, runtime_fit
 from sim.evidence.calibration.kernels_fit import (
     PARTS,
     Floats,
@@ -21,12 +23,13 @@ from sim.evidence.calibration.kernels_fit import (
     fit,
     tables_of,
 )
-from sim.evidence.calibration.written import kernels_text, protocols_text
-from sim.evidence.measured import collectives, moe
+from sim.evidence.calibration.written import kernels_text, protocols_text, runtime_text
+from sim.evidence.measured import moe
 from sim.evidence.measured.constants import Constants
-from sim.evidence.measured.formats import FOLDS, Format
+from sim.evidence.measured.formats import FOLDS
 from sim.evidence.measured.tables import read_table, stem, table_paths
 from sim.hardware.kernels import Kernels
+from sim.hardware.runtime import Runtime
 
 NEAREST: Final = {
     "nvidia-ada": "nvidia-hopper",
@@ -37,6 +40,10 @@ NEAREST: Final = {
 """The family whose constants a family would have that nobody had measured."""
 ABOUT: Final = "Written by `sim calibrate`: fit again rather than change by hand."
 HELD_OUT: Final = "Fitted without {}: `sim validate` predicts those with it. No device names it."
+SERVERS_HELD_OUT: Final = tuple(
+    f"{kind}-{part}" for kind in ("degrees", "models") for part in range(FOLDS)
+)
+EDGE_HELD_OUT: Final = tuple(f"chips-{part}" for part in range(FOLDS))
 SHAPES: Final = tuple(f"shapes-{part}" for part in range(FOLDS))
 Files = Iterator[tuple[str, str]]
 
@@ -66,6 +73,7 @@ def calibrated(folder: Path, date: str) -> Files:
         yield from _held_out(best, families, folder, date, without)
     yield from _protocols(folder, date)
     yield from power_fit.calibrated(folder, date, ABOUT, HELD_OUT)
+    yield from runtimes(folder, date)
 
 
 def _held_out(
@@ -92,13 +100,38 @@ def _held_out(
 def _protocols(folder: Path, date: str) -> Files:
     for without in ("", *SHAPES):
         for name, found in protocols_fit.fit(Constants(), folder, without).items():
-            on = tuple(_named(collectives.FORMATS, folder)) if not without else ()
             text = protocols_text(
-                replace(found, fitted_on=on), title=title_of("protocols", name), date=date,
-                errors={}, about=HELD_OUT.format(without) if without else ABOUT,
+                replace(found, fitted_on=()) if without else found,
+                title=title_of("protocols", name), date=date, errors={},
+                about=HELD_OUT.format(without) if without else ABOUT,
             )  # fmt: skip
             held = f"held-out/{name}.without-{without}" if without else name
             yield f"protocols/{held}.yaml", text
+
+
+def runtimes(folder: Path, date: str) -> Files:
+    """Files of runtimes of servers and of edge devices, with kernels as the files have them."""
+    for fitting, held_out in ((runtime_fit, SERVERS_HELD_OUT), (edge_fit, EDGE_HELD_OUT)):
+        best = fitting.fit(Constants(), folder)
+        errors = fitting.errors_of(best, folder)
+        for name, found in best.items():
+            yield f"runtimes/{name}.yaml", _runtime_text(found, name, date, errors[name], ABOUT)
+        for without in held_out:
+            for name, found in fitting.fit(Constants(), folder, without, best).items():
+                text = _runtime_text(
+                    replace(found, fitted_on=()), name, date, {}, HELD_OUT.format(without)
+                )
+                yield f"runtimes/held-out/{name}.without-{without}.yaml", text
+
+
+def _runtime_text(
+    runtime: Runtime, name: str, date: str, errors: Mapping[str, float], about: str
+) -> str:
+    _, form, _ = fitted_form("runtimes", RuntimeForm, name)
+    return runtime_text(
+        runtime, form.habits, title=title_of("runtimes", name), date=date, errors=errors,
+        about=about,
+    )  # fmt: skip
 
 
 def _of_experts(name: str, folder: Path) -> Iterator[str]:
@@ -111,13 +144,6 @@ def _of_experts(name: str, folder: Path) -> Iterator[str]:
             kernels = Constants().device(str(rows["device"].iloc[0])).processors[0].kernels
             if kernels is not None and kernels.name == name:
                 yield key
-
-
-def _named(formats: tuple[Format, ...], folder: Path) -> Iterator[str]:
-    for path in table_paths(folder):
-        key = f"{path.parent.name}/{stem(path)}"
-        if any(each.matches(key) for each in formats):
-            yield key
 
 
 def _every(rows: pd.DataFrame) -> Floats:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from sim.config.fields import Reading
+from sim.config.runtime_form import HabitsForm
 from sim.hardware.kernels import Kernels, Line, Protocols
 from sim.hardware.power import PowerLaw
+from sim.hardware.runtime import Runtime
 
-SECTIONS: Final = ("matmul", "decode", "prefill", "experts", "vector")
+SECTIONS: Final = ("matmul", "blocks", "decode", "prefill", "experts", "vector")
 _KEYS: Final = {"depth_s": "depth_time", "cache_B_per_s": "cache", "flop_J": "flop"}
 
 
@@ -34,6 +37,8 @@ def kernels_text(
     """The file of `kernels`; `errors` are median errors by "dataset/table phase"."""
     lines = _head(title, "kernels-fitted-2026-11", kernels.fitted_on, date, errors, about)
     for section in SECTIONS:
+        if not getattr(kernels, section):
+            continue
         lines.append(f"{section}:")
         for name, value in getattr(kernels, section).items():
             key, text = _amount(name, value)
@@ -66,6 +71,43 @@ def protocols_text(
             for name, line in zip(("few", "all"), protocols.shot, strict=True)
         ]
         lines.append(f"  up_to: {protocols.shot_B / 1e6:.4g} MB")
+    return "\n".join(lines) + "\n"
+
+
+_RUNTIME: Final = (
+    ("host_step", "host_step_s"), ("host_sequence", "host_sequence_s"), ("launch", "launch_s"),
+    ("memory", "memory"), ("slot", "slot_B_per_s"), ("fill", "fill_s"), ("compute", "compute"),
+    ("attention", "attention"),
+)  # fmt: skip
+
+
+def runtime_text(
+    runtime: Runtime, habits: HabitsForm | None, *, title: str, date: str,
+    errors: Mapping[str, float], about: str,
+) -> str:  # fmt: skip
+    """The file of a runtime; what its `habits` say stays, but the time of a request."""
+    lines = _head(title, "runtimes-fitted-2026-11", runtime.fitted_on, date, errors, about)
+    for key, name in _RUNTIME:
+        value = getattr(runtime, name)
+        if value is None:
+            continue
+        if name == "slot_B_per_s":
+            text = f"{value / 1e9:.4g} GB/s"
+        else:
+            text = seconds(value) if name.endswith("_s") else f"{value:.4g}"
+        lines.append(f"{key}: {text}")
+    if habits is not None and runtime.habits is not None:
+        lines.append("habits:")
+        for key in type(habits).model_fields:
+            stated = getattr(habits, key)
+            if stated is None:
+                continue
+            text = stated.text if isinstance(stated, Reading) else str(stated)
+            if key == "note":
+                text = f'"{text}"'
+            if key == "request":
+                text = seconds(runtime.habits.request_s)
+            lines.append(f"  {key}: {text}")
     return "\n".join(lines) + "\n"
 
 

@@ -43,6 +43,8 @@ class Constants:
     power: dict[str, PowerLaw] = field(default_factory=dict)
     everywhere: Kernels | None = None
     """The kernels of every device, whatever it names."""
+    shares_alone: bool = False
+    """No kernels: shares of peaks decide, as in units that nobody measured."""
 
     def device(self, name: str) -> Device:
         """The device of a name; ConfigError for an unknown one."""
@@ -50,13 +52,16 @@ class Constants:
         if device.power is not None:
             device = _loaded(name, self.of_power(device.power.name, device.process))
         processors = tuple(
-            replace(each, kernels=self.of_kernels(each.kernels.name)) if each.kernels else each
+            replace(each, kernels=self._kernels(each.kernels)) if each.kernels else each
             for each in device.processors
         )
         link = device.link
         if link is not None and link.protocols is not None:
             link = replace(link, protocols=self.of_protocols(link.protocols.name))
         return replace(device, processors=processors, link=link)
+
+    def _kernels(self, kernels: Kernels) -> Kernels | None:
+        return None if self.shares_alone else self.of_kernels(kernels.name)
 
     def of_kernels(self, name: str) -> Kernels:
         """Kernels of a name, of the file that hasn't seen what is left out where there is one."""

@@ -50,12 +50,13 @@ MANY_LAYERS: Final = 80
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Case:
+class Timing:
     """One measured value and the iterations that are to be timed for it.
 
     `batches` come with how often each runs. `produced` is what they give, tokens or images, for
     a rate; None for a time. On `stages` devices in a row, whose host works for one after the
-    other, the iterations of a prompt follow one another through them (`pipelined`).
+    other, the iterations of a prompt follow one another through them (`pipelined`). `choice` names
+    the work, of which devices are the options.
     """
 
     measured: float
@@ -70,6 +71,7 @@ class Case:
     stages: int = 1
     pipelined: bool = False
     reason: str = ""
+    choice: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +103,7 @@ class Known:
         default_factory=dict
     )
 
-    def program(self, case: Case) -> Program:
+    def program(self, case: Timing) -> Program:
         """The case's program with the runtime's numbers."""
         program = case.program
         assert program is not None
@@ -201,7 +203,7 @@ def bits(dtype: str, op: Op, layers: int) -> float:
     return inner
 
 
-def seconds_of(case: Case, known: Known) -> float:
+def seconds_of(case: Timing, known: Known) -> float:
     """Predicted seconds of a case; NaN for one without a program."""
     if case.program is None:
         return float("nan")
@@ -213,7 +215,7 @@ def seconds_of(case: Case, known: Known) -> float:
     return total
 
 
-def predicted(cases: Sequence[Case], constants: Constants) -> npt.NDArray[np.float64]:
+def predicted(cases: Sequence[Timing], constants: Constants) -> npt.NDArray[np.float64]:
     """What each case's value is predicted to be: a rate, or seconds."""
     known = Known(constants)
     seconds = np.array([seconds_of(case, known) for case in cases])
@@ -221,16 +223,16 @@ def predicted(cases: Sequence[Case], constants: Constants) -> npt.NDArray[np.flo
     return np.where(np.isnan(made), seconds, made / seconds)
 
 
-def cases_in(table: Table, build: Callable[[Table], list[Case]]) -> list[Case]:
+def cases_in(table: Table, build: Callable[[Table], list[Timing]]) -> list[Timing]:
     """The cases of a table, built once: a fit predicts them again and again."""
     if "cases" not in table.built:
         table.built["cases"] = build(table)
-    cases: list[Case] = table.built["cases"]
+    cases: list[Timing] = table.built["cases"]
     return cases
 
 
 def case_rows(
-    cases: Sequence[Case], constants: Constants, *, better: Better, scale: float = 1.0
+    cases: Sequence[Timing], constants: Constants, *, better: Better, scale: float = 1.0
 ) -> pd.DataFrame:
     """Rows of predictions, the predicted values times `scale` in the unit of the table."""
     values = predicted(cases, constants) * scale
@@ -242,6 +244,7 @@ def case_rows(
         phase=[case.phase for case in cases],
         dtype=[case.dtype for case in cases],
         reason=missing,
+        choice=[case.choice for case in cases],
         better=better,
         fold=fold_of(pd.Series([case.fold for case in cases])),
     )

@@ -16,7 +16,7 @@ from sim.config import library
 from sim.engines.roofline import Batch, decode_batch
 from sim.errors import ConfigError
 from sim.evidence.measured.constants import Constants
-from sim.evidence.measured.edge import Case, Setting, case_rows, cases_in, program_of, prompts
+from sim.evidence.measured.edge import Setting, Timing, case_rows, cases_in, program_of, prompts
 from sim.evidence.measured.formats import Format, Unsupported
 from sim.evidence.measured.named import device_name, load_named_model
 from sim.evidence.measured.tables import Table
@@ -141,7 +141,7 @@ class Built:
 
     def __init__(self, table: Table) -> None:
         self.table = table
-        self.cases: list[Case] = []
+        self.cases: list[Timing] = []
         self.programs: dict[tuple[str, Setting], Program] = {}
 
     def add(
@@ -152,17 +152,17 @@ class Built:
         value = float(measured)
         if not np.isfinite(value):
             return
-        reason, program = "", None
+        reason, program, steps = "", None, tuple(batches)
         try:
             program = self.program(model, setting)
         except Unsupported as error:
             reason = str(error)
         self.cases.append(
-            Case(
+            Timing(
                 measured=value, device=setting.device, phase=phase, dtype=setting.dtype,
-                runtime=setting.runtime, fold=fold, program=program, batches=tuple(batches),
+                runtime=setting.runtime, fold=fold, program=program, batches=steps,
                 produced=produced, stages=setting.stages, pipelined=phase.startswith("prefill"),
-                reason=reason,
+                reason=reason, choice=f"{model}|{setting.dtype}|{phase}|{steps}",
             )
         )  # fmt: skip
 
@@ -179,7 +179,7 @@ def alone(context: int) -> Batches:
     return [(decode_batch(1, context), 1.0)]
 
 
-def apple_cases(table: Table) -> list[Case]:
+def apple_cases(table: Table) -> list[Timing]:
     """Cases of llama.cpp on Apple chips, Llama 2 7B."""
     built = Built(table)
     for row in table.frame.to_dict("records"):
@@ -195,7 +195,7 @@ def apple_cases(table: Table) -> list[Case]:
     return built.cases
 
 
-def gpu_cases(table: Table) -> list[Case]:
+def gpu_cases(table: Table) -> list[Timing]:
     """Cases of llama.cpp of May 2024, without flash attention, on GPUs, Llama 3."""
     built = Built(table)
     for row in table.frame.to_dict("records"):
@@ -225,7 +225,7 @@ def _spark(model: str) -> Setting:
     )
 
 
-def batched_cases(table: Table) -> list[Case]:
+def batched_cases(table: Table) -> list[Timing]:
     """Cases of llama.cpp with flash attention on DGX Spark, several sequences at a time."""
     built = Built(table)
     for row in table.frame.to_dict("records"):
@@ -239,7 +239,7 @@ def batched_cases(table: Table) -> list[Case]:
     return built.cases
 
 
-def depth_cases(table: Table) -> list[Case]:
+def depth_cases(table: Table) -> list[Timing]:
     """Cases of llama.cpp on DGX Spark behind a context."""
     built = Built(table)
     for row in table.frame.to_dict("records"):
@@ -250,7 +250,7 @@ def depth_cases(table: Table) -> list[Case]:
     return built.cases
 
 
-def jetson_cases(table: Table) -> list[Case]:
+def jetson_cases(table: Table) -> list[Timing]:
     """Cases of MLC (decode) and TensorRT (images) on a Jetson Orin Nano."""
     built = Built(table)
     for row in table.frame.to_dict("records"):
@@ -266,7 +266,7 @@ def jetson_cases(table: Table) -> list[Case]:
     return built.cases
 
 
-def pi_cases(table: Table) -> list[Case]:
+def pi_cases(table: Table) -> list[Timing]:
     """Cases of llama.cpp on a Raspberry Pi 5; benchmarks with one-word answers apart."""
     built = Built(table)
     for row in table.frame.to_dict("records"):
@@ -282,7 +282,7 @@ def pi_cases(table: Table) -> list[Case]:
     return built.cases
 
 
-def phone_cases(table: Table) -> list[Case]:
+def phone_cases(table: Table) -> list[Timing]:
     """Cases of ExecuTorch on the CPU of a phone."""
     built = Built(table)
     for row in table.frame.to_dict("records"):
@@ -297,7 +297,7 @@ def phone_cases(table: Table) -> list[Case]:
     return built.cases
 
 
-def system_cases(table: Table) -> list[Case]:
+def system_cases(table: Table) -> list[Timing]:
     """Cases of Ollama on computers of all sizes."""
     built = Built(table)
     for row in table.frame.to_dict("records"):
@@ -329,7 +329,7 @@ def _system(text: str, on_cpu: bool) -> Setting:
     )  # fmt: skip
 
 
-BUILDERS: Final[dict[str, Callable[[Table], list[Case]]]] = {
+BUILDERS: Final[dict[str, Callable[[Table], list[Timing]]]] = {
     "llamacpp_apple_m_series": apple_cases,
     "llamacpp_llama3_gpus": gpu_cases,
     "llamacpp_dgx_spark_batched": batched_cases,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 
@@ -11,6 +13,7 @@ from sim.evidence.measured.named import device_in
 from sim.evidence.measured.operators import Rows, built, grouped, known_format
 from sim.evidence.measured.tables import Table
 from sim.graph import CAUSAL, Phase
+from sim.hardware.formats import for_weights
 from sim.workload.layers.parts import matmul
 
 
@@ -18,8 +21,12 @@ def predict_gemm(table: Table, constants: Constants) -> pd.DataFrame:
     """Products of the aiconfigurator database: [m, k] x [k, n] in microseconds."""
     name = device_in(table, r"gemm_(.+)_[a-z]+$")
     frame = table.frame
-    timed = built(table, "gemm", lambda: _gemm_rows(frame))
-    seconds = timed.seconds(constants.device(name), len(frame), repeated=True)
+    device = constants.device(name)
+    seconds = np.full(len(frame), np.nan)
+    for weights in sorted({_weights(str(dtype)) for dtype in frame["gemm_dtype"].unique()}):
+        timed = built(table, f"gemm {weights}", partial(_gemm_rows, frame, weights))
+        found = timed.seconds(for_weights(device, weights), len(frame), repeated=True)
+        seconds = np.where(np.isfinite(found), found, seconds)
     return described(
         table,
         seconds * 1e6,
@@ -37,11 +44,17 @@ def predict_gemm(table: Table, constants: Constants) -> pd.DataFrame:
     )
 
 
-def _gemm_rows(frame: pd.DataFrame) -> Rows:
+def _weights(dtype: str) -> str:
+    """Format of weights that a table calls `dtype`, "" for an unknown one."""
+    return (known_format(dtype) or ("",))[0]
+
+
+def _gemm_rows(frame: pd.DataFrame, weights: str) -> Rows:
+    """Products whose weights have one format."""
     timed = Rows()
     for (dtype, n, k), group in grouped(frame, ["gemm_dtype", "n", "k"]):
         formats = known_format(str(dtype))
-        if formats is not None:
+        if formats is not None and formats[0] == weights:
             op = matmul("product", "fc", int(k), int(n), CAUSAL, Phase.ALL, "none")
             timed.add(op, group.index.to_numpy(), tokens=group["m"], formats=formats)
     return timed

@@ -10,7 +10,7 @@ import pandas as pd
 
 from sim.engines.roofline import Batch
 from sim.evidence.measured.constants import Constants
-from sim.evidence.measured.edge import Case, Setting, case_rows, cases_in, program_of
+from sim.evidence.measured.edge import Setting, Timing, case_rows, cases_in, program_of
 from sim.evidence.measured.formats import Format
 from sim.evidence.measured.tables import Table
 from sim.workload.architecture import Architecture, Attention, Block, Encoder, FeedForward
@@ -68,7 +68,7 @@ def decoder_of(hidden: int, layers: int, ffn: int) -> Architecture:
     )  # fmt: skip
 
 
-def hat_cases(table: Table) -> list[Case]:
+def hat_cases(table: Table) -> list[Timing]:
     """Cases of the encoder and of the decoder of each row, in seconds.
 
     FFN widths are means over layers. The decoder attends to one to three layers of the encoder,
@@ -76,7 +76,7 @@ def hat_cases(table: Table) -> list[Case]:
     """
     setting = DEVICES[table.name.removeprefix("hat_wmt14ende_")]
     programs: dict[str, Any] = {}
-    cases: list[Case] = []
+    cases: list[Timing] = []
     for row in table.frame.to_dict("records"):
         shape = _shape(row, "decoder")
         fold = "-".join(map(str, shape))
@@ -90,7 +90,7 @@ def hat_cases(table: Table) -> list[Case]:
             if model.name not in programs:
                 programs[model.name] = program_of(model, setting)
             cases.append(
-                Case(
+                Timing(
                     measured=float(row[f"latency_mean_{side}"]) / 1e3, device=setting.device,
                     phase=side, dtype="fp32", runtime=setting.runtime, fold=fold,
                     program=programs[model.name], batches=batches,

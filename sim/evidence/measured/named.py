@@ -22,7 +22,7 @@ _USUAL: Final = {
     "a100": "a100-sxm-80gb", "a100-sxm": "a100-sxm-80gb", "h100": "h100-sxm",
     "a100-pcie": "a100-pcie-80gb", "h200-sxm": "h200", "b300-sxm": "b300", "a800": "a800-sxm",
     "a6000": "rtx-a6000", "rtxa6000": "rtx-a6000", "dgx-spark-gb10": "dgx-spark",
-    "gb10": "dgx-spark", "rtx-pro-6000-server": "rtx-pro-6000", "h100-nvl": "h100-pcie",
+    "gb10": "dgx-spark", "rtx-pro-6000-server": "rtx-pro-6000", "a100-40gb": "a100-sxm-40gb",
 }  # fmt: skip
 """What a table means that names a device only in part."""
 _MEMORY: Final = re.compile(r"[\s_-]+(\d+)\s*gb\b(?:[\s_-]*hbm\w*)?|[\s_-]*\(tensorrt\)")
@@ -76,11 +76,6 @@ def supported_device(text: str) -> str:
         return device_name(text)
     except ConfigError as error:
         raise Unsupported(f"no device {text} in the library") from error
-
-
-def device_or(preferred: str, text: str) -> str:
-    """`preferred` where the library has it, else the device that a table calls `text`."""
-    return preferred if preferred in library.files("devices") else supported_device(text)
 
 
 def device_in(table: Table, pattern: str) -> str:

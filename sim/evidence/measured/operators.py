@@ -27,7 +27,7 @@ FORMATS = {
     "float16": ("fp16", "fp16", "fp16"),
     "half": ("fp16", "fp16", "fp16"),
     "fp8": ("fp8", "bf16", "fp8"),
-    "fp8_block": ("fp8", "bf16", "fp8"),
+    "fp8_block": ("fp8-block", "bf16", "fp8"),
     "sq": ("int8", "bf16", "int8"),
     "int8_wo": ("int8", "bf16", "bf16"),
     "int4_wo": ("int4", "bf16", "bf16"),

@@ -68,7 +68,7 @@ def scored(dataset: str, table: str, rows: pd.DataFrame) -> Iterator[Group]:
         errors = predicted / measured - 1.0
         size = np.abs(errors)
         low, high = np.quantile(predicted / measured, [0.1, 0.9])
-        rank, regret = ranking(done)
+        rank, regret, _ = ranking(done)
         yield Group(
             dataset=dataset,
             table=table,
@@ -100,8 +100,8 @@ def determination(measured: Floats, predicted: Floats) -> float | None:
     return 1.0 - float(np.sum((measured - predicted) ** 2)) / spread
 
 
-def ranking(rows: pd.DataFrame) -> tuple[float | None, float | None]:
-    """Mean rank correlation and mean regret over the choices of at least three options in `rows`.
+def ranking(rows: pd.DataFrame) -> tuple[float | None, float | None, int]:
+    """Mean rank correlation, mean regret and number of choices of at least three options in `rows`.
 
     `choice` names the choice a row is an option of ("" for none), `better` is "low" or "high".
     """
@@ -118,7 +118,7 @@ def ranking(rows: pd.DataFrame) -> tuple[float | None, float | None]:
         picked, best = abs(measured[np.argmin(predicted)]), abs(measured.min())
         regrets.append(best / picked - 1.0 if sign < 0 else picked / best - 1.0)
     mean_rank = float(np.mean(ranks)) if ranks else None
-    return mean_rank, float(np.mean(regrets)) if regrets else None
+    return mean_rank, float(np.mean(regrets)) if regrets else None, len(regrets)
 
 
 def spearman(a: Floats, b: Floats) -> float | None:

@@ -11,7 +11,6 @@ import pandas as pd
 
 from sim.evidence.measured.constants import Constants
 from sim.evidence.measured.formats import Format, Unsupported
-from sim.evidence.measured.named import device_or
 from sim.evidence.measured.server_traces import (
     apex_cases,
     mlperf_cases,
@@ -33,8 +32,8 @@ from sim.evidence.measured.servers import (
 from sim.evidence.measured.tables import Table
 
 Cases = Iterator[Case]
-EACH: Final = 10
-"""Requests of a client in closed loops: InferenceX sends ten times the concurrency."""
+IN_BLOCKS: Final = ("qwen3", "deepseek")
+"""Models whose owners publish fp8 weights with a scale a block of 128 x 128 (their config.json)."""
 ASYNC_VLLM: Final = (0, 14)
 """vLLM from which the host schedules the next iteration during the last one by default."""
 CENT_OUTPUT: Final = 3584
@@ -60,14 +59,15 @@ def silicon_cases(table: Table) -> Cases:
             reason = reason or "data-parallel attention"
         if runtime == "vllm" and _version(row.backend_version) < ASYNC_VLLM:
             runtime = "vllm-0.12"
-        clients = int(number(row.concurrency))
-        if not clients:
-            reason = reason or "the clients' concurrency is not stated"
+        # rows of later releases state a batch alone, which their closed loops keep full
+        clients = int(number(row.concurrency) or number(row.batch_size))
         max_batch, dtype = None, quantised
+        if quantised == "fp8" and any(name in str(row.model_path).lower() for name in IN_BLOCKS):
+            dtype = "fp8-block"
         if runtime == "trtllm":
             # fp8 checkpoints come with an fp8 cache: without it, 64 clients of 4,096 tokens would
             # queue for memory on one H100, and they don't
-            dtype = "fp8-kv" if quantised == "fp8" else quantised
+            dtype = f"{dtype}-kv" if quantised == "fp8" else quantised
             # its engines are built for the clients of the run; those of the unquantised runs hold
             # one less: at any time one client waits, whose wait is E2E / concurrency
             max_batch = clients - (0 if quantised else 1)
@@ -87,6 +87,9 @@ def silicon_cases(table: Table) -> Cases:
             ),
             choice=what,
             fold=f"{row.isl}|{row.osl}|{row.tp_size}",
+            model=str(row.model_path),
+            tp=int(row.tp_size),
+            clients=True,
         )  # fmt: skip
 
 
@@ -100,7 +103,7 @@ def _closed(
             precision=formats_of(dtype), max_batch=max_batch,
         )
     )  # fmt: skip
-    found = latencies(server.clients(clients, isl, osl, each=EACH))
+    found = latencies(server.clients(clients, isl, osl))
     return {"ttft": found["ttft-mean"] * 1e3, "tpot": found["tpot-mean"] * 1e3}
 
 
@@ -133,7 +136,7 @@ def argonne_device(text: str) -> tuple[str, str]:
     70B models in fp16 run on two of its MI250s, which two dies of 64 GB could not hold.
     """
     if text == "Nvidia A100 GPU":
-        return device_or("a100-sxm-40gb", text), ""
+        return "a100-sxm-40gb", ""
     return device_known(text.replace("MI250", "MI210"))
 
 
@@ -184,6 +187,8 @@ def _argonne(row: Any, measured: Mapping[str, float], runs: list[tuple[str, int,
         ask=run_of(reason, ask),
         choice=f"{row.framework}|{row.model}|{runs}|{batch}|{row.hardware}",
         fold=f"{runs}|{count}",
+        model=str(row.model),
+        tp=1 if piecewise else count,
     )  # fmt: skip
 
 
@@ -204,6 +209,8 @@ def splitwise_cases(table: Table) -> Cases:
                 ),
             ),
             fold=f"{row.prompt_size}|{row.batch_size}|{row.tensor_parallel}",
+            model=str(row.model),
+            tp=int(row.tensor_parallel),
         )  # fmt: skip
 
 
@@ -237,6 +244,7 @@ def cent_context_cases(table: Table) -> Cases:
         yield Case(
             device=device, dtype="fp16", runtime="vllm-2024",
             measured={"latency": float(row.query_latency_s)}, ask=ask, fold=f"{context}|{batch}",
+            model="llama-2-70b", tp=4,
         )  # fmt: skip
 
 
@@ -281,7 +289,7 @@ def cent_summary_cases(table: Table) -> Cases:
                 "latency": float(row[2]), "prefill-rate": float(row.prefill_tok_s),
                 "decode-rate": float(row.decoding_tok_s), "rate": float(row.end2end_tok_s),
             },
-            ask=ask, fold=name,
+            ask=ask, fold=name, model=name.replace("Llama2", "llama-2"), tp=count or 1,
         )  # fmt: skip
 
 

@@ -71,6 +71,8 @@ def mlperf_cases(table: Table) -> Cases:
                 ),
             ),
             fold=str(row.benchmark),
+            model=str(row.benchmark),
+            tp=min(2, int(row.accel_per_node * row.nodes)),
             better="high" if offline else "low",
         )  # fmt: skip
 
@@ -131,7 +133,7 @@ def apex_cases(table: Table) -> Cases:
         yield Case(
             device=device, dtype="fp8" if "fp8" in name else "bf16", runtime="vllm-2024",
             measured={"ttft": float(row.mean_ttft_s), "tpot": float(row.mean_tpot_s)},
-            ask=ask, fold=name,
+            ask=ask, fold=name, model="llama-3.1-70b", tp=int(layout[2]) if layout else 1,
         )  # fmt: skip
 
 

@@ -17,90 +17,40 @@ from sim.errors import ConfigError, Infeasible
 from sim.evidence.measured import replay
 from sim.evidence.measured.constants import Constants
 from sim.evidence.measured.edge import runtime_of
-from sim.evidence.measured.formats import Unsupported, fold_of, rows
+from sim.evidence.measured.formats import FOLDS, Unsupported, fold_of, rows
 from sim.evidence.measured.named import model_named, supported_device
 from sim.evidence.measured.replay import Floats, Ints, Replayed
 from sim.hardware import System
-from sim.hardware.runtime import Runtime, applied
+from sim.hardware.runtime import Habits, Runtime, applied
 from sim.mapping.layout import Parallel
 from sim.mapping.program import Program
 from sim.scenario import Scenario
 from sim.simulation.prepare import prepare
 from sim.workload.traffic import Trace
 
-GIB: Final = 2.0**30
 MOST_TOKENS: Final = 4096
 """Prompt and answer of the longest request that activations must have room for."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Habits:
-    """How a runtime forms iterations and uses memory, and how a benchmark's clients come to it.
-
-    `held` is the share of a device's memory that the driver keeps (a data sheet's 80 GiB are 79 to
-    a program), `reserved_B` what the runtime takes beside weights, activations and KV: contexts,
-    workspaces, communication buffers, graphs. `turnaround_s` passes from the end of an answer to
-    the arrival of the client's next request, `stagger_s` between the first arrivals.
-    """
-
-    kind: Literal["chunked-prefill", "continuous", "prefill-first"]
-    token_budget: int
-    max_batch: int = 256
-    utilization: float = 0.9
-    held: float = 0.015
-    reserved_B: float = 0.9 * GIB
-    kv_reserve: Literal["paged", "full"] = "paged"
-    turnaround_s: float = 0.005
-    stagger_s: float = 0.02
-    watermark: float = 0.01
-
-    def scheduler(self, token_budget: int | None = None) -> Scheduler:
-        """The scheduler, with another budget where a benchmark sets one."""
-        budget = token_budget or self.token_budget
-        return Scheduler(
-            kind=self.kind,
-            max_batch=self.max_batch,
-            token_budget=budget,
-            max_prefill_tokens=budget,
-            memory_utilization=self.utilization * (1.0 - self.held),
-            kv_reserve=self.kv_reserve,
-            watermark=self.watermark,
-        )
+def scheduler_of(habits: Habits, token_budget: int | None = None) -> Scheduler:
+    """The scheduler of a runtime, with another budget where a benchmark sets one."""
+    budget = token_budget or habits.token_budget
+    return Scheduler(
+        kind=habits.kind,
+        max_batch=habits.max_batch,
+        token_budget=budget,
+        max_prefill_tokens=budget,
+        memory_utilization=habits.utilization * (1.0 - habits.held),
+        kv_reserve=habits.kv_reserve,
+        watermark=habits.watermark,
+    )
 
 
-HABITS: Final[Mapping[str, Habits]] = {
-    # V1: chunked prefill by default, 2,048 tokens (vLLM documentation, engine arguments; more on
-    # parts above 70 GiB unless set); the 4090 replay states the same
-    "vllm": Habits(kind="chunked-prefill", token_budget=2048, max_batch=1024, watermark=0.0),
-    "vllm-0.12": Habits(kind="chunked-prefill", token_budget=2048, max_batch=1024, watermark=0.0),
-    # V0: whole prompts first, max_num_seqs 256, budget the longest context (vLLM 0.4 engine args)
-    "vllm-2024": Habits(kind="prefill-first", token_budget=4096),
-    "vllm-rocm-2024": Habits(kind="prefill-first", token_budget=4096),
-    "vllm-2023": Habits(kind="prefill-first", token_budget=4096),
-    # PyTorch backend: whole prompts join decodes; KV for the whole answer is kept free
-    # (GUARANTEED_NO_EVICT); free_gpu_memory_fraction 0.9 (LLM API reference). Its max_num_tokens is
-    # 8,192 by default: 2,048 is what the measured first tokens fit
-    "trtllm": Habits(
-        kind="continuous", token_budget=2048, max_batch=2048, kv_reserve="full",
-        turnaround_s=0.02, stagger_s=0.002,
-    ),
-    # engines of 2024 under Argonne's Python: 8,192 tokens, KV of 0.95 of what is free
-    "trtllm-2024": Habits(
-        kind="continuous", token_budget=8192, max_batch=2048, kv_reserve="full", utilization=0.95
-    ),
-    # NVIDIA's harness of MLPerf drives the same engines from C++, many requests in flight
-    "trtllm-mlperf": Habits(
-        kind="continuous", token_budget=8192, max_batch=2048, utilization=0.95
-    ),
-    # whole prompts first up to max_prefill_tokens 16,384; mem_fraction_static 0.88 (server args)
-    "sglang": Habits(
-        kind="prefill-first", token_budget=16384, max_batch=2048, utilization=0.88, stagger_s=0.01
-    ),
-    # Dynamic SplitFuse: decodes and pieces of prompts, 768 tokens forward (DeepSpeed-FastGen)
-    "deepspeed-mii": Habits(kind="chunked-prefill", token_budget=768),
-    "llama-cpp-cuda": Habits(kind="chunked-prefill", token_budget=512, utilization=1.0),
-}  # fmt: skip
-"""Habits by runtime."""
+def habits_of(runtime: Runtime) -> Habits:
+    """Habits of a server; Unsupported for a runtime that is none."""
+    if runtime.habits is None:
+        raise Unsupported(f"runtime {runtime.name} is no server")
+    return runtime.habits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,15 +78,15 @@ class Server:
     known: dict[tuple[object, ...], Replayed] = field(default_factory=dict)
 
     def clients(
-        self, concurrency: int, prompt: int, output: int, *, each: int, spread: float = 0.0
+        self, concurrency: int, prompt: int, output: int, *, spread: float = 0.0
     ) -> Replayed:
-        """`each` requests of every one of `concurrency` clients, all of one length.
+        """Requests of `concurrency` clients, as many as the habits say of each, of one length.
 
         With `spread`, lengths lie evenly between 1 - spread and 1 times that.
         """
-        key = ("clients", concurrency, prompt, output, each, spread)
+        key = ("clients", concurrency, prompt, output, spread)
         if key not in self.known:
-            count = concurrency * each
+            count = concurrency * self.habits.requests
             random = np.random.default_rng(0)
             share = 1.0 - spread * random.random((2, count))
             self.known[key] = replay.of_clients(
@@ -146,10 +96,10 @@ class Server:
                 concurrency,
                 np.maximum((prompt * share[0]).astype(np.int64), 1),
                 np.maximum((output * share[1]).astype(np.int64), 1),
-                turnaround_s=self.habits.turnaround_s,
+                turnaround_s=self.habits.turnaround_s + self.habits.request_s,
                 stagger_s=self.habits.stagger_s,
             )
-        return self._whole(self.known[key])
+        return self._seen(self.known[key])
 
     def together(self, batch: int, prompt: int, output: int) -> Replayed:
         """`batch` equal requests that are all there at the start."""
@@ -158,17 +108,18 @@ class Server:
             self.known[key] = self.replay(
                 np.zeros(batch), np.full(batch, prompt), np.full(batch, output)
             )
-        return self._whole(self.known[key])
+        return self._seen(self.known[key])
 
     def replay(self, arrival_s: Floats, prompts: Ints, outputs: Ints) -> Replayed:
         """Requests sent at their times."""
         return replay.of_trace(self.program, self.scheduler, self.kv_B, arrival_s, prompts, outputs)
 
-    @staticmethod
-    def _whole(found: Replayed) -> Replayed:
+    def _seen(self, found: Replayed) -> Replayed:
+        """What clients saw of a run in which every request was answered."""
         if found.lost:
             raise Unsupported(f"{found.lost} requests are longer than the memory for KV")
-        return found
+        request_s = self.habits.request_s
+        return replace(found, ttft_s=found.ttft_s + request_s, end_s=found.end_s + request_s)
 
 
 @dataclass(eq=False)
@@ -190,7 +141,7 @@ class Servers:
         """The server; raises Unsupported or Infeasible where there can't be one."""
         runtime = self.tried.get(asked.runtime) or runtime_of(self.constants, asked.runtime)
         if (asked, runtime) not in self.ready:
-            habits = HABITS[asked.runtime]
+            habits = habits_of(runtime)
             # what a benchmark sets of the batch, and the host, change neither program nor memory
             program, scheduler, kv_B = self._made(
                 replace(asked, max_batch=None),
@@ -207,8 +158,8 @@ class Servers:
 
     def _made(self, asked: Asked, runtime: Runtime) -> tuple[Program, Scheduler, float]:
         if (asked, runtime) not in self.made:
-            habits = HABITS[asked.runtime]
-            scheduler = habits.scheduler(asked.token_budget)
+            habits = habits_of(runtime)
+            scheduler = scheduler_of(habits, asked.token_budget)
             devices = asked.tp * asked.pp
             longest = np.full(1, MOST_TOKENS // 2)
             ready = prepare(
@@ -247,8 +198,11 @@ class Case:
     ask: Callable[[Servers], Mapping[str, float]]
     choice: str = ""
     fold: str = ""
+    model: str = ""
+    tp: int = 1
+    clients: bool = False
+    """Whether clients wait for an answer before their next request, over HTTP."""
     better: Literal["low", "high"] = "low"
-    reason: str = ""
 
 
 def unsupported(reason: str) -> Callable[[Servers], Mapping[str, float]]:
@@ -290,7 +244,20 @@ def case_rows(cases: Iterable[Case], servers: Servers) -> pd.DataFrame:
         reason=[each[4] for each in told],
         choice=[f"{each[0].choice}|{each[1]}" if each[0].choice else "" for each in told],
         fold=fold_of(pd.Series([case.fold for case in made], dtype=str)),
-    ).assign(better=[case.better for case in made])
+    ).assign(
+        better=[case.better for case in made],
+        degrees=[parts_of(case)["degrees"] for case in made],
+        models=[parts_of(case)["models"] for case in made],
+    )
+
+
+def parts_of(case: Case) -> dict[str, int]:
+    """Part of the tensor-parallel degrees (a power of two each) and of the models, 0..FOLDS-1."""
+    plain = case.model.split("/")[-1].lower()
+    return {
+        "degrees": (case.tp.bit_length() - 1) % FOLDS,
+        "models": int(fold_of(pd.Series([plain], dtype=str))[0]),
+    }
 
 
 def latencies(found: Replayed) -> dict[str, float]:
@@ -313,6 +280,8 @@ def formats_of(name: str) -> Precision:
         "fp16": ("fp16", "fp16", "fp16"),
         "fp8": ("fp8", "bf16", "fp8"),
         "fp8-kv": ("fp8", "fp8", "fp8"),
+        "fp8-block": ("fp8-block", "bf16", "fp8"),
+        "fp8-block-kv": ("fp8-block", "fp8", "fp8"),
         "nvfp4": ("nvfp4", "fp8", "nvfp4"),
         "fp4": ("nvfp4", "fp8", "nvfp4"),
         "int4": ("int4", "bf16", "bf16"),

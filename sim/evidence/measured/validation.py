@@ -16,15 +16,19 @@ from sim.errors import ConfigError, Infeasible
 from sim.evidence.measured.constants import Constants
 from sim.evidence.measured.formats import FOLDS, Format
 from sim.evidence.measured.registry import formats_of
-from sim.evidence.measured.score import GROUP, Group, scored
+from sim.evidence.measured.score import GROUP, Group, ranking, scored
 from sim.evidence.measured.tables import Table, read_table, stem, table_paths
 
+SERVERS: Final = ("silicon", "argonne", "splitwise", "apex", "cent")
 HELD_OUT: Final = {
     "gemm": ("shapes", "devices"), "attention": ("shapes", "devices"),
     "mla": ("shapes",), "layer": ("shapes", "devices"), "moe": ("shapes", "devices"),
-    "collective": ("shapes",), "energy": ("models", "devices"),
-}  # fmt: skip
-"""What is held out of the fit of a family's constants."""
+    "collective": ("shapes",), "energy": ("models", "devices"), "edge": ("chips",),
+} | dict.fromkeys(SERVERS, ("degrees", "models"))  # fmt: skip
+"""What is held out of the fit of a family's constants.
+
+Of servers that is the host's times alone: what a framework does was chosen on all rows.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +131,7 @@ def predictions(form: Format, table: Table) -> Iterator[pd.DataFrame]:
         else:
             predicted = pd.Series(np.full(len(rows), np.nan))
             for part in range(FOLDS):
-                own = (rows["fold"] == part).to_numpy()
+                own = (rows[kind if kind in rows else "fold"] == part).to_numpy()
                 other = form.predict(table, Constants(without=f"{kind}-{part}"))["predicted"]
                 predicted[own] = other[own]
         held = rows.assign(
@@ -163,13 +167,18 @@ def _unsupported(frame: pd.DataFrame) -> Iterator[Mapping[str, Any]]:
 
 
 def _families(points: pd.DataFrame) -> Iterator[Mapping[str, Any]]:
-    """Errors of whole families, by what was held out: median over rows, and the worst group's."""
+    """Errors of whole families, by what was held out: median over rows, and the worst group's.
+
+    With them how well they choose: among devices or degrees for the same work (`score.ranking`).
+    """
     done = points[np.isfinite(points["predicted"])]
     errors = (done["predicted"] / done["measured"] - 1.0).abs()
     keys = ["family", "phase", "split", "held_out"]
     for key, own in done.assign(error=errors).groupby(keys, sort=True):
         family, phase, split, held_out = (str(each) for each in key)
         by_group = own.groupby(["table", *GROUP])["error"].median()
+        named = own["choice"].where(own["choice"] == "", own["table"] + "|" + own["choice"])
+        rank, regret, choices = ranking(own.assign(choice=named))
         yield {
             "family": family,
             "phase": phase,
@@ -178,4 +187,7 @@ def _families(points: pd.DataFrame) -> Iterator[Mapping[str, Any]]:
             "n": len(own),
             "median_ape": float(own["error"].median()),
             "worst_group": float(by_group.max()),
+            "choices": choices,
+            "rank": rank,
+            "regret": regret,
         }

@@ -1,4 +1,4 @@
-"""Runtimes of servers fitted: the host's seconds an iteration and a sequence, from measured tables.
+"""Runtimes of servers fitted: the host's seconds an iteration, a sequence, a request.
 
 Run again whenever kernels change: what they don't explain is what a host takes.
 """
@@ -19,7 +19,7 @@ from sim.evidence.measured.constants import Constants
 from sim.evidence.measured.formats import fold_of
 from sim.evidence.measured.replay import Floats
 from sim.evidence.measured.server_tables import FORMATS, cases_of
-from sim.evidence.measured.servers import Case, Servers, answered
+from sim.evidence.measured.servers import Case, Servers, answered, parts_of
 from sim.evidence.measured.tables import read_table, stem, table_paths
 from sim.hardware.runtime import Runtime
 
@@ -30,7 +30,9 @@ ONLY: Final[Mapping[str, tuple[str, ...]]] = {"trtllm-mlperf": ("offline-rate",)
 BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "host_step_s": (0.0, 6e-2), "host_sequence_s": (0.0, 1e-3),
 }  # fmt: skip
-MOST_CASES: Final = 50
+REQUESTS: Final = tuple(1e-3 * each for each in (0, 2, 4, 6, 8, 12, 16, 24, 32))
+"""Seconds of a request that are tried."""
+MOST_CASES: Final = 40
 """Cases of a runtime that a fit looks at, evenly spread."""
 FITTED: Final = (
     "vllm", "vllm-0.12", "vllm-2024", "vllm-rocm-2024", "vllm-2023", "trtllm", "trtllm-2024",
@@ -70,22 +72,45 @@ def fit_runtime(
         and np.isfinite(answered(case, servers)[0].get(phase, np.nan))
     ]
     if not told:
-        return start
+        return replace(start, host_step_s=None, host_sequence_s=None, fitted_on=())
 
     def predict(constants: Mapping[str, float]) -> Floats:
         servers.tried[name] = _with(start, constants)
         return np.array([answered(case, servers)[0][phase] for _, case, phase in told])
 
     best = fitted(
-        {key: getattr(start, key) or 0.0 for key in BOUNDS},
+        # from 0 no slope shows: steps are shares of where a constant is
+        {key: max(getattr(start, key) or 0.0, 0.01 * most) for key, (_, most) in BOUNDS.items()},
         BOUNDS,
         predict,
         np.array([case.measured[phase] for _, case, phase in told]),
         evaluations=12,
     )
+    made = _fit_request(_with(start, best), picked, servers)
     del servers.tried[name]
     tables = tuple(sorted({table for table, _, _ in told}))
-    return replace(_with(start, best), fitted_on=tables)
+    return replace(made, fitted_on=tables)
+
+
+def _fit_request(start: Runtime, cases: Sequence[tuple[str, Case]], servers: Servers) -> Runtime:
+    """`start` with what a request takes on its way to the engine, from first tokens of clients."""
+    told = [
+        (case, case.measured["ttft"]) for _, case in cases
+        if case.clients and case.measured.get("ttft", 0.0) > 0.0
+        and np.isfinite(answered(case, servers)[0].get("ttft", np.nan))
+    ]  # fmt: skip
+    habits = start.habits
+    if not told or habits is None:
+        return start
+
+    def loss(request_s: float) -> float:
+        servers.tried[start.name] = replace(start, habits=replace(habits, request_s=request_s))
+        found = np.array([answered(case, servers)[0]["ttft"] for case, _ in told])
+        return float(np.abs(np.log(found / np.array([each for _, each in told]))).mean())
+
+    # queues jump where requests move, so there is no slope to follow
+    best = min(REQUESTS, key=loss)
+    return replace(start, habits=replace(habits, request_s=best))
 
 
 def _with(runtime: Runtime, numbers: Mapping[str, float]) -> Runtime:
@@ -98,30 +123,50 @@ def _spread(count: int, most: int) -> list[int]:
     return sorted({int(place) for place in np.linspace(0, count - 1, min(count, most))})
 
 
-def fit(constants: Constants, folder: Path, without: str = "") -> dict[str, Runtime]:
+def fit(
+    constants: Constants, folder: Path, without: str = "",
+    best: Mapping[str, Runtime] | None = None,
+) -> dict[str, Runtime]:  # fmt: skip
     """Every runtime of servers fitted with kernels as in `constants`.
 
-    `without`: "" for all rows, "shapes-K" without fold K of the lengths and layouts, "model-NAME"
-    or "tp-N" without the rows of a model or a degree (their `choice` or `fold` names it).
+    `without`: "" for all rows, "shapes-K", "degrees-K" or "models-K" without the lengths and
+    layouts, the tensor-parallel degrees or the models of that part. A runtime of which nothing else
+    was measured takes what its devices estimate of the host. Where that part has no row of a
+    runtime, it stays as `best` has it.
     """
-    keep: Keep = _all
-    if without.startswith("shapes-"):
-        part = int(without.removeprefix("shapes-"))
-        keep = lambda case: _fold(case.fold) != part  # noqa: E731
-    elif without.startswith("model-"):
-        name = without.removeprefix("model-")
-        keep = lambda case: name not in case.choice  # noqa: E731
-    elif without.startswith("tp-"):
-        degree = without.removeprefix("tp-")
-        keep = lambda case: not case.fold.endswith(f"|{degree}")  # noqa: E731
+    kind, _, part = without.partition("-")
+
+    def keep(case: Case) -> bool:
+        if not without:
+            return True
+        seen = int(fold_of(pd.Series([case.fold]))[0]) if kind == "shapes" else parts_of(case)[kind]
+        return seen != int(part)
+
     servers = Servers(constants, folder)
     cases = all_cases(folder)
-    return {name: fit_runtime(name, cases.get(name, []), servers, keep) for name in FITTED}
+    found: dict[str, Runtime] = {}
+    for name in FITTED:
+        own = cases.get(name, [])
+        if best is not None and all(keep(case) for _, case in own):
+            found[name] = best[name]
+        else:
+            found[name] = fit_runtime(name, own, servers, keep)
+    return found
 
 
-def _all(_case: Case) -> bool:
-    return True
-
-
-def _fold(key: str) -> int:
-    return int(fold_of(pd.Series([key]))[0])
+def errors_of(runtimes: Mapping[str, Runtime], folder: Path) -> dict[str, dict[str, float]]:
+    """Median error of each runtime by table and phase."""
+    servers = Servers(Constants(), folder, tried=dict(runtimes))
+    found: dict[str, dict[str, float]] = {}
+    for name, cases in all_cases(folder).items():
+        if name not in runtimes:
+            continue
+        sizes: dict[str, list[float]] = {}
+        for table, case in cases:
+            told = answered(case, servers)[0]
+            for phase, measured in case.measured.items():
+                error = abs(told.get(phase, np.nan) / measured - 1.0) if measured > 0.0 else np.nan
+                if np.isfinite(error):
+                    sizes.setdefault(f"{table.split('/')[-1]} {phase}", []).append(error)
+        found[name] = {key: float(np.median(each)) for key, each in sizes.items()}
+    return found
