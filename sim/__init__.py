@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from sim.simulation.hardwire import Hardwiring, hardwire
     from sim.simulation.result import Run
     from sim.simulation.run import simulate
+    from sim.studies.capacity import Capacity
+    from sim.studies.rate_search import capacity
     from sim.studies.results import load_results
     from sim.studies.run import sweep
     from sim.workload.architecture import Architecture
@@ -37,6 +39,8 @@ _HOMES = {
     "sim.simulation.hardwire": ("Hardwiring", "hardwire"),
     "sim.simulation.result": ("Run",),
     "sim.simulation.run": ("simulate",),
+    "sim.studies.capacity": ("Capacity",),
+    "sim.studies.rate_search": ("capacity",),
     "sim.studies.results": ("load_results",),
     "sim.studies.run": ("sweep",),
     "sim.workload.architecture": ("Architecture",),
@@ -45,6 +49,7 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Architecture",
+    "Capacity",
     "ConfigError",
     "Device",
     "Efficiency",
@@ -65,6 +70,7 @@ __all__ = [
     "System",
     "View",
     "__version__",
+    "capacity",
     "explain",
     "hardwire",
     "load_device",

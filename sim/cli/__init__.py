@@ -15,6 +15,7 @@ from sim.version import __version__
 COMMANDS = {
     "run": "Simulate one scenario: latency, throughput, energy, and what bound it.",
     "compare": "The same workload on several systems, side by side.",
+    "capacity": "The highest request rate that meets an SLO, and goodput around it.",
     "explain": "Every operator of one iteration: which unit runs it, and why.",
     "list": "What there is: devices, systems, models, scenarios, traffic, studies, papers ...",
     "show": "A resolved device, system, model, traffic or scenario with its sources.",

@@ -49,6 +49,13 @@ _METADATA: Final[dict[str, dict[str, Any]]] = {
 }
 
 
+def check_drawable(path: Path) -> None:
+    """ConfigError for a name of a figure that ends in neither .pdf, .png nor .svg."""
+    if path.suffix not in _METADATA:
+        message = f"a name that ends in {', '.join(_METADATA)} is due"
+        raise ConfigError([Problem(file=str(path), message=message)])
+
+
 @contextmanager
 def figure(
     path: Path, *, width: float = COLUMN, height: float = 2.6, panels: int = 1
@@ -57,9 +64,7 @@ def figure(
 
     ConfigError for a name that ends in neither .pdf, .png nor .svg.
     """
-    if path.suffix not in _METADATA:
-        message = f"a name that ends in {', '.join(_METADATA)} is due"
-        raise ConfigError([Problem(file=str(path), message=message)])
+    check_drawable(path)
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
