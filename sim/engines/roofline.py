@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sim.kernel import iteration, passes, sequences
+from sim.kernel import iteration, passes, sequences, sweeping
 from sim.kernel.experts import expert_features
 from sim.kernel.records import BUSY_S, JOULES, ROW_COLUMNS, SECONDS
 from sim.mapping.program import Program
@@ -232,7 +232,7 @@ def _swept(
     features = np.stack([own for own, _ in seen])
     experts = np.stack([own for _, own in seen])
     out = np.empty((len(machines), 2))
-    passes.sweep(
+    sweeping.sweep(
         program.table.records,
         features,
         experts,

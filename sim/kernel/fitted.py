@@ -3,6 +3,8 @@
 Each is a roofline with what measured kernels add to it: a fixed time, tiles and waves, the part of
 the shorter of compute and memory that the longer doesn't hide. With a fixed time of 0, tiles of 1,
 shares of 1 and nothing exposed each is the roofline. Pure arithmetic, as `laws`.
+
+Divisions are what a design point's time goes to: records have the reciprocals of constants.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from sim.kernel.compiled import njit
-from sim.kernel.records import ALL_REDUCE, ALL_TO_ALL, FP8, LINES, SEND, VECTOR
+from sim.kernel.records import ALL_REDUCE, ALL_TO_ALL, BELOW, FP8, LINES, SEND, VECTOR
 
 
 @njit(inline="always")
@@ -22,19 +24,14 @@ def partly_hidden(a: float, b: float, exposed: float) -> float:
 
 
 @njit(inline="always")
-def tiles_time(
-    m: float, n: float, depth: float, tile_m: float, tile_n: float, tile_s: float, slots: float,
-    kernel: Any,
-) -> float:  # fmt: skip
-    """Seconds of an m x n product cut in tiles, of which `slots` take `tile_s` a term at once.
+def waves_of(tiles: float, per_slot: float, wave: float, short: float) -> float:
+    """Waves that so many tiles take, with the share of what the last one leaves empty that is lost.
 
-    Above one wave a share of what the last wave leaves empty is lost; below one, sums longer than
-    `split` terms are split over what is idle.
+    That is `wave` above one wave; below one `short`, as sums are split over what is idle.
     """
-    waves = np.ceil(m / tile_m) * np.ceil(n / tile_n) / slots
-    lost = kernel.wave if waves >= 1.0 else min(1.0, kernel.split / depth)
-    whole = np.ceil(waves)
-    return tile_s * (depth + kernel.prologue) * (waves + lost * (whole - waves))
+    waves = tiles * per_slot
+    lost = wave if waves >= 1.0 else short
+    return waves + lost * (np.ceil(waves) - waves)
 
 
 @njit(inline="always")
@@ -44,27 +41,24 @@ def matmul_time(
 ) -> Any:  # fmt: skip
     """Seconds of an [m, depth] x [depth, n] product: busy, and fixed, compute and memory.
 
-    The faster of two tile sizes computes. `operand_B` are bytes of input and output; `narrow`:
-    arithmetic of 8 bits or less, for which a kernel of its own makes its inputs.
+    The faster of two tile sizes computes; sums longer than `split` terms are split where tiles
+    don't fill a wave. `operand_B` are bytes of input and output; `narrow`: arithmetic of 8 bits or
+    less, for which a kernel of its own makes its inputs.
     """
     kernel = unit.matmul
-    tile_s = 2.0 * unit.slots / flop_per_s
     if narrow:
-        tile_s /= kernel.narrow_rate
-    small = kernel.small_m * kernel.small_n
-    large = kernel.large_m * kernel.large_n
-    compute_s = min(
-        tiles_time(
-            m, n, depth, kernel.small_m, kernel.small_n, tile_s * small / kernel.small, unit.slots,
-            kernel,
-        ),
-        tiles_time(
-            m, n, depth, kernel.large_m, kernel.large_n, tile_s * large / kernel.large, unit.slots,
-            kernel,
-        ),
-    )  # fmt: skip
+        flop_per_s *= kernel.narrow_rate
+    per_slot, short = BELOW / unit.slots, min(1.0, kernel.split / depth)
+    small = np.ceil(m * kernel.per_small_m) * np.ceil(n * kernel.per_small_n)
+    large = np.ceil(m * kernel.per_large_m) * np.ceil(n * kernel.per_large_n)
+    term_s = unit.slots / flop_per_s * (depth + kernel.prologue)
+    compute_s = term_s * min(
+        kernel.small_flops * waves_of(small, per_slot, kernel.wave, short),
+        kernel.large_flops * waves_of(large, per_slot, kernel.wave, short),
+    )
     memory_s = weight_B / unit.weights_B_per_s
-    memory_s = (memory_s + kernel.operands * operand_B / unit.activations_B_per_s) / kernel.memory
+    per_activation_B = 1.0 / unit.activations_B_per_s
+    memory_s = (memory_s + kernel.operands * operand_B * per_activation_B) * kernel.per_memory
     along_s = kernel.depth_s * min(depth, kernel.depth)
     if m <= 1.0:
         along_s *= kernel.vector_depth
@@ -72,25 +66,26 @@ def matmul_time(
     if weight_B < 1.5 * n * depth:
         fixed_s += kernel.narrow_s
     if narrow:
-        memory_s += kernel.narrow_passes * m * depth / unit.activations_B_per_s
+        memory_s += kernel.narrow_passes * m * depth * per_activation_B
     return partly_hidden(compute_s, memory_s, kernel.exposed), fixed_s, compute_s, memory_s
 
 
 @njit(inline="always")
 def decode_time(
-    op: Any, tokens: float, cached: float, beside_prompts: bool, flop_per_s: float, unit: Any
-) -> Any:
+    op: Any, pair_flops: float, token_B: float, tokens: float, cached: float, beside_prompts: bool,
+    flop_per_s: float, unit: Any,
+) -> Any:  # fmt: skip
     """Seconds of attention of one new token a sequence: busy, and fixed, compute and memory.
 
     Work is cut in units: a sequence and a head, or the query heads that share keys and values.
     `slots` times some units run at once, each for a least time; a unit walks its keys one after
-    the other, which more of them on a slot hide. All of them stream the cache.
+    the other, which more of them on a slot hide. All of them stream the cache. `pair_flops` are of
+    a query-key pair of a head, `token_B` of a cached token of a key-value head.
     """
     kernel = unit.decode
     if op.latent == 1 or (kernel.mixed > 0.0 and beside_prompts):
-        return unpacked_time(op, tokens, cached, flop_per_s, unit)
+        return unpacked_time(op, pair_flops, tokens, cached, flop_per_s, unit)
     group = op.heads / op.kv_heads
-    pair_flops, token_B = op.flops_per_pair / op.heads, op.kv_B_per_cached / op.kv_heads
     packed = group > 1.0 and group <= kernel.pack
     narrow = token_B < 0.75 * pair_flops
     rows = group if packed else 1.0
@@ -119,14 +114,15 @@ def decode_time(
 
 
 @njit(inline="always")
-def unpacked_time(op: Any, tokens: float, cached: float, flop_per_s: float, unit: Any) -> Any:
+def unpacked_time(
+    op: Any, pair_flops: float, tokens: float, cached: float, flop_per_s: float, unit: Any
+) -> Any:
     """As `decode_time`, where nothing is packed or split: each unit walks all its keys.
 
     In one launch with prompts a new token of each head fills a tile of its own. Heads that share a
     latent fill one together, 64 of them, in two halves of the values.
     """
     kernel, prompts = unit.decode, unit.prefill
-    pair_flops = op.flops_per_pair / op.heads
     if op.latent == 1:
         units, tile = 2.0 * tokens * np.ceil(op.heads / 64.0), 64.0
         pair_s = 0.5 * pair_flops / (flop_per_s * kernel.latent)
@@ -145,8 +141,8 @@ def unpacked_time(op: Any, tokens: float, cached: float, flop_per_s: float, unit
 
 @njit(inline="always")
 def prefill_time(
-    op: Any, tokens: float, pairs: float, cached: float, sequences: float, moved_B: float,
-    flop_per_s: float, unit: Any,
+    op: Any, pair_flops: float, token_B: float, tokens: float, pairs: float, cached: float,
+    sequences: float, moved_B: float, flop_per_s: float, unit: Any,
 ) -> Any:  # fmt: skip
     """Seconds of attention of prompts or chunks: busy, and fixed, compute and memory.
 
@@ -154,7 +150,6 @@ def prefill_time(
     of a causal triangle has twice the mean's. `cached` counts the new tokens too.
     """
     kernel = unit.prefill
-    pair_flops, token_B = op.flops_per_pair / op.heads, op.kv_B_per_cached / op.kv_heads
     narrow = op.latent == 0 and token_B < 0.75 * pair_flops and unit.flop_per_s[FP8] > 0.0
     if narrow:  # keys of 8 bits are multiplied as such
         flop_per_s = unit.flop_per_s[FP8]
@@ -220,20 +215,17 @@ def vector_time(
     launches: float, flops: float, at_peak_s: float, flop_per_s: float, unit: Any
 ) -> Any:
     """Seconds of element-wise kernels: busy, and fixed, compute and memory."""
-    compute_s, memory_s = flops / flop_per_s, at_peak_s / unit.vector.memory
+    compute_s, memory_s = flops / flop_per_s, at_peak_s * unit.vector.per_memory
     busy_s, fixed_s = max(compute_s, memory_s), launches * unit.vector.fixed_s
     hidden_s = (1.0 - unit.vector.exposed) * min(busy_s, fixed_s)
     return busy_s, fixed_s - hidden_s, compute_s, memory_s
 
 
 @njit(inline="always")
-def line_time(
-    family: int, line: int, message_B: float, steps: float, factor: float, copied: float,
-    B_per_s: float, protocols: Any,
-) -> float:  # fmt: skip
+def line_time(family: int, line: int, steps: float, moved_s: float, protocols: Any) -> float:
     """Seconds of a collective by one protocol: hops one after the other, and bytes sent."""
     start_s = protocols.launch_s[family, line] + protocols.hop_s[family, line] * steps
-    return start_s + (factor + copied) * message_B / (protocols.share[family, line] * B_per_s)
+    return start_s + moved_s * protocols.per_share[family, line]
 
 
 @njit(inline="always")
@@ -248,13 +240,12 @@ def collective_time(
     protocols = link.protocols
     family = 1 if collective == ALL_TO_ALL else 2 if collective == SEND else 0
     copied = protocols.copy / ranks if family < 2 else 0.0
-    last_s = line_time(family, LINES - 1, message_B, steps, factor, copied, link.B_per_s, protocols)
+    message_s = message_B / link.B_per_s
+    moved_s = (factor + copied) * message_s
+    last_s = line_time(family, LINES - 1, steps, moved_s, protocols)
     best_s = np.inf
     for line in range(LINES - 1):
-        best_s = min(
-            best_s,
-            line_time(family, line, message_B, steps, factor, copied, link.B_per_s, protocols),
-        )
+        best_s = min(best_s, line_time(family, line, steps, moved_s, protocols))
     if family > 0:
         return min(best_s, last_s)
     bus_s = protocols.switch_s * (steps - protocols.switch_steps)
@@ -265,6 +256,6 @@ def collective_time(
         peers = ranks - 1.0
         for line in range(2):
             shot_s = protocols.shot_launch_s[line] + protocols.shot_hop_s[line] * peers
-            shot_s += peers * message_B / (protocols.shot_share[line] * link.B_per_s)
+            shot_s += peers * message_s * protocols.shot_per_share[line]
             best_s = min(best_s, shot_s)
     return best_s

@@ -11,6 +11,7 @@ from sim.kernel.compiled import njit
 from sim.kernel.experts import drawn, drawn_time
 from sim.kernel.records import (
     ALGORITHMS,
+    ASKED,
     ATTENTION,
     CACHED,
     COMPUTE_BOUND,
@@ -38,6 +39,7 @@ def demand(op: Any, features: Any, experts: Any) -> Any:
 
     `features` [phase, feature] and `experts` [3] are of the operator's stream. Expert operators
     also say how much more the busiest rank has: weights it reads over the mean rank's, and work.
+    Last comes the `shape` that fitted kernels go by. No hardware changes any of it.
     """
     tokens = features[op.phase, TOKENS]
     flops = (
@@ -57,7 +59,43 @@ def demand(op: Any, features: Any, experts: Any) -> Any:
         weight_B *= experts[TOUCHED] / op.experts
         worst_weights = experts[WORST_TOUCHED] * op.ranks / max(experts[TOUCHED], 1e-30)
         worst_work = experts[WORST_LOAD]
-    return flops, weight_B, kv_B, activation_B, worst_weights, worst_work
+    rows, depth = shape(op, flops, tokens)
+    return flops, weight_B, kv_B, activation_B, worst_weights, worst_work, rows, depth
+
+
+@njit(inline="always")
+def shape(op: Any, flops: float, tokens: float) -> Any:
+    """Rows of a product and terms of its sums; of experts, token-expert pairs and terms.
+
+    Of attention: flops of a query-key pair of a head and bytes of a cached token of a key-value
+    head.
+    """
+    if op.kind == MATMUL:
+        depth = 0.5 * (op.flops_per_token + op.flops_per_cached) / op.width
+        return flops / (2.0 * depth * op.width), depth
+    if op.kind == EXPERTS:
+        return tokens * op.top_k, 0.5 * op.flops_per_token * op.ranks / (op.width * op.top_k)
+    if op.kind == ATTENTION:
+        return op.flops_per_pair / op.heads, op.kv_B_per_cached / op.kv_heads
+    return 0.0, 0.0
+
+
+@njit(counted=False)
+def demands(ops: Any, features: Any, experts: Any, out: Any) -> None:
+    """Fill `out` [ops, 2, ASKED] with what operators of the busiest group ask for, and the mean."""
+    for index in range(ops.shape[0]):
+        op = ops[index]
+        for view in range(2):
+            own = features[op.energy_stream if view == 1 else op.stream]
+            asked = demand(op, own, experts[op.stream])
+            for part in range(ASKED):
+                out[index, view, part] = asked[part]
+
+
+@njit(inline="always")
+def asked_of(row: Any) -> Any:
+    """What `demand` found, from a row of what `demands` filled."""
+    return row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7]
 
 
 @njit(inline="always")
@@ -85,7 +123,7 @@ def times(op: Any, asked: Any, features: Any, experts: Any, loads: Any, unit: An
     """
     if unit.fitted == 1:
         return fitted_times(op, asked, features, experts, unit)
-    flops, weight_B, kv_B, activation_B, worst_weights, worst_work = asked
+    flops, weight_B, kv_B, activation_B, worst_weights, worst_work, _, _ = asked
     compute_s = laws.compute_time(
         flops * worst_work,
         unit.flop_per_s[op.arithmetic],
@@ -107,22 +145,18 @@ def times(op: Any, asked: Any, features: Any, experts: Any, loads: Any, unit: An
 @njit(inline="always")
 def fitted_times(op: Any, asked: Any, features: Any, experts: Any, unit: Any) -> Any:
     """As `times`, on a unit whose kernels' times are fitted."""
-    flops, weight_B, kv_B, activation_B, worst_weights, worst_work = asked
+    flops, weight_B, kv_B, activation_B, worst_weights, worst_work, rows, depth = asked
     flop_per_s = unit.flop_per_s[op.arithmetic]
     if op.kind == MATMUL:
-        depth = 0.5 * (op.flops_per_token + op.flops_per_cached) / op.width
-        rows = flops / (2.0 * depth * op.width)
         narrow = op.arithmetic > FP16
         busy_s, fixed_s, compute_s, memory_s = fitted.matmul_time(
             rows, op.width, depth, weight_B, activation_B, narrow, flop_per_s, unit
         )
     elif op.kind == EXPERTS:
-        pairs = features[op.phase, TOKENS] * op.top_k
-        depth = 0.5 * op.flops_per_token * op.ranks / (op.width * op.top_k)
         busy_s, fixed_s, compute_s, memory_s = fitted.experts_time(
-            pairs,
+            rows,
             experts[WORST_TOUCHED],
-            pairs * worst_work / op.ranks,
+            rows * worst_work / op.ranks,
             op.width,
             depth,
             weight_B * worst_weights,
@@ -133,6 +167,8 @@ def fitted_times(op: Any, asked: Any, features: Any, experts: Any, unit: Any) ->
     elif op.kind == ATTENTION and op.phase == DECODE:
         busy_s, fixed_s, compute_s, memory_s = fitted.decode_time(
             op,
+            rows,
+            depth,
             features[DECODE, TOKENS],
             features[DECODE, CACHED],
             features[PREFILL, TOKENS] > 0.0,
@@ -142,6 +178,8 @@ def fitted_times(op: Any, asked: Any, features: Any, experts: Any, unit: Any) ->
     elif op.kind == ATTENTION:
         busy_s, fixed_s, compute_s, memory_s = fitted.prefill_time(
             op,
+            rows,
+            depth,
             features[op.phase, TOKENS],
             features[op.phase, PAIRS],
             features[op.phase, CACHED],
@@ -165,7 +203,7 @@ def fitted_times(op: Any, asked: Any, features: Any, experts: Any, unit: Any) ->
 @njit(inline="always")
 def joules(op: Any, asked: Any, unit: Any) -> Any:
     """Joules of compute and of memory of what `op` asked for on `unit`; of the mean expert rank."""
-    flops, weight_B, kv_B, activation_B, _, _ = asked
+    flops, weight_B, kv_B, activation_B = asked[0], asked[1], asked[2], asked[3]
     compute_J = flops * unit.J_per_flop[op.arithmetic]
     memory_J = (
         weight_B * unit.weights_J_per_B
@@ -176,13 +214,12 @@ def joules(op: Any, asked: Any, unit: Any) -> Any:
 
 
 @njit(inline="always")
-def place(op: Any, features: Any, experts: Any, loads: Any, units: Any) -> Any:
+def place(op: Any, asked: Any, features: Any, experts: Any, loads: Any, units: Any) -> Any:
     """Processor, seconds, bound and launch seconds of one layer of `op` where it runs fastest.
 
     Only processors that can run the operator's class are asked; a pinned operator has no choice.
     """
     best, best_s, bound, launch_s = -1, np.inf, OVERHEAD, 0.0
-    asked = demand(op, features, experts)
     for index in range(units.shape[0]):
         unit = units[index]
         if op.pinned >= 0 and op.pinned != index:

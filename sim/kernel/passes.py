@@ -1,4 +1,4 @@
-"""A whole pass over an operator table, and many of them at design points."""
+"""A whole pass over an operator table, and the iteration around it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from sim.kernel import laws
-from sim.kernel.compiled import njit, prange
+from sim.kernel.compiled import njit
 from sim.kernel.operators import communicate, demand, joules, place, times
 from sim.kernel.records import (
     ALL,
@@ -176,7 +176,7 @@ def together(
             split_experts(ops, index, tokens, routing, units, rows, chosen)
 
 
-@njit
+@njit(counted=False)
 def evaluate_row(
     ops: Any,
     index: int,
@@ -197,8 +197,12 @@ def evaluate_row(
     if own[op.phase, TOKENS] <= 0.0:
         chosen[index, UNIT], chosen[index, BOUND] = -1, OVERHEAD
         return 0.0
+    asked = demand(op, own, experts[op.stream])
+    mean = asked
+    if op.energy_stream != op.stream:
+        mean = demand(op, features[op.energy_stream], experts[op.stream])
     seconds, unit, bound, launch_s, compute_J, memory_J, link_J = one_layer(
-        op, features, experts, routing.loads, units, links
+        op, asked, mean, features, experts, routing.loads, units, links
     )
     rows[index, SECONDS] = rows[index, BUSY_S] = seconds * op.layers
     rows[index, LAUNCH_S] = launch_s * op.layers
@@ -210,10 +214,13 @@ def evaluate_row(
 
 
 @njit(inline="always")
-def one_layer(op: Any, features: Any, experts: Any, loads: Any, units: Any, links: Any) -> Any:
+def one_layer(
+    op: Any, asked: Any, mean_asked: Any, features: Any, experts: Any, loads: Any, units: Any,
+    links: Any,
+) -> Any:  # fmt: skip
     """Seconds, unit (-1: a link), bound, launch seconds and joules of one layer of `op`.
 
-    Time is of the busiest data-parallel group, energy of the mean one.
+    Time is of what the busiest data-parallel group asks for, energy of the mean one.
     """
     own, mean = features[op.stream], features[op.energy_stream]
     unit, bound, launch_s, compute_J, memory_J, link_J = -1, LINK_BOUND, 0.0, 0.0, 0.0, 0.0
@@ -225,39 +232,9 @@ def one_layer(op: Any, features: Any, experts: Any, loads: Any, units: Any, link
         windowed, answers = features[op.windowed][op.phase, PAIRS], own[LOGITS, TOKENS]
         seconds = laws.pipeline_time(op, tokens, pairs, windowed, answers)
     else:
-        unit, seconds, bound, launch_s = place(op, own, experts[op.stream], loads, units)
-        compute_J, memory_J = joules(op, demand(op, mean, experts[op.stream]), units[unit])
+        unit, seconds, bound, launch_s = place(op, asked, own, experts[op.stream], loads, units)
+        compute_J, memory_J = joules(op, mean_asked, units[unit])
     return seconds, unit, bound, launch_s, compute_J, memory_J, link_J
-
-
-@njit(inline="always")
-def pass_time(ops: Any, features: Any, experts: Any, routing: Any, units: Any, links: Any) -> Any:
-    """Seconds and joules (one device) of one pass of a table without groups, keeping no rows."""
-    seconds, spent_J = 0.0, 0.0
-    for index in range(ops.shape[0]):
-        op = ops[index]
-        if features[op.stream, op.phase, TOKENS] <= 0.0:
-            continue
-        time, _, _, _, compute_J, memory_J, link_J = one_layer(
-            op, features, experts, routing.loads, units, links
-        )
-        seconds += time * op.layers
-        spent_J += (compute_J + memory_J + link_J) * op.layers
-    return seconds, spent_J
-
-
-@njit
-def grouped_pass(
-    ops: Any, features: Any, experts: Any, routing: Any, units: Any, links: Any
-) -> Any:
-    """As `pass_time`, of a table with groups."""
-    rows = np.empty((ops.shape[0], ROW_COLUMNS))
-    chosen = np.empty((ops.shape[0], 2), np.int64)
-    seconds = evaluate(ops, features, experts, routing, units, links, rows, chosen)
-    spent_J = 0.0
-    for index in range(ops.shape[0]):
-        spent_J += rows[index, COMPUTE_J] + rows[index, MEMORY_J] + rows[index, LINK_J]
-    return seconds, spent_J
 
 
 @njit(inline="always")
@@ -297,49 +274,7 @@ def step_energy(spent_J: float, seconds: float, microbatches: float, machine: An
     return spent_J * machine.group * microbatches + machine.static_W * machine.devices * seconds
 
 
-@njit(parallel=True)
-def sweep(
-    ops: Any,
-    features: Any,
-    experts: Any,
-    routing: Any,
-    microbatches: Any,
-    sequences: Any,
-    units: Any,
-    links: Any,
-    machines: Any,
-    out: Any,
-) -> None:
-    """Fill `out` [points, 2] with seconds and joules of one iteration at each design point.
-
-    `units` [points, processors], `links` [points, links], `machines` [points]; `features`,
-    `experts` [batches, ...], `microbatches` and `sequences` [batches] have one batch for all points
-    or one each.
-    """
-    stride = 1 if features.shape[0] > 1 else 0
-    grouped = False
-    for index in range(ops.shape[0]):
-        grouped = grouped or ops[index].group >= 0
-    for index in prange(out.shape[0]):
-        point = np.int64(index)  # prange counts unsigned, which would make sums of it floats
-        batch = point * stride
-        if grouped:
-            seconds, spent_J = grouped_pass(
-                ops, features[batch], experts[batch], routing, units[point], links[point]
-            )
-        else:
-            seconds, spent_J = pass_time(
-                ops, features[batch], experts[batch], routing, units[point], links[point]
-            )
-        machine = machines[point]
-        host_s = host_time(sequences[batch], machine)
-        time = step_time(seconds, microbatches[batch], host_s, machine)
-        out[point, 0] = time
-        spent_J *= within_limit(spent_J, time, microbatches[batch], machine)
-        out[point, 1] = step_energy(spent_J, time, microbatches[batch], machine)
-
-
-@njit
+@njit(counted=False)
 def candidates(
     ops: Any, features: Any, experts: Any, routing: Any, units: Any, rows: Any, demands: Any,
     costs: Any,
@@ -358,15 +293,16 @@ def candidates(
         own = features[op.stream]
         if op.kind == COLLECTIVE or op.kind == PIPELINE or own[op.phase, TOKENS] <= 0.0:
             continue
-        flops, weight_B, kv_B, activation_B, worst_weights, worst_work = demand(
-            op, own, experts[op.stream]
-        )
+        whole = demand(op, own, experts[op.stream])
+        flops, weight_B, kv_B, activation_B, _, _, shape, depth = whole
         pairs, weights = rows[index, PAIR_SHARE], rows[index, WEIGHT_SHARE]
-        asked = flops * pairs, weight_B * weights, kv_B, activation_B * pairs, 1.0, 1.0
+        asked = (
+            flops * pairs, weight_B * weights, kv_B, activation_B * pairs, 1.0, 1.0, shape, depth,
+        )  # fmt: skip
         for part in range(4):
             demands[index, part] = asked[part]
         if op.kind != EXPERTS or op.group < 0:
-            asked = flops, weight_B, kv_B, activation_B, worst_weights, worst_work
+            asked = whole
         for number in range(units.shape[0]):
             unit = units[number]
             if op.pinned >= 0 and op.group >= 0 and op.pinned != number:
@@ -384,7 +320,7 @@ def candidates(
             costs[index, number, COST_MEMORY_J] = joules_m
 
 
-@njit
+@njit(counted=False)
 def operators(
     ops: Any, which: Any, features: Any, experts: Any, loads: Any, units: Any, links: Any, on: Any,
     out: Any,
@@ -395,7 +331,9 @@ def operators(
     [stream, phase, feature] and `experts[i]` [stream, 3].
     """
     for row in range(which.shape[0]):
+        op = ops[which[row]]
+        asked = demand(op, features[row, op.stream], experts[row, op.stream])
         found = one_layer(
-            ops[which[row]], features[row], experts[row], loads, units[on[row]], links[on[row]]
+            op, asked, asked, features[row], experts[row], loads, units[on[row]], links[on[row]]
         )
         out[row] = found[0]

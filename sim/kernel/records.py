@@ -24,6 +24,8 @@ MATMUL, EXPERTS, ATTENTION, SCAN, ELEMENTWISE, GATHER, COLLECTIVE, PIPELINE = ra
 ALL, PREFILL, DECODE, LOGITS = range(4)
 TOKENS, PAIRS, CACHED, SEQUENCES = range(4)
 """Features of a batch in one stream and phase."""
+ASKED: Final = 8
+"""Numbers that say what an operator asks for: see `operators.demand`."""
 TOUCHED, WORST_TOUCHED, WORST_LOAD = range(3)
 """Experts touched; on the busiest rank: experts touched and token-expert pairs per pair routed."""
 SECONDS, LAUNCH_S, COMPUTE_J, MEMORY_J, LINK_J, BUSY_S, PAIR_SHARE, WEIGHT_SHARE = range(8)
@@ -102,23 +104,26 @@ OP: Final = np.dtype(
 )
 """One operator on one device of the group, as the kernel reads it."""
 
+BELOW: Final = 1.0 - 2.0**-53
+"""Over a size, a reciprocal with which what is whole never counts as more than that."""
+
 MATMUL_KERNEL: Final = np.dtype(
     [
         ("fixed_s", "f8"),
         ("depth_s", "f8"),  # more for each of the first `depth` terms of a sum (k)
         ("depth", "f8"),
-        ("memory", "f8"),
+        ("per_memory", "f8"),  # 1 / the share of bandwidth reached
         ("operands", "f8"),  # share of the bytes of activations that reach memory
         ("wave", "f8"),  # share of what the last wave leaves empty that is lost
         ("split", "f8"),  # terms from which a sum is split to fill a first wave
         ("prologue", "f8"),  # terms that a tile takes to begin and to end
         ("exposed", "f8"),  # share of the shorter of compute and memory that isn't hidden
-        ("small_m", "f8"),
-        ("small_n", "f8"),
-        ("small", "f8"),  # share of the peak in small tiles
-        ("large_m", "f8"),
-        ("large_n", "f8"),
-        ("large", "f8"),
+        ("per_small_m", "f8"),  # `BELOW` / the rows of a small tile
+        ("per_small_n", "f8"),
+        ("small_flops", "f8"),  # of a term of a small tile, over the share of the peak reached
+        ("per_large_m", "f8"),
+        ("per_large_n", "f8"),
+        ("large_flops", "f8"),
         ("vector_depth", "f8"),  # part of the depth's time that one row takes
         ("narrow_s", "f8"),  # more for weights of less than 16 bits
         ("narrow_passes", "f8"),  # passes over inputs that 8-bit arithmetic has made of them
@@ -194,7 +199,7 @@ EXPERTS_KERNEL: Final = np.dtype(
 VECTOR_KERNEL: Final = np.dtype(
     [
         ("fixed_s", "f8"),
-        ("memory", "f8"),
+        ("per_memory", "f8"),  # 1 / the share of bandwidth reached
         ("exposed", "f8"),  # share of the fixed time that memory doesn't hide
     ],
     align=True,
@@ -240,14 +245,14 @@ PROTOCOLS: Final = np.dtype(
     [
         ("launch_s", "f8", (FAMILIES, LINES)),
         ("hop_s", "f8", (FAMILIES, LINES)),
-        ("share", "f8", (FAMILIES, LINES)),
+        ("per_share", "f8", (FAMILIES, LINES)),  # 1 / the share of bandwidth reached
         ("copy", "f8"),  # parts of a message (one a device) that are copied beside those sent
         ("switch_floor_s", "f8"),  # when a library turns to the last protocol: see `fitted`
         ("switch_s", "f8"),
         ("switch_steps", "f8"),
         ("shot_launch_s", "f8", (2,)),
         ("shot_hop_s", "f8", (2,)),
-        ("shot_share", "f8", (2,)),
+        ("shot_per_share", "f8", (2,)),
         ("shot_B", "f8"),  # longest message that an engine reduces in one shot; 0: it never does
     ],
     align=True,

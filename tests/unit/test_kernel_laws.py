@@ -120,4 +120,6 @@ def test_a_unit_without_the_arithmetic_is_never_chosen() -> None:
     units["weights_B_per_s"][0] = 1e9
     features = np.zeros((4, 4))
     features[records.ALL] = 1.0
-    assert operators.place(record, features, np.ones(3), np.zeros((1, 0)), units)[0] == 1
+    experts, no_loads = np.ones(3), np.zeros((1, 0))
+    asked = operators.demand(record, features, experts)
+    assert operators.place(record, asked, features, experts, no_loads, units)[0] == 1
