@@ -8,7 +8,7 @@ from typing import Literal
 from sim.hardware import Link, System
 from sim.mapping.layout import Parallel
 
-Route = Literal["round-robin", "least-loaded", "by-length"]
+Route = Literal["round-robin", "least-loaded", "by-length", "prefix"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +51,9 @@ class Fleet:
 
     "round-robin" deals in turn; "least-loaded" gives to the replica with the fewest requests that
     have not ended; "by-length" gives each replica prompts of a range of lengths, cut so that all
-    get as many prompt tokens. Replicas are numbered over all pools from 0; one is one copy of the
-    model, of which a system may hold several (`parallel.dp`).
+    get as many prompt tokens; "prefix" gives where prompts add least to what replicas have to
+    compute, of blocks that they weren't sent before. Replicas are numbered over all pools from 0;
+    one is one copy of the model, of which a system may hold several (`parallel.dp`).
     """
 
     pools: tuple[Pool, ...]

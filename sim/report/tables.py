@@ -57,6 +57,8 @@ def _heading(run: Run) -> list[RenderableType]:
     result = run.to_json()
     scenario, requests, mapping = run.scenario, result["requests"], result["mapping"]
     layout = ", ".join(f"{key} {mapping[key]}" for key in ("tp", "pp", "ep", "dp"))
+    if len(run.parts) > 1:
+        layout = f"{len(run.served.outcomes)} replicas in {len(run.parts)} pools"
     steps = mapping["iterations"]
     tokens = sum(outcome.generated_tokens for outcome in run.served.outcomes)
     batch = (
@@ -134,11 +136,12 @@ def _bound_line(run: Run) -> Text:
 
 
 def _memory_line(run: Run) -> Text:
-    memory = run.memory
+    memory, cache = run.memory, run.prefix_cache
+    found = "" if cache is None else f"; prefix cache: {share(cache['hit_rate'])} of prompt tokens"
     return Text(
         f"Memory of one device: weights {binary(memory['weights_B'])}, "
         f"KV cache {binary(memory['kv_peak_B'])} at its peak of "
-        f"{binary(memory['kv_capacity_B'])} free, of {binary(memory['capacity_B'])} usable"
+        f"{binary(memory['kv_capacity_B'])} free, of {binary(memory['capacity_B'])} usable{found}"
     )
 
 

@@ -89,7 +89,7 @@ def _words(run: Run) -> dict[tuple[str, str], str]:
         phases = ("prefill",)
     for part in run.parts:
         known = {op.name: breakdown_class(op) for op in part.prepared.program.table.graph.ops}
-        for phase in phases:
+        for phase in ("prefill",) if part.role == "prefill" else phases:
             rows = explain_prepared(part.prepared, phase=phase).rows
             for row in sorted(rows, key=lambda row: -row["time_s"]):
                 unit = run.unit_name(part, row["unit"])

@@ -1,4 +1,4 @@
-"""Is every request served once, whatever route, failures and pools it meets, and no replica idle?"""
+"""Is each request served once, whatever route, failures and pools it meets, and no replica idle?"""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from sim.engines.serving.pool import requests_of
 from sim.hardware import Link
 from sim.kernel.records import DONE, REJECTED
 from sim.mapping.transfer import cache_bytes
+from sim.workload.traffic import Blocks, Trace
 from tests.fleets import check_conserved, kind, ready, records_of, traffic
 
 ROUTES = ("round-robin", "least-loaded", "by-length")
@@ -153,6 +154,27 @@ def test_requests_wait_where_all_replicas_are_dead() -> None:
     served, _, _ = serve_fleet([kind()], [1], trace, trouble=died)
     check_conserved(served, trace)
     assert records_of(served)["admitted_s"].min() >= 5.0
+
+
+def test_a_replica_that_died_has_lost_its_prefix_cache() -> None:
+    """The same prompt again and again: known to a replica from its second one on."""
+    count = 8
+    trace = Trace(
+        name="again",
+        arrival_s=np.arange(count) * 10.0,
+        input_tokens=np.full(count, 160),
+        output_tokens=np.full(count, 3),
+        blocks=Blocks(
+            ids=np.tile(np.arange(10), count), starts=np.arange(count + 1) * 10, tokens=16
+        ),
+    )
+    died = Trouble(outages=(Outage(replica=0, at_s=35.0, for_s=1.0),))
+    own = kind(prefix_cache=True)
+    found = [
+        serve_fleet([own], [1], trace, trouble=trouble)[0].outcomes[0].cached_tokens
+        for trouble in (Trouble(), died)
+    ]
+    assert found == [7 * 144, 6 * 144]  # a prompt's last token is always computed
 
 
 def test_a_request_that_fits_nowhere_is_rejected_once() -> None:

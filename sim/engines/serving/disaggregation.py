@@ -110,7 +110,11 @@ def serve_disaggregated(
     rows = passed[order]
     second = _prefilled(first[rows], decode[0][0], ends[order])
     crew = Crew(
-        kinds=decode[0], counts=decode[1], table=second, route=route, on_progress=on_progress
+        kinds=decode[0],
+        counts=decode[1],
+        table=second,
+        on_progress=on_progress,
+        route="round-robin" if route == "prefix" else route,  # what comes is prefilled
     )
     crew.serve()
     assert np.isin(second["status"], (DONE, REJECTED)).all(), "a request was lost"

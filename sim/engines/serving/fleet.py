@@ -14,7 +14,7 @@ import numpy.typing as npt
 from sim.engines.fleet import Breakdowns, Outage, Route, Slowdown
 from sim.engines.serving.engine import Outcome
 from sim.engines.serving.pool import Kind, Pool, requests_of
-from sim.engines.serving.routing import Ahead, ByLength, RoundRobin
+from sim.engines.serving.routing import Ahead, ByLength, ByPrefix, RoundRobin
 from sim.engines.serving.simulation import Progress, Served, whole_run
 from sim.kernel.records import DONE, REJECTED, WAITING
 from sim.workload.traffic import Blocks, Trace
@@ -99,6 +99,11 @@ class Crew:
             self._ahead = RoundRobin()
         elif self.route == "by-length":
             self._ahead = ByLength(prompts=self.table["input"].copy(), replicas=total)
+        elif self.route == "prefix" and self.blocks is not None:
+            self._ahead = ByPrefix(
+                prompts=self.table["input"].copy(), blocks=self.blocks, replicas=total
+            )
+        assert self._ahead is not None or self.route == "least-loaded"
         self._plan()
 
     def _plan(self) -> None:
@@ -210,6 +215,8 @@ class Crew:
             self._add(max(at_s, pool.at_work_until(index)), FALL, number, for_s)
         elif kind == FALL:
             rows = pool.drop(index)
+            if isinstance(self._ahead, ByPrefix):
+                self._ahead.forget(number)
             self.failures[number] += 1
             self.retries[number] += len(rows)
             self.tries[rows] += 1

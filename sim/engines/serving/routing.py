@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from sim.workload.traffic import Blocks
 
 Numbers = npt.NDArray[np.int64]
 Alive = npt.NDArray[np.bool_]
@@ -61,3 +64,59 @@ class ByLength:
         """As `Ahead.deal`."""
         order = np.flatnonzero(alive)
         return np.asarray(order[np.searchsorted(order, self._home[rows]) % len(order)])
+
+
+@dataclass(kw_only=True, eq=False)
+class ByPrefix:
+    """Where the prompt adds least to what a replica has had to compute, of blocks it wasn't sent.
+
+    The router remembers which blocks it sent where, not what a replica has dropped since. Of equal
+    replicas the first one.
+    """
+
+    prompts: Numbers
+    blocks: Blocks
+    replicas: int
+
+    def __post_init__(self) -> None:
+        self._work = np.zeros(self.replicas)
+        self._holders: dict[int, int] = {}  # replicas with a block, a bit each
+
+    def deal(self, rows: Numbers, alive: Alive) -> Numbers:
+        """As `Ahead.deal`."""
+        dealt = np.empty(len(rows), np.int64)
+        numbers = np.flatnonzero(alive)
+        alive_bits = sum(1 << int(number) for number in numbers)
+        for index, row in enumerate(rows):
+            ids = self.blocks.ids[self.blocks.starts[row] : self.blocks.starts[row + 1]].tolist()
+            prompt = int(self.prompts[row])
+            own = ids[: prompt // self.blocks.tokens]
+            best = int(numbers[np.argmin(self._work[numbers])])
+            choice, least, new = best, self._work[best] + prompt, prompt
+            for number, depth in self._known(own, alive_bits):
+                rest = prompt - depth * self.blocks.tokens
+                if self._work[number] + rest < least or (number == best and rest < new):
+                    choice, least, new = number, self._work[number] + rest, rest
+            self._work[choice] += new
+            for block in own:
+                self._holders[block] = self._holders.get(block, 0) | 1 << choice
+            dealt[index] = choice
+        return dealt
+
+    def _known(self, own: list[int], bits: int) -> Iterator[tuple[int, int]]:
+        """Replicas of `bits` that were sent the first blocks of `own`, and how many of these."""
+        for depth in range(len(own) + 1):
+            still = bits & self._holders.get(own[depth], 0) if depth < len(own) else 0
+            gone = bits & ~still if depth else 0
+            while gone:
+                lowest = gone & -gone
+                yield lowest.bit_length() - 1, depth
+                gone ^= lowest
+            bits = still
+            if not bits:
+                return
+
+    def forget(self, replica: int) -> None:
+        """A replica died: what it was sent is lost."""
+        for block in self._holders:
+            self._holders[block] &= ~(1 << replica)

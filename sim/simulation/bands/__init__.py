@@ -1,0 +1,1 @@
+"""Bands: how far a result may be off, from what predictions of its kind were off by."""
