@@ -61,8 +61,9 @@ class View:
 
     @property
     def requests(self) -> npt.NDArray[np.void]:
-        """All requests handed to the engine."""
-        records: npt.NDArray[np.void] = self._engine.requests
+        """All requests handed to the engine; they can't be written."""
+        records: npt.NDArray[np.void] = self._engine.requests.view()
+        records.flags.writeable = False
         return records
 
     @property

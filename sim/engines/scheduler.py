@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal, get_args
+
+import numpy as np
+
+from sim.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from sim.engines.policy import Iteration, View
@@ -14,6 +18,18 @@ Policy = Callable[["View"], "Iteration"]
 
 Kind = Literal["chunked-prefill", "layered-prefill", "continuous", "prefill-first", "static"]
 Order = Literal["arrival", "shortest", "deadline"]
+
+
+CHOICES: Final = {
+    "kind": get_args(Kind),
+    "order": get_args(Order),
+    "group_rule": ("paper", "release"),
+    "kv_reserve": ("paged", "full"),
+}
+COUNTS: Final = (
+    "max_batch", "token_budget", "max_prefill_tokens", "groups", "group_tokens", "kv_block",
+)  # fmt: skip
+SHARES: Final = ("memory_utilization", "watermark")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +70,32 @@ class Scheduler:
     prefix_blocks: int | None = None
     policy: Policy | None = None
     """Decides instead of `kind`, which then only says how memory is spent."""
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError, with all that is wrong: a bad number would serve nothing for ever."""
+        problems = [
+            f"{name}: {getattr(self, name)!r} is not known; known: {', '.join(known)}"
+            for name, known in CHOICES.items()
+            if getattr(self, name) not in known
+        ]
+        for name in COUNTS:
+            value = getattr(self, name)
+            if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+                problems.append(f"{name}: {value!r}: a whole number, at least 1, is due")
+        for name in SHARES:
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
+                problems.append(f"{name}: {value!r}: a share from 0 to 1 is due")
+        if self.prefix_blocks is not None and self.prefix_blocks < 1:
+            problems.append(f"prefix_blocks: {self.prefix_blocks!r}: at least 1 is due")
+        policy: object = self.policy
+        if policy is not None and not callable(policy):
+            problems.append(f"policy: {policy!r}: a function from a view to an iteration is due")
+        if problems:
+            found = [text.partition(": ") for text in problems]
+            raise ConfigError(
+                [Problem(path=f"scheduler.{name}", message=message) for name, _, message in found]
+            )
 
     @property
     def prompt_tokens(self) -> int:

@@ -39,7 +39,9 @@ class PowerLaw:
     def scale(self, process: str | None) -> float | None:
         """Energy of an operation on `process` over that of `flop_J`; None of an unknown one.
 
-        What stands after a comma ("2 dies") is left out. A device that names no process is taken
-        to be made on the one that the constants are of.
+        What stands after a comma ("2 dies") is left out. A device that names no process, or a file
+        of one's own, is taken to be made on the one that the constants are of.
         """
-        return 1.0 if process is None else dict(self.processes).get(process.split(",")[0].strip())
+        if process is None or process.endswith((".yaml", ".yml")):
+            return 1.0
+        return dict(self.processes).get(process.split(",")[0].strip())

@@ -158,6 +158,7 @@ def _energy(processor: Processor, arithmetic: str, fallback: tuple[str, ...] = (
 
 def fill_machine(machine: Records, device: Device) -> None:
     """Write what `device` says of its host and its power into `MACHINE` records."""
+    machine["slow"] = 1.0
     machine["host_step_s"] = device.host_step_s
     machine["host_sequence_s"] = device.host_sequence_s
     machine["static_W"] = math.nan if device.static_W is None else device.static_W

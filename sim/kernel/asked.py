@@ -15,6 +15,7 @@ from sim.kernel.records import (
     NO_MEMORY,
     NO_PROMPT,
     NOT_DECODING,
+    NOT_SHOWN,
     REJECTED,
     RUNNING,
     TWICE,
@@ -37,6 +38,8 @@ def asked_iteration(
     layers are cut. Returns what is wrong, if anything, and with which request: nothing is done
     then.
     """
+    if cuts.shape[0] > 2 and books.log.shape[0] > 0:
+        return NOT_SHOWN, -1
     wrong, number = admitted(replica, flow, engine, decodes, prompts)
     if wrong != FINE:
         return wrong, number

@@ -257,7 +257,7 @@ def tally_part(
         first = replica.leaders[klass]
         leader = replica.ops[first]
         tokens = features[leader.stream, leader.phase, TOKENS]
-        if scratch.direct[part, klass] == 0 and tokens > 0.0:
+        if scratch.direct[part, klass] == 0 and tokens > 0.0 and shares[first] > 0.0:
             visit = books.visits[klass, int(tokens)]
             visit[0] += times * shares[first]
             visit[1] += times * shares[first] * devices

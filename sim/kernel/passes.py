@@ -253,7 +253,7 @@ def step_time(seconds: float, microbatches: float, host_s: float, machine: Any) 
     Few microbatches take what one needs to pass; as many as there are stages wait for the slowest.
     """
     pace = microbatches * machine.imbalance / machine.stages
-    return seconds * max(pace, 1.0) + host_s
+    return seconds * machine.slow * max(pace, 1.0) + host_s
 
 
 @njit(inline="always")

@@ -114,13 +114,20 @@ def leave_answer(flow: Any, engine: Any, policy: Any, request: Any) -> None:
 
 
 @njit
-def release(flow: Any, engine: Any, request: Any) -> None:
-    """A request leaves its blocks, the last first, so that the start of a prompt stays longest."""
+def release(flow: Any, engine: Any, request: Any, computed: int) -> None:
+    """A request leaves its blocks, the last first, so that the start of a prompt stays longest.
+
+    Of a prompt that was preempted on the way only the first `computed` are any use to others.
+    """
     for index in range(request.shared - 1, -1, -1):
         block = flow.ids[request.first_block + index]
         flow.refs[block] -= 1
         if flow.refs[block] == 0:
             engine.kv_used_B -= engine.block_B
+            if index >= computed:
+                flow.refs[block] = -1
+                engine.cached_blocks -= 1
+                continue
             flow.older[block], flow.newer[block] = engine.newest, -1
             if engine.newest >= 0:
                 flow.newer[engine.newest] = block

@@ -279,6 +279,7 @@ MACHINE: Final = np.dtype(
         ("stages", "f8"),  # pipeline stages
         ("groups", "f8"),  # data-parallel groups that share experts
         ("imbalance", "f8"),  # longest stage over mean stage
+        ("slow", "f8"),  # times that its devices take for what healthy ones do once
         ("host_step_s", "f8"),
         ("host_sequence_s", "f8"),  # more for every sequence of the iteration
         ("static_W", "f8"),  # of one device
@@ -422,9 +423,8 @@ LOG_SEQUENCES, LOG_FIRST_LAYER, LOG_LAST_LAYER, LOG_COLUMNS = 6, 7, 8, 9
 [first, last) that prompts pass; then features."""
 
 
-FINE, UNKNOWN, NOT_DECODING, NO_PROMPT, BAD_LAYERS, BAD_TOKENS, NO_MEMORY, BATCH_FULL, TWICE = (
-    range(9)
-)
+FINE, UNKNOWN, NOT_DECODING, NO_PROMPT, BAD_LAYERS = range(5)
+BAD_TOKENS, NO_MEMORY, BATCH_FULL, TWICE, NOT_SHOWN = range(5, 10)
 """What is wrong with an iteration that a policy of the user's asked for."""
 
 

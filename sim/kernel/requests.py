@@ -24,12 +24,15 @@ def log_gap(gaps: Any, engine: Any, seconds: float, count: float) -> None:
 
 @njit
 def give_back(request: Any, flow: Any, engine: Any) -> None:
-    """A request gives its memory back, blocks that others may use to the prefix cache."""
+    """A request gives its memory back, blocks that it computed to the prefix cache."""
     engine.kv_used_B -= request.kv_B
     request.kv_B = 0.0
     request.room = 0
     if request.shared > 0:
-        release(flow, engine, request)
+        computed = request.shared
+        if not decoding(request):
+            computed = request.prefilled // engine.block_tokens
+        release(flow, engine, request, computed)
 
 
 @njit
@@ -147,8 +150,10 @@ def pick(flow: Any, engine: Any, streams: Any, policy: Any, decoders: int) -> in
     Fills `picked` [n, 2] with request and tokens. Requests that could never fit are rejected.
     """
     requests, waiting, running, picked = flow.requests, flow.waiting, flow.running, flow.picked
-    if policy.static == 1 and engine.running > 0:
-        return 0
+    if policy.static == 1:
+        for index in range(engine.running):
+            if requests[running[index]].generated > 1:
+                return 0
     budget = policy.budget - (decoders if policy.decoders_first == 1 else 0)
     count = 0
     if policy.cut != WHOLE:

@@ -190,7 +190,9 @@ def _apart(
         extra_prompt=prepared.extra_prompt,
         on_progress=on_progress,
     )
-    joules = (apart.link.energy_J_per_B or 0.0) * float(transfers.size_B.sum())
+    joule_per_B = apart.link.energy_J_per_B
+    size_B = float(transfers.size_B.sum())
+    joules = math.nan if joule_per_B is None else joule_per_B * size_B
     window = served.window
     served = replace(
         served, window=replace(window, operator_joules=window.operator_joules + joules)
@@ -277,7 +279,7 @@ def _transfer(account: Account, duration_s: float) -> dict[str, Any] | None:
         "busiest_link_share": busiest,
         "exposed_s": spread(sent.exposed_s),
         "queue_s": spread(sent.queue_s),
-        "energy_J": account.transfer_J,
+        "energy_J": finite(account.transfer_J),
     }
 
 

@@ -45,6 +45,7 @@ def prepare(scenario: Scenario) -> Prepared:
     graph = apply(build_graph(scenario.model), scenario.techniques)
     requests = _requests(scenario)
     _check_prefix_cache(scenario, requests)
+    _check_layered(scenario, graph)
     extra = _image_tokens(scenario.model)
     scheduler = scenario.scheduler
     prompts = requests.input_tokens
@@ -114,13 +115,28 @@ def _check_prefix_cache(scenario: Scenario, requests: Trace) -> None:
     message = ""
     if requests.blocks is None:
         message = (
-            "needs traffic that says what prompts consist of: a trace with `hash_ids` "
-            "(Mooncake's JSON lines)"
+            "needs traffic that says what prompts consist of: `sessions`, or a trace with "
+            "`hash_ids` (Mooncake's JSON lines)"
         )
     elif scenario.scheduler.policy is not None:
         message = "goes with built-in schedulers, not with a policy of your own"
+    elif _image_tokens(scenario.model):
+        message = "needs prompts of text alone: this model puts an image in front"
     if message:
         raise ConfigError([Problem(path="scheduler.prefix_cache", message=message)])
+
+
+def _check_layered(scenario: Scenario, graph: Graph) -> None:
+    """ConfigError where prompts can't pass the layers group by group."""
+    if scenario.scheduler.kind != "layered-prefill" or scenario.scheduler.policy is not None:
+        return
+    message = ""
+    if not _causal(graph):
+        message = "layered-prefill needs a decoder that reads the prompt; an encoder reads this one"
+    elif (scenario.parallel.pp or 1) > 1:
+        message = "layered-prefill needs parallel.pp 1: a pipeline cuts the layers already"
+    if message:
+        raise ConfigError([Problem(path="scheduler.kind", message=message)])
 
 
 def _causal(graph: Graph) -> bool:

@@ -172,7 +172,7 @@ class Server:
 
     def next_prompts(self) -> tuple[list[tuple[Sequence, int]], set[int] | None]:
         """Prompts of the next iteration and the layers they pass; None: all."""
-        if self.scheduler.kind == "static" and self.running:
+        if self.scheduler.kind == "static" and any(s.generated > 1 for s in self.running):
             return [], None
         if not self.layered:
             return self.choose(), None
@@ -224,7 +224,7 @@ class Server:
         decoders = [sequence for sequence in self.running if sequence.is_decoding]
         prompts, group = self.next_prompts()
         self.peak = max(self.peak, self.used)
-        if prompts and self.scheduler.kind == "prefill-first":
+        if prompts and self.scheduler.kind in ("prefill-first", "static"):
             decoders = []
         if not prompts and not decoders:
             if not self.queue:

@@ -128,6 +128,19 @@ def test_memory_adds_up_whatever_is_shared(requests: Trace, tokens: int, kind: s
         assert got.prefill_tokens == computed
 
 
+def test_a_prompt_preempted_on_its_way_leaves_only_what_it_computed() -> None:
+    """Two sequences grow into the memory of a third, which is cut in chunks."""
+    rows = [[0], [1], list(range(2, 22))]
+    requests = with_blocks(trace((0.0, 9, 60), (0.0, 9, 60), (1e-9, 161, 3)), rows)
+    token_B = float(program("dense").streams["kv_B"].sum())
+    scheduler = Scheduler(
+        kind="chunked-prefill", prefix_cache=True, kv_block=1, watermark=0.0, token_budget=9
+    )
+    (got,) = serve_trace(program("dense"), scheduler, 190 * token_B, requests).outcomes
+    assert got.preemptions > 0
+    assert got.prefill_tokens >= requests.input_tokens.sum()
+
+
 def test_a_cached_prompt_is_not_computed_again() -> None:
     rows = [[1, 2, 3, 4], [1, 2, 3, 4]]
     apart = with_blocks(trace((0.0, 33, 2), (1.0, 33, 2)), rows)

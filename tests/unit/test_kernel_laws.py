@@ -76,7 +76,9 @@ def test_auto_takes_the_faster_of_ring_and_tree_and_a_named_one_is_obeyed() -> N
 
 def machine(**fields: float) -> np.void:
     record = np.zeros(1, records.MACHINE)
-    record["devices"] = record["group"] = record["stages"] = record["imbalance"] = 1.0
+    record["devices"] = record["group"] = record["stages"] = record["imbalance"] = record[
+        "slow"
+    ] = 1.0
     for name, value in fields.items():
         record[name] = value
     return record[0]

@@ -89,7 +89,7 @@ def test_weights_with_scales_a_block_have_products_of_their_own() -> None:
     )
     assert blocks["narrow_rate"] < plain["narrow_rate"] < 1.0
     assert blocks["narrow_s"] < plain["narrow_s"]
-    assert blocks["memory"] == plain["memory"]
+    assert blocks["per_memory"] == plain["per_memory"]
     assert arithmetic("fp8-block", "fp8") == "fp8"
     assert 8.0 < BITS["fp8-block"] < 8.01
 

@@ -56,9 +56,11 @@ def layered(view: View, groups: int = 2) -> Iteration:
     return Iteration(view.decoding, [prompt])
 
 
-def run(policy: Policy | None, requests: Trace, kv_B: float = PLENTY, **spec: object) -> Outcome:
+def run(
+    policy: Policy | None, requests: Trace, kv_B: float = PLENTY, log: int = 100, **spec: object
+) -> Outcome:
     scheduler = Scheduler(policy=policy, watermark=0.0, kv_block=1, **spec)  # type: ignore[arg-type]
-    return served(program("dense"), scheduler, kv_B, requests, log=10_000)
+    return served(program("dense"), scheduler, kv_B, requests, log=log)
 
 
 def same(one: Outcome, other: Outcome) -> None:
@@ -87,7 +89,7 @@ def test_layered_in_python_is_layered_compiled() -> None:
     """Prompts so far apart that no two are ever a cohort."""
     requests = trace(*((i * 1e-2, 12 + 5 * i, 9) for i in range(6)))
     spec = {"kind": "layered-prefill", "groups": 2, "group_tokens": 1}
-    same(run(layered, requests, **spec), run(None, requests, **spec))
+    same(run(layered, requests, log=0, **spec), run(None, requests, log=0, **spec))
 
 
 @settings(max_examples=40)
@@ -117,7 +119,7 @@ def test_whatever_a_policy_asks_for_tokens_and_memory_add_up(
         return Iteration(decode, prompts)
 
     token_B = float(program("dense").streams["kv_B"].sum())
-    got = run(whimsical, requests, kv_B=tokens * token_B, max_batch=4)
+    got = run(whimsical, requests, kv_B=tokens * token_B, log=0, max_batch=4)
     done = got.requests["status"] == DONE
     assert (done | (got.requests["status"] == REJECTED)).all()
     assert (got.requests["generated"][done] == got.requests["output"][done]).all()
@@ -146,7 +148,7 @@ TWO = trace((0.0, 10, 4), (0.0, 12, 4))
 )
 def test_an_impossible_iteration_is_named_with_the_state(answer: Iteration, said: str) -> None:
     with pytest.raises(ConfigError, match=said) as caught:
-        run(lambda view: answer, TWO)
+        run(lambda view: answer, TWO, log=0)
     assert "2 waiting" in str(caught.value)
     assert "KV memory free" in str(caught.value)
 
@@ -169,7 +171,25 @@ def test_tokens_on_their_way_go_on_together() -> None:
         return Iteration((), [Prompt(0, 8, 0, 2)])
 
     with pytest.raises(ConfigError, match=r"all of those on their way.*on_way 8"):
-        run(impatient, TWO)
+        run(impatient, TWO, log=0)
+
+
+def test_a_prompt_longer_than_what_is_remembered_may_be_cut_by_layers() -> None:
+    def halves(view: View) -> Iteration:
+        if not len(view.waiting) and not len(view.running):
+            return Iteration()
+        first = int(view.requests[0]["layer"])
+        return Iteration((), [Prompt(0, 20_000, first, first + 2)])
+
+    scheduler = Scheduler(policy=halves, watermark=0.0)
+    got = served(program("dense"), scheduler, PLENTY, trace((0.0, 20_000, 1)))
+    assert got.iterations == 2
+    assert got.seconds.sum() + got.host_s == pytest.approx(got.busy_s, rel=1e-9)
+
+
+def test_a_timeline_of_cut_layers_is_refused() -> None:
+    with pytest.raises(ConfigError, match="can't show prompts that pass some of the layers"):
+        run(layered, trace((0.0, 12, 3)))
 
 
 def test_a_policy_may_let_the_engine_wait_for_more() -> None:

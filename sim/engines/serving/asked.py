@@ -29,6 +29,8 @@ WRONG = {
     records.NO_MEMORY: "there is no KV memory for it",
     records.BATCH_FULL: "the batch is full",
     records.TWICE: "it is named twice",
+    records.NOT_SHOWN: "a timeline or an operator trace can't show prompts that pass some of the "
+    "layers, but for the built-in layered prefill",
 }
 
 
@@ -54,14 +56,22 @@ def advance(
         if state["gaps"] + 2 * len(engine.running) + 2 > len(engine.books.gaps):
             return records.LOG_FULL
         wanted = policy(view)
+        if not isinstance(wanted, Iteration):
+            raise _refused(view, Iteration(), f"an Iteration is due, this is {wanted!r}", None)
         if not len(wanted.decode) and not wanted.prompts:
             reason = _wait(engine, view, horizon_s)
             if reason is not None:
                 return reason
             asked.turn_away(replica, flow, state)
             continue
-        decodes = np.asarray(wanted.decode, np.int64)
-        prompts, cuts = _rows(wanted, layers, whole)
+        try:
+            decodes = np.asarray(wanted.decode)
+            if decodes.dtype.kind not in "iu" and decodes.size:
+                raise TypeError(f"decode holds {decodes.dtype} rather than numbers of requests")
+            decodes = decodes.astype(np.int64)
+            prompts, cuts = _rows(wanted, layers, whole)
+        except (AttributeError, TypeError, ValueError, OverflowError) as error:
+            raise _refused(view, Iteration(), f"no iteration can be read: {error}", None) from error
         wrong, number = asked.asked_iteration(
             replica, flow, state, engine.scratch, engine.books, decodes, prompts, cuts
         )
@@ -75,9 +85,11 @@ def _rows(wanted: Iteration, layers: int, whole: Numbers) -> tuple[Numbers, Numb
         [
             (each.number, each.tokens, each.first, layers if each.last is None else each.last)
             for each in wanted.prompts
-        ],
-        np.int64,
+        ]
     ).reshape(-1, 4)
+    if rows.size and rows.dtype.kind not in "iu":
+        raise TypeError(f"a prompt holds {rows.dtype} rather than whole numbers")
+    rows = rows.astype(np.int64)
     inside = rows[:, 2:]
     if not inside.size or (inside[:, 0].max() == 0 and inside[:, 1].min() == layers):
         return rows, whole

@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.engines.fleet import Route
+from sim.engines.serving.asking import requests_of
 from sim.engines.serving.engine import Outcome
 from sim.engines.serving.fleet import Crew
-from sim.engines.serving.pool import Kind, requests_of
+from sim.engines.serving.pool import Kind
 from sim.engines.serving.simulation import Progress, Served, whole_run
 from sim.hardware import Link
 from sim.kernel.records import DONE, REJECTED, WAITING
@@ -155,7 +156,7 @@ def _prefilled(done: Records, kind: Kind, arrival_s: Floats) -> Records:
     """Requests that come with their prompt in memory and their first token."""
     made = requests_of(kind.scheduler, arrival_s, done["input"], done["output"])
     made["prefilled"], made["generated"] = done["input"], 1
-    for name in ("first_s", "last_s", "max_gap_s"):
+    for name in ("first_s", "last_s", "max_gap_s", "urgency"):
         made[name] = done[name]
     return made
 

@@ -13,6 +13,7 @@ import simpy
 
 from sim.engines.scheduler import Scheduler
 from sim.engines.serving import asked
+from sim.engines.serving.asking import requests_of
 from sim.engines.serving.replica import block_bytes, books_of, replica_of, scratch_of
 from sim.kernel import asked as asked_kernel
 from sim.kernel import iteration, records, sequences, serving
@@ -129,15 +130,7 @@ class Engine:
 
         `blocks` say what their prompts consist of; only a prefix cache asks.
         """
-        new = np.zeros(len(arrival_s), records.REQUEST)
-        new["arrival_s"], new["input"], new["output"] = arrival_s, prompts, outputs
-        new["target"] = prompts
-        if self.scheduler.order == "shortest":
-            new["urgency"] = prompts
-        elif self.scheduler.order == "deadline":
-            due = self.scheduler.deadline_s + self.scheduler.deadline_s_per_token * prompts
-            new["urgency"] = arrival_s + due
-        new["admitted_s"] = new["first_s"] = new["last_s"] = math.nan
+        new = requests_of(self.scheduler, arrival_s, prompts, outputs, blocks)
         if self.scheduler.prefix_cache and blocks is not None:
             self._know(blocks, new)
         first, last = self._issued, self._issued + len(new)
@@ -154,16 +147,11 @@ class Engine:
             self._wake.succeed()
 
     def _know(self, blocks: Blocks, new: Records) -> None:
-        """Note the blocks of new requests; whole ones can be shared."""
+        """Note the blocks of new requests."""
         state = self.state[0]
         state["block_tokens"] = blocks.tokens
         state["block_B"] = block_bytes(self.program, blocks.tokens)
-        new["first_block"] = len(self.ids) + blocks.starts[:-1]
-        new["blocks"] = np.minimum(np.diff(blocks.starts), new["input"] // blocks.tokens)
-        new["all_blocks"] = new["blocks"]
-        if blocks.answers:
-            whole = (new["input"] + new["output"]) // blocks.tokens
-            new["all_blocks"] = np.minimum(np.diff(blocks.starts), whole)
+        new["first_block"] += len(self.ids)
         self.ids = np.concatenate([self.ids, blocks.ids])
         fresh = max(int(self.ids.max(initial=-1)) + 1 - len(self.refs), 0)
         self.refs = np.concatenate([self.refs, np.full(fresh, -1)])

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.engines.fleet import Breakdowns, Outage, Route, Slowdown
+from sim.engines.serving.asking import requests_of
 from sim.engines.serving.engine import Outcome
-from sim.engines.serving.pool import Kind, Pool, requests_of
+from sim.engines.serving.pool import Kind, Pool
 from sim.engines.serving.routing import Ahead, ByLength, ByPrefix, RoundRobin
 from sim.engines.serving.simulation import Progress, Served, whole_run
 from sim.kernel.records import DONE, REJECTED, WAITING
@@ -23,7 +24,7 @@ Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.int64]
 Records = npt.NDArray[np.void]
 
-DIE, FALL, RETURN = range(3)
+DIE, BREAK, FALL, RETURN = range(4)
 """A replica takes no more requests; what it has goes elsewhere; it is back."""
 
 
@@ -89,6 +90,7 @@ class Crew:
         self.failures = np.zeros(total, np.int64)
         self.retries = np.zeros(total, np.int64)
         self.down_s = np.zeros(total)
+        self._pending = np.zeros(total, bool)
         self.tries = np.zeros(len(self.table), np.int64)
         self._turn = 0
         self._held: list[Numbers] = []
@@ -124,7 +126,8 @@ class Crew:
         breakdowns = self.trouble.breakdowns
         if breakdowns is not None:
             at_s = after_s + self._random[number].exponential(breakdowns.mtbf_s)
-            self._add(at_s, DIE, number, breakdowns.repair_s)
+            self._add(at_s, BREAK, number, breakdowns.repair_s)
+            self._pending[number] = True
 
     def serve(self) -> None:
         """Serve all requests of the table, in order of arrival, to the end."""
@@ -207,7 +210,9 @@ class Crew:
         """The next event: a replica dies, its requests go elsewhere, or it is back."""
         at_s, _, kind, number, for_s = heapq.heappop(self._events)
         pool, index = self.where[number]
-        if kind == DIE:
+        if kind == BREAK:
+            self._pending[number] = False
+        if kind in (DIE, BREAK):
             if not self.alive[number]:
                 return  # it is away already
             self.alive[number] = False
@@ -225,7 +230,8 @@ class Crew:
             self._retry(rows, at_s)
         else:
             self.alive[number] = True
-            self._next_breakdown(number, at_s)
+            if not self._pending[number]:  # a known outage leaves the drawn one as it is
+                self._next_breakdown(number, at_s)
             held, self._held = self._held, []
             for rows in held:
                 self._retry(rows, at_s)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -48,29 +47,6 @@ class Kind:
     kv_B: float
 
 
-def requests_of(
-    scheduler: Scheduler,
-    arrival_s: Floats,
-    prompts: Numbers,
-    outputs: Numbers,
-    blocks: Blocks | None = None,
-) -> Records:
-    """Requests as the kernel knows them, one a row, in order of arrival."""
-    made = np.zeros(len(arrival_s), records.REQUEST)
-    made["arrival_s"], made["input"], made["output"] = arrival_s, prompts, outputs
-    made["target"] = prompts
-    if scheduler.order == "shortest":
-        made["urgency"] = prompts
-    elif scheduler.order == "deadline":
-        due = scheduler.deadline_s + scheduler.deadline_s_per_token * prompts
-        made["urgency"] = arrival_s + due
-    made["admitted_s"] = made["first_s"] = made["last_s"] = math.nan
-    if scheduler.prefix_cache and blocks is not None:
-        made["first_block"] = blocks.starts[:-1]
-        made["blocks"] = np.minimum(np.diff(blocks.starts), prompts // blocks.tokens)
-    return made
-
-
 @dataclass(kw_only=True, eq=False)
 class Pool:
     """`count` replicas of a kind, of whose devices' work each second takes `slowdown`.
@@ -93,7 +69,7 @@ class Pool:
         self.replica = replica_of(kind.program, kind.scheduler, kind.kv_B)
         if self.slowdown != 1.0:
             machine = kind.program.machine.copy()
-            machine["imbalance"] *= self.slowdown  # a pass waits for the slowest device
+            machine["slow"] = self.slowdown
             self.replica = self.replica._replace(machine=machine[0])
         batch = kind.scheduler.max_batch
         self.scratch = scratch_of(kind.program, self.replica, parts=2)

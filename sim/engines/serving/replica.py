@@ -30,7 +30,7 @@ def policy_record(scheduler: Scheduler, kv_B: float, program: Program) -> Record
     cut = CUT.get(scheduler.kind, records.WHOLE)
     causal = bool(np.any(program.streams["kind"] == records.CAUSAL))
     record["cut"] = cut if causal else records.WHOLE
-    record["decode_with_prefill"] = int(scheduler.kind != "prefill-first")
+    record["decode_with_prefill"] = int(scheduler.kind not in ("prefill-first", "static"))
     record["decoders_first"] = int(cut == records.CHUNKED and causal)
     record["static"] = int(scheduler.kind == "static")
     record["ordered"] = int(scheduler.order != "arrival")
