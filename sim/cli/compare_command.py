@@ -36,8 +36,11 @@ def command(scenario: str, sets: tuple[str, ...], as_json: bool, systems: tuple[
 
     conclusion = conclude(runs)
     if as_json:
+        from sim.report.bands import alike_of
+
         print_json(
             {
+                "alike": alike_of(runs),
                 "runs": [run.to_json() for run in runs],
                 "infeasible": [
                     {"system": name, "reason": error.reason, **error.numbers}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from functools import cache
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from pydantic import Field, model_validator
 
@@ -14,6 +13,8 @@ from sim.config.fitted_files import fitted_form
 from sim.config.kernels_form import FittedForm
 from sim.hardware.residuals import LEVELS, REGIMES, Errors, Generation, Level, Residual
 
+EDGE: Final = "edge"
+"""The file of runtimes of edge devices, whatever the device's generation."""
 OTHERS: Final = "unmeasured"
 """The file of what no generation covers."""
 Rows = Annotated[Reading, Number(low=1, whole=True)]
@@ -79,40 +80,26 @@ def errors_form(name: str) -> ErrorsForm:
     return fitted_form("errors", ErrorsForm, name)[1]
 
 
-def wider(residual: Residual, factor: float) -> Residual:
-    """`residual` with an independent error of up to `factor` either way on top of its own."""
-    more = math.log(factor)
-    return Residual(
-        low=residual.mid * math.exp(-math.hypot(residual.down, more)),
-        mid=residual.mid,
-        high=residual.mid * math.exp(math.hypot(residual.up, more)),
-        rows=residual.rows,
-        tables=residual.tables,
-    )
-
-
 @cache
 def load_errors() -> Errors:
-    """The library's residuals."""
-    made, sources = [], []
-    for name in library.files("errors"):
-        form = errors_form(name)
-        sources += [form.source, *_keys(form)]
-        if name == OTHERS:
-            others = _residuals(form)
-            factor = 1.0 if form.wider is None else form.wider.value
-            others["unbuilt"] = {key: wider(each, factor)
-                                 for key, each in others["estimated"].items()}  # fmt: skip
-            continue
-        made.append(
-            Generation(
-                name=name, title=form.title, covers=form.covers, measured=form.measured,
-                residuals=_residuals(form),
-            )
-        )  # fmt: skip
-    return Errors(generations=tuple(made), others=others, sources=tuple(dict.fromkeys(sources)))
-
-
-def _keys(form: Any) -> list[str]:
-    """Sources that single numbers name."""
-    return [form.wider.key] if form.wider is not None and form.wider.key else []
+    """The library's residuals; ConfigError for a file that isn't as it should be."""
+    forms = {name: errors_form(name) for name in library.files("errors")}
+    made = {
+        name: Generation(
+            name=name, title=form.title, covers=form.covers, measured=form.measured,
+            residuals=_residuals(form), fitted_on=form.fitted.on,
+        )
+        for name, form in forms.items()
+    }  # fmt: skip
+    others, factor = _residuals(forms[OTHERS]), forms[OTHERS].wider
+    unbuilt = 1.0 if factor is None else factor.value
+    others["unbuilt"] = {name: each.wider(unbuilt) for name, each in others["estimated"].items()}
+    keys = [form.source for form in forms.values()]
+    keys += [factor.key] if factor is not None and factor.key else []
+    return Errors(
+        generations=tuple(each for name, each in made.items() if name not in (EDGE, OTHERS)),
+        edge=made.get(EDGE),
+        others=others,
+        unbuilt=unbuilt,
+        sources=tuple(dict.fromkeys(keys)),
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 Level = Literal["calibrated", "held-out", "unmeasured", "estimated", "unbuilt"]
@@ -52,6 +52,15 @@ class Residual:
         """ln(high / mid)."""
         return math.log(self.high / self.mid)
 
+    def wider(self, factor: float) -> Residual:
+        """The same with an independent error of up to `factor` either way on top of its own."""
+        more = math.log(factor)
+        return replace(
+            self,
+            low=self.mid * math.exp(-math.hypot(self.down, more)),
+            high=self.mid * math.exp(math.hypot(self.up, more)),
+        )
+
     @property
     def width(self) -> float:
         """ln(high / low)."""
@@ -73,15 +82,22 @@ class Generation:
     covers: tuple[str, ...]
     measured: Mapping[str, tuple[str, ...]]
     residuals: Mapping[Level, Mapping[str, Residual]]
+    fitted_on: tuple[str, ...] = ()
+    """Tables of measured values ("dataset/table") that residuals are of."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Errors:
-    """Residuals of all generations, and of what none of them covers (`others`)."""
+    """Residuals of all generations, of edge runtimes, and of what none of them covers (`others`).
+
+    `unbuilt` is the factor by which a chip that doesn't exist may be off beyond its units' errors.
+    """
 
     generations: tuple[Generation, ...]
+    edge: Generation | None
     others: Mapping[Level, Mapping[str, Residual]]
-    sources: tuple[str, ...] = field(default=())
+    unbuilt: float
+    sources: tuple[str, ...] = ()
 
     def of(self, device: str) -> Generation | None:
         """The generation of a device; None of one that nobody measured."""

@@ -152,14 +152,14 @@ def mixed_iteration(
         features /= micro
     passes.spread_over_groups(features, streams.shape[0], machine.groups)
     share_layers(replica.reach, first, last, scratch.shares[0])
-    seconds, spent_J = part_time(replica, scratch, books, 0)
-    parts = 1
+    parts, seconds, spent_J = 1, 0.0, 0.0
     if engine.stages > 1 and decoders > 0:
         parts = 2
         without_prompts(features, scratch.features[1])
         for index in range(replica.ops.shape[0]):
             scratch.shares[1, index] = 1.0 - scratch.shares[0, index]
-        more_s, more_J = part_time(replica, scratch, books, 1)
+    for part in range(parts):
+        more_s, more_J = part_time(replica, scratch, books, part)
         seconds += more_s
         spent_J += more_J
     host_s = passes.host_time(float(engine.picked + decoders), machine)

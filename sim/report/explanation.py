@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from sim.report.bands import LEVELS, within
 from sim.report.quantity import binary, digits, share, si
 from sim.report.tables import provenance_line, table
 from sim.simulation.explain import Explanation
@@ -22,6 +23,7 @@ def explanation_report(explanation: Explanation) -> RenderableType:
         _units(explanation),
         _operators(explanation),
         Text(_sum(explanation)),
+        Text(_band(explanation), style="dim"),
         provenance_line(provenance(scenario)),
     )
 
@@ -93,6 +95,17 @@ def _bytes(row: Mapping[str, Any]) -> float | None:
     if row["flops"] is None:
         return None if row["message_B"] is None else float(row["message_B"])
     return float(row["weight_B"] + row["kv_B"] + row["activation_B"])
+
+
+def _band(explanation: Explanation) -> str:
+    bands = explanation.bands
+    found = bands["iteration_s"]
+    energy = bands.get("energy_J")
+    joules = "" if energy is None else f", {within(energy, 'J')}"
+    return (
+        f"10 to 90 % of what measurements were beside predictions: {within(found, 's')}{joules}; "
+        f"{LEVELS[found.level]} [{found.basis}]."
+    )
 
 
 def _sum(explanation: Explanation) -> str:

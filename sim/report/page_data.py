@@ -12,13 +12,14 @@ import numpy as np
 from sim.config import catalogue
 from sim.config.scenarios import load_document
 from sim.errors import ConfigError
+from sim.report.bands import LEVELS
 from sim.report.columns import label_of
 from sim.report.studies import short_names
 from sim.report.thinning import Thinned, thinned
 from sim.simulation.provenance import provenance
 from sim.studies.results import Results
 from sim.studies.sensitivity import main_effects, tornado
-from sim.studies.study import load_study
+from sim.studies.study import LEVEL, load_study
 from sim.studies.summary import Summary, attribution, summarize
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def page_data(results: Results) -> dict[str, Any]:
         "axes": _axes(results, points.table),
         "results": [_column(results, points.table, name) for name in about["columns"]],
         "rows": len(points.table),
+        "known": _known(points.table),
         "keys": _packed(points.table["key"].to_numpy(), "<u8"),
         "flags": _packed(points.good * GOOD | points.front * FRONT | points.knee * KNEE, "u1"),
         "sensitivity": _sensitivity(results, summary),
@@ -77,10 +79,26 @@ def _packed(values: Any, kind: str) -> str:
 
 def _column(results: Results, table: pd.DataFrame, name: str) -> dict[str, Any]:
     label = label_of(name, dict(results.objectives))
-    return {
+    made = {
         "name": name, "label": label.text, "unit": label.unit, "better": label.better,
         "data": _packed(table[name].to_numpy(float), "<f8"),
     }  # fmt: skip
+    if name in results.banded and f"{name}_low" in table:
+        ends = {end: table[f"{name}_{end}"].to_numpy(float) for end in ("low", "high")}
+        made |= {end: _packed(values, "<f4") for end, values in ends.items()}
+    return made
+
+
+def _known(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """How well times are known: points by level, with what it means; none of an older study."""
+    if LEVEL not in table:
+        return []
+    counts = table[LEVEL].astype(object).value_counts()
+    return [
+        {"level": level, "means": words, "points": int(counts[level])}
+        for level, words in LEVELS.items()
+        if level in counts
+    ]
 
 
 def _axes(results: Results, table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from sim.report.bands import LEVELS
+from sim.studies.study import LEVEL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -13,6 +16,8 @@ if TYPE_CHECKING:
     from sim.studies.results import Results
 
 Rows = Sequence[Mapping[str, Any]]
+MOST_BARS: Final = 60
+"""Points of a front up to which each has its error bars."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,12 +129,39 @@ def plot_front(results: Results, columns: Sequence[str], path: Path) -> None:
     axes = figure.subplots()
     x, y = names[0], names[-1]
     axes.plot(thin[x], thin[y], ".", color="0.75", markersize=2, label=f"{len(good):,} points")
+    barred = len(best) <= MOST_BARS
+    if barred:
+        axes.errorbar(
+            best[x], best[y], xerr=error_of(results, best, x), yerr=error_of(results, best, y),
+            fmt="none", ecolor="tab:blue", elinewidth=0.8, alpha=0.35,
+        )  # fmt: skip
     axes.plot(best[x], best[y], "o", color="tab:blue", markersize=4, label=f"front, {len(best):,}")
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.set_title(str(results.about["title"]))
+    if (note := levels_of(best)) and barred:
+        figure.supxlabel(note, fontsize=7)
     axes.legend()
     figure.savefig(path, dpi=150)
+
+
+def error_of(results: Results, rows: pd.DataFrame, column: str) -> Any:
+    """Lengths [2, rows] of the error bars of a column, down and up; None where it has none."""
+    ends = [f"{column}_low", f"{column}_high"]
+    if column not in results.about.get("banded", ()) or not set(ends) <= set(rows):
+        return None
+    low, high = (rows[end].to_numpy(float) for end in ends)
+    value = rows[column].to_numpy(float)
+    return [value - low, high - value]
+
+
+def levels_of(rows: pd.DataFrame) -> str:
+    """What bars are, and how well the points they are of are known; "" of an older study."""
+    if LEVEL not in rows:
+        return ""
+    counts = rows[LEVEL].astype(object).value_counts()
+    told = ", ".join(f"{counts[level]:,} {level}" for level in LEVELS if level in counts)
+    return f"Bars: 10 to 90 % of measurements beside predictions ({told})"
 
 
 def plot_scatter(rows: pd.DataFrame, title: str, path: Path) -> None:

@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from sim.report.plots import levels_of
 from sim.report.quantity import digits
 from sim.report.tables import table
 from sim.studies.results import Results
@@ -67,13 +68,24 @@ def _front(results: Results, wanted: dict[str, str], summary: Summary) -> list[R
         made.add_row(
             "*" if row["key"] == knee else "",
             *(_level(row[axis]) for axis in results.axes),
-            *(digits(float(row[column])) for column in wanted),
+            *(_within(row, column, results) for column in wanted),
         )
     lines: list[RenderableType] = [made]
+    if note := levels_of(found):
+        lines.append(Text(note.replace("Bars", "In brackets"), style="dim"))
     if len(found) > SHOWN:
         lines.append(Text(f"{SHOWN} of {len(found):,} shown, evenly; `sim report` has all"))
     share = volume(results, summary, wanted)
     return [*lines, Text(f"Hypervolume {share:.4f} of the box between best and worst good point")]
+
+
+def _within(row: pd.Series[Any], column: str, results: Results) -> str:
+    """A value of a point, with its band where it has one."""
+    value = digits(float(row[column]))
+    if column not in results.about.get("banded", ()) or f"{column}_low" not in row:
+        return value
+    low, high = (digits(float(row[f"{column}_{end}"]), 2) for end in ("low", "high"))
+    return f"{value} ({low} to {high})"
 
 
 def short_names(results: Results) -> dict[str, str]:

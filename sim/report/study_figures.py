@@ -10,6 +10,7 @@ from sim.errors import ConfigError
 from sim.report.columns import label_of
 from sim.report.drawing import ACCENT, COLOURS, HATCHES, figure, legend_below, scale, wide
 from sim.report.figures import SLO_COLUMNS, Curve, plot_curves
+from sim.report.plots import MOST_BARS, error_of, levels_of
 from sim.report.quantity import digits
 from sim.report.studies import short_names
 from sim.report.thinning import MOST_POINTS, sample
@@ -66,6 +67,12 @@ def plot_pareto(results: Results, path: Path, columns: Sequence[str] = ()) -> No
         _cloud(axes, x, y)
         if len(names) == 2 and not results.per:
             _front_line(axes, best, names, [label.better for label in labels])
+        if len(best) <= MOST_BARS:
+            axes.errorbar(
+                best[names[0]], best[names[1]], xerr=error_of(results, best, names[0]),
+                yerr=error_of(results, best, names[1]), fmt="none", ecolor="0.35",
+                elinewidth=0.5, alpha=0.5, zorder=2,
+            )  # fmt: skip
         shade = _shade(best[names[2]].to_numpy(float)) if len(names) > 2 else {"color": ACCENT}
         drawn = axes.scatter(best[names[0]], best[names[1]], s=18, edgecolors="black",
                              linewidths=0.5, zorder=3, label=f"front, {len(best):,}",
@@ -77,6 +84,8 @@ def plot_pareto(results: Results, path: Path, columns: Sequence[str] = ()) -> No
                   markeredgecolor="white", markeredgewidth=0.6, label="knee")  # fmt: skip
         axes.set(xlabel=labels[0].titled, ylabel=labels[1].titled)
         axes.set_title(str(results.about["title"]))
+        if (note := levels_of(best)) and len(best) <= MOST_BARS:
+            made.supxlabel(note, fontsize=5)
         axes.legend()
 
 

@@ -10,6 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from sim.report.bands import ALIKE, alike, band_lines, band_table, bracketed, within
 from sim.report.quantity import binary, digits, share, si
 
 if TYPE_CHECKING:
@@ -41,8 +42,9 @@ def run_report(run: Run, reasons: Sequence[Reason]) -> RenderableType:
     """Everything `sim run` prints."""
     return Group(
         *_heading(run),
-        _latency_table(run.metrics),
-        _rate_line(run.metrics),
+        _latency_table(run),
+        _rate_line(run),
+        *band_lines(run.bands),
         *_cost_line(run),
         *_fleet(run),
         reason_table(run, reasons),
@@ -72,20 +74,25 @@ def _heading(run: Run) -> list[RenderableType]:
     ]
 
 
-def _latency_table(metrics: Mapping[str, Any]) -> Table:
-    made = table("Latency", "", *COLUMNS)
+def _latency_table(run: Run) -> Table:
+    made = table("Latency", "", *COLUMNS, "(p50)")
     for name, key in LATENCIES:
-        made.add_row(name, *(si(metrics[key][column], "s") for column in COLUMNS))
+        found = run.metrics[key]
+        band = run.bands.get(f"{key.removesuffix('_s')}_p50_s")
+        made.add_row(name, *(si(found[column], "s") for column in COLUMNS), within(band, "s"))
     return made
 
 
-def _rate_line(metrics: Mapping[str, Any]) -> Text:
+def _rate_line(run: Run) -> Text:
+    metrics, bands = run.metrics, run.bands
     parts = [
-        f"Throughput {digits(metrics['throughput_tok_per_s'])} tok/s generated, "
+        f"Throughput {digits(metrics['throughput_tok_per_s'])} tok/s generated"
+        f"{bracketed(bands.get('throughput_tok_per_s'))}, "
         f"{digits(metrics['prefill_tok_per_s'])} tok/s prefilled, "
         f"{digits(metrics['request_rate_per_s'])} requests/s",
-        f"Energy {si(metrics['energy_J_per_tok'], 'J')}/tok generated, "
-        f"{si(metrics['power_W'], 'W')}",
+        f"Energy {si(metrics['energy_J_per_tok'], 'J')}/tok generated"
+        f"{bracketed(bands.get('energy_J_per_tok'), 'J')}, {si(metrics['power_W'], 'W')}"
+        f"{bracketed(bands.get('power_W'), 'W')}",
     ]
     if metrics["goodput_req_per_s"] is not None:
         parts.insert(1, f"Goodput {digits(metrics['goodput_req_per_s'])} requests/s within the SLO")
@@ -178,9 +185,17 @@ def compare_report(
         "",
         *(run.scenario.system.name for run in runs),
     )
+    marked = False
     for name, key, column, unit in _compared():
         values = [_pick(run.metrics, key, column) for run in runs]
-        made.add_row(name, *(_with_ratio(value, values[0], unit) for value in values))
+        bands = [run.bands.get(_flat(key, column)) for run in runs]
+        cells = [_with_ratio(value, values[0], unit) for value in values]
+        marks = [
+            f" {ALIKE}" if alike(band, value, bands[0], values[0]) else ""
+            for band, value in zip(bands, values, strict=True)
+        ]
+        marked = marked or any(marks)
+        made.add_row(name, *(cell + mark for cell, mark in zip(cells, marks, strict=True)))
     done = [run.to_json()["requests"] for run in runs]
     made.add_row("completed", *(f"{each['completed']:,} of {each['arrived']:,}" for each in done))
     for bound in ("compute", "memory", "link", "overhead"):
@@ -192,7 +207,8 @@ def compare_report(
         made.add_row(name, *(_ends(run.cost[key]) for run in runs))
     prices = ["-" if run.owned is None else run.owned.ledger.basis for run in runs]
     made.add_row("devices at", *prices)
-    tables = [reason_table(run, why) for run, why in zip(runs, reasons, strict=True)]
+    tables = [_bands(runs, marked=marked)]
+    tables += [reason_table(run, why) for run, why in zip(runs, reasons, strict=True)]
     tables += [] if conclusion is None else [conclusion_table(conclusion)]
     notes = [Text(f"{name}: infeasible. {why}") for name, why in (refused or {}).items()]
     notes += [Text(f"{run.scenario.system.name}: cost unknown. {run.cost['unknown']}")
@@ -202,6 +218,23 @@ def compare_report(
         line = provenance_line(run.to_json()["provenance"])
         notes.append(Text(f"{run.scenario.system.name}. ").append_text(line))
     return Group(made, *tables, *notes)
+
+
+def _bands(runs: Sequence[Run], *, marked: bool) -> Table:
+    """What metrics may be off by, of each system."""
+    note = f"; {ALIKE}: within the bands, not distinguishable from the first" if marked else ""
+    made = table(
+        f"10 to 90 % of what measurements were beside predictions like these{note}", "",
+        *(run.scenario.system.name for run in runs),
+    )  # fmt: skip
+    rows = [(name, _flat(key, column), unit) for name, key, column, unit in _compared()
+            if column != "p99"]  # fmt: skip
+    return band_table(runs, rows, made)
+
+
+def _flat(key: str, column: str | None) -> str:
+    """A metric and its statistic as one name, as bands have it."""
+    return key if column is None else f"{key.removesuffix('_s')}_{column}_s"
 
 
 def _ends(found: Mapping[str, float] | None) -> str:

@@ -48,7 +48,8 @@ def thinned(results: Results) -> Thinned:
     """
     import pandas as pd
 
-    room = min(MOST_POINTS, MOST_VALUES // max(len(results.about["columns"]), 1))
+    columns = len(results.about["columns"]) + len(results.banded)  # bands have half the bytes
+    room = min(MOST_POINTS, MOST_VALUES // max(columns, 1))
     best, knee = results.pareto(), None
     parts = []
     if not best.empty:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,6 +36,7 @@ from sim.kernel.records import (
     VECTOR,
 )
 from sim.scenario import Scenario
+from sim.simulation.bands.bands import Band, bands_of_step
 from sim.simulation.constants import constants
 from sim.simulation.metrics import finite
 from sim.simulation.prepare import Prepared, prepare
@@ -63,6 +65,14 @@ class Explanation:
     host_s: float
     joules: float
     microbatches: float
+    done: Step
+
+    @cached_property
+    def bands(self) -> Mapping[str, Band]:
+        """How far "iteration_s" and, where known, "energy_J" may be off."""
+        prefill = self.phase == "prefill"
+        runtime = self.prepared.scenario.runtime
+        return bands_of_step(self.prepared.program, runtime, self.done, prefill=prefill)
 
     def __repr__(self) -> str:
         """One line: a notebook shows this."""
@@ -81,6 +91,7 @@ class Explanation:
             "iteration_s": self.seconds,
             "host_s": self.host_s,
             "energy_J": finite(self.joules),
+            "bands": {name: band.to_json() for name, band in self.bands.items()},
             "operators": [dict(row) for row in self.rows],
             "constants": constants(scenario),
             "provenance": provenance(scenario),
@@ -129,6 +140,7 @@ def explain_prepared(
         host_s=done.host_s,
         joules=done.joules,
         microbatches=done.microbatches,
+        done=done,
     )
 
 

@@ -14,6 +14,7 @@ from sim.config.cost_form import usual_costing
 from sim.engines.serving.simulation import Served
 from sim.graph import breakdown_class
 from sim.kernel.records import DONE, REJECTED
+from sim.simulation.bands.bands import Band, bands_of
 from sim.simulation.cautions import cautions
 from sim.simulation.cost import Owned, owned_under
 from sim.simulation.fleet import Account, account_json
@@ -113,6 +114,11 @@ class Run:
             "cost_usd_per_Mtok": _base(cost),
             "carbon_kgCO2e_per_Mtok": _base(carbon),
         }
+
+    @cached_property
+    def bands(self) -> Mapping[str, Band]:
+        """How far metrics may be off ("ttft_p50_s" ...): 80 % of measurements would lie within."""
+        return bands_of(self)
 
     @property
     def _power_W(self) -> float | None:
@@ -221,11 +227,11 @@ class Run:
         }
 
     @property
-    def _sent_J(self) -> dict[str, float]:
+    def _sent_J(self) -> dict[str, float | None]:
         """Joules of links between pools, where there are any."""
         if self.account is None or self.account.transfers is None:
             return {}
-        return {"transfer": self.account.transfer_J}
+        return {"transfer": finite(self.account.transfer_J)}
 
     @property
     def _host_s(self) -> float:
@@ -347,6 +353,7 @@ class Run:
             "seed": scenario.seed,
             "requests": request_counts(self.records),
             "metrics": dict(self.metrics),
+            "bands": {name: band.to_json() for name, band in self.bands.items()},
             "breakdown": dict(self.breakdown),
             "bound": dict(self.bound),
             "memory": {name: finite(value) for name, value in self.memory.items()},

@@ -18,18 +18,22 @@ import numpy.typing as npt
 from sim.config.cost_form import costs_of
 from sim.cost.ledger import ledger
 from sim.cost.ownership import HOURS_A_YEAR
-from sim.engines.roofline import sweep_features
+from sim.engines.roofline import step_of_features, sweep_features
 from sim.engines.serving.replica import policy_record
 from sim.errors import ConfigError, Infeasible
 from sim.hardware.records import fill_machine, link_records, processor_records
-from sim.kernel import sequences
+from sim.hardware.residuals import LEVELS, Level
+from sim.kernel import iteration, sequences
 from sim.mapping.program import Program
+from sim.simulation.bands.bands import steady_factors
 from sim.studies.loaded import Built, Loader, Owner
 from sim.studies.space import Ints
-from sim.studies.study import CLOSED_FORM, Study
+from sim.studies.study import BANDED, CLOSED_FORM, Study
 
 Floats = npt.NDArray[np.float64]
 Words = npt.NDArray[np.int64]
+ENDS: Final = tuple(f"{name}_{end}" for name in BANDED["closed-form"] for end in ("low", "high"))
+"""Columns of error bands."""
 MOST: Final = 20_000
 """Combinations of number axes that touch the same word, or the same cost, put in one table."""
 
@@ -39,6 +43,9 @@ class Answer:
     """Columns of some points, and why some have none: reasons by position."""
 
     columns: dict[str, Floats]
+    """Result columns, and ends of their error bands ("tpot_s_low", "tpot_s_high")."""
+    levels: npt.NDArray[np.int8]
+    """How well the times of each point are known: places in `residuals.LEVELS`."""
     reasons: dict[int, tuple[str, str]]
     """Status (infeasible or failed) and why."""
 
@@ -58,7 +65,9 @@ class Evaluator:
     def evaluate(self, rows: Ints, inactive: npt.NDArray[np.bool_]) -> Answer:
         """Columns of the points `rows`, in their order."""
         levels = np.where(inactive, -1, rows)
-        out = {name: np.full(len(rows), np.nan) for name in CLOSED_FORM}
+        names = [*CLOSED_FORM, *ENDS]
+        out = {name: np.full(len(rows), np.nan) for name in names}
+        known = np.zeros(len(rows), np.int8)
         reasons: dict[int, tuple[str, str]] = {}
         structural = self.loader.of_kind("structural")
         for own, where in _groups(levels[:, structural]):
@@ -66,8 +75,8 @@ class Evaluator:
             if not isinstance(built, Built):
                 reasons |= dict.fromkeys(map(int, where), built)
                 continue
-            self._fill(own, built, levels, where, out, reasons)
-        return Answer(columns=out, reasons=reasons)
+            self._fill(own, built, levels, where, out, known, reasons)
+        return Answer(columns=out, levels=known, reasons=reasons)
 
     def _fill(
         self,
@@ -76,6 +85,7 @@ class Evaluator:
         levels: Ints,
         where: npt.NDArray[np.intp],
         out: dict[str, Floats],
+        known: npt.NDArray[np.int8],
         reasons: dict[int, tuple[str, str]],
     ) -> None:
         axes = self.loader.of_kind("number")
@@ -93,6 +103,11 @@ class Evaluator:
                 continue
             for name, values in found.items():
                 out[name][points] = values
+            factors, level = tables.bands(load)
+            known[points] = LEVELS.index(level)
+            for name, (low, high) in factors.items():
+                out[f"{name}_low"][points] = found[name] * low
+                out[f"{name}_high"][points] = found[name] * high
 
     def _load(self, axes: list[int], levels: tuple[int, ...]) -> dict[str, int]:
         load = dict(self.study.load)
@@ -137,6 +152,7 @@ class _Tables:
         ]
         self.paid = [position for position in range(len(self.axes)) if self._costs(position)]
         self._owned: dict[tuple[int, ...], Floats] = {}
+        self._bands: dict[tuple[int, ...], tuple[dict[str, tuple[float, float]], Level]] = {}
 
     def _owner(self, levels: Mapping[int, int]) -> Owner:
         return self.loader.owner(
@@ -242,6 +258,28 @@ class _Tables:
             "kv_share": np.full(len(levels), held / self.built.budget.kv_B),
             **_cost_columns(self.owned(levels), rate, power),
         }
+
+    def bands(self, load: Mapping[str, int]) -> tuple[dict[str, tuple[float, float]], Level]:
+        """Factors of error bands by column, and how well times are known, under one load.
+
+        As of the structural combination itself: number axes change what operators take, and so
+        their shares, but not what is known of them.
+        """
+        key = load["batch"], load["input"], load["output"]
+        if key not in self._bands:
+            program, scenario = self.built.program, self.built.prepared.scenario
+            batch = -(-load["batch"] // program.layout.dp)
+            parts = iteration.microbatches(program.machine[0], float(batch))
+            decode = _decoding(program, load, batch) / parts
+            self._bands[key] = steady_factors(
+                program,
+                scenario.runtime,
+                step_of_features(program, decode, parts, float(batch)),
+                step_of_features(program, _prompt(program, load), 1.0, 1.0),
+                steps=float(load["output"]),
+                prompts=float(batch),
+            )
+        return self._bands[key]
 
     def _step(
         self, features: Floats, sequences_: int, records: tuple[Any, Any, Any]

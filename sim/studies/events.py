@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -13,7 +13,10 @@ from sim.errors import ConfigError, Infeasible
 from sim.simulation.prepare import prepare
 from sim.simulation.result import Run
 from sim.simulation.run import run_prepared
-from sim.studies.study import EVENTS, Study
+from sim.studies.study import BANDED, EVENTS, Study
+
+ENDS: Final = tuple(f"{name}_{end}" for name in BANDED["events"] for end in ("low", "high"))
+"""Columns of error bands."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,11 +26,14 @@ class Point:
     status: str
     reason: str
     values: dict[str, float]
+    """Result columns, and ends of their error bands."""
+    known: str = ""
+    """How well its times are known."""
 
 
 def simulated(study: Study, sets: Sequence[str]) -> Point:
     """The point with these changes; a design or an input that cannot be is a point too."""
-    nothing = dict.fromkeys(EVENTS, np.nan)
+    nothing = dict.fromkeys((*EVENTS, *ENDS), np.nan)
     try:
         run = run_prepared(prepare(load_document(study.base, sets=sets)))
     except Infeasible as error:
@@ -35,7 +41,11 @@ def simulated(study: Study, sets: Sequence[str]) -> Point:
     except ConfigError as error:
         reason = "; ".join(problem.message for problem in error.problems)
         return Point(status="failed", reason=reason, values=nothing)
-    return Point(status="ok", reason="", values=nothing | flat(run))
+    bands = run.bands
+    ends = {f"{name}_{end}": getattr(bands[name], end)
+            for name in BANDED["events"] if name in bands for end in ("low", "high")}  # fmt: skip
+    level = bands["throughput_tok_per_s"].level if "throughput_tok_per_s" in bands else ""
+    return Point(status="ok", reason="", values=nothing | flat(run) | ends, known=level)
 
 
 def flat(run: Run) -> dict[str, float]:

@@ -86,6 +86,12 @@ class Results:
         return found
 
     @property
+    def banded(self) -> tuple[str, ...]:
+        """Objectives that have error bands beside them: "tpot_s_low", "tpot_s_high"."""
+        known = self.about.get("banded", ())
+        return tuple(name for name in self.objectives if name in known)
+
+    @property
     def per(self) -> list[str]:
         """Axes that are given: each combination of them has a front of its own."""
         return list(self.about.get("per", ()))

@@ -26,13 +26,14 @@ from sim.config.cost_form import cost_inputs
 from sim.config.digest import content
 from sim.config.scenarios import load_document
 from sim.errors import ConfigError
+from sim.hardware.residuals import LEVELS
 from sim.studies.closed_form import Evaluator
-from sim.studies.events import simulated
+from sim.studies.events import ENDS, simulated
 from sim.studies.results import Results, load_results
 from sim.studies.search import is_search, places, searched
 from sim.studies.space import Ints, Keys, Space, base_key
 from sim.studies.store import SCREEN, Store, Warn, part_path, write_part
-from sim.studies.study import CLOSED_FORM, EVENTS, Study, load_study
+from sim.studies.study import CLOSED_FORM, EVENTS, LEVEL, Study, load_study
 from sim.version import __version__
 
 CHUNK: Final = {"closed-form": 1 << 17, "events": 16}
@@ -244,13 +245,16 @@ def work(job: Job) -> int:
             status[position], told[position] = kinds.index(kind), reasons.index(reason)
         columns["status"] = pa.DictionaryArray.from_arrays(status, kinds)
         columns["reason"] = pa.DictionaryArray.from_arrays(told, reasons)
-        columns |= {name: answer.columns[name] for name in CLOSED_FORM}
+        columns |= answer.columns
+        columns[LEVEL] = pa.DictionaryArray.from_arrays(answer.levels, list(LEVELS))
     else:
         points = [simulated(study, _sets(study.space, row, off))
                   for row, off in zip(rows, inactive, strict=True)]  # fmt: skip
         columns["status"] = [point.status for point in points]
         columns["reason"] = [point.reason for point in points]
-        columns |= {name: [point.values[name] for point in points] for name in EVENTS}
+        names = (*EVENTS, *ENDS)
+        columns |= {name: [point.values[name] for point in points] for name in names}
+        columns[LEVEL] = [point.known for point in points]
     write_part(job.folder, columns)
     return job.places
 

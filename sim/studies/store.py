@@ -97,6 +97,7 @@ class Store:
             "per": list(study.per),
             "constraints": [str(each) for each in study.constraints],
             "columns": list(study.columns),
+            "banded": list(study.banded),
         }  # fmt: skip
 
     def _write(self, told: Mapping[str, Any]) -> None:

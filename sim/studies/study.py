@@ -42,6 +42,18 @@ EVENTS: Final = (
     "completed", "rejected",
 )  # fmt: skip
 """Result columns of a simulated point."""
+BANDED: Final[Mapping[str, tuple[str, ...]]] = {
+    "closed-form": ("ttft_s", "tpot_s", "step_s", "throughput_tok_per_s", "energy_J_per_tok",
+                    "power_W"),
+    "events": (
+        *(name for name in EVENTS if name.startswith(("ttft", "tbt", "tpot", "e2e"))),
+        "throughput_tok_per_s", "prefill_tok_per_s", "request_rate_per_s", "energy_J",
+        "energy_J_per_tok", "power_W",
+    ),
+}  # fmt: skip
+"""Columns that have error bands beside them: "tpot_s_low", "tpot_s_high"."""
+LEVEL: Final = "known"
+"""Column with how well a point's times are known, as bands call it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +104,11 @@ class Study:
     def columns(self) -> tuple[str, ...]:
         """Result columns."""
         return CLOSED_FORM if self.fidelity == "closed-form" else EVENTS
+
+    @property
+    def banded(self) -> tuple[str, ...]:
+        """Result columns that have error bands."""
+        return BANDED["closed-form" if self.fidelity == "closed-form" else "events"]
 
 
 def load_study(given: str | Path | Mapping[str, Any]) -> Study:

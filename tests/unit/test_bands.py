@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -17,6 +18,8 @@ from sim.config.errors_form import ErrorsForm, load_errors
 from sim.config.validate import validated
 from sim.errors import ConfigError
 from sim.report.bands import alike
+from sim.report.page_data import page_data
+from sim.report.plots import error_of, levels_of, plot_front
 from sim.simulation.bands.bands import Band
 from sim.simulation.explain import explain
 
@@ -199,6 +202,32 @@ def test_a_study_has_the_bands_that_explain_gives() -> None:
         assert row["throughput_tok_per_s_low"] / row["throughput_tok_per_s"] == pytest.approx(
             row["tpot_s"] / row["tpot_s_high"]
         )
+
+
+def test_pages_and_plots_of_a_study_have_the_bands_of_its_objectives(tmp_path: Path) -> None:
+    made = {
+        "title": "t", "base": "llama-8b-azure-h100",
+        "load": {"batch": 8, "input": 512, "output": 64},
+        "axes": [{"path": "system", "values": ["h100", "duplex"]}],
+        "objectives": {"tpot_s": "min", "cost_usd_per_Mtok": "min"},
+    }  # fmt: skip
+    results = sim.sweep(made)
+    data = page_data(results)
+    assert [(each["level"], each["points"]) for each in data["known"]] == [
+        ("calibrated", 1), ("unbuilt", 1),
+    ]  # fmt: skip
+    assert [each["name"] for each in data["results"] if "low" in each] == ["tpot_s"]
+    frame = results.frame
+    down, up = error_of(results, frame, "tpot_s")
+    assert (down > 0).all()
+    assert np.allclose(up, frame["tpot_s_high"] - frame["tpot_s"])
+    assert error_of(results, frame, "cost_usd_per_Mtok") is None
+    assert "1 calibrated, 1 unbuilt" in levels_of(frame)
+    with_bars, without = tmp_path / "with.png", tmp_path / "without.png"
+    plot_front(results, ["tpot_s", "cost_usd_per_Mtok"], with_bars)
+    results.about["banded"].clear()
+    plot_front(results, ["tpot_s", "cost_usd_per_Mtok"], without)
+    assert with_bars.read_bytes() != without.read_bytes()
 
 
 def test_a_simulated_study_has_the_bands_of_its_runs() -> None:

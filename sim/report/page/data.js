@@ -30,7 +30,8 @@ function axisColumn(axis) {
 
 function resultColumn(result) {
   const values = unpacked(result.data, Float64Array);
-  return { ...result, axis: false, named: false, values, text: (row) => amount(values[row], result.unit) };
+  const band = result.low ? { low: unpacked(result.low, Float32Array), high: unpacked(result.high, Float32Array) } : null;
+  return { ...result, axis: false, named: false, values, band, text: (row) => amount(values[row], result.unit) };
 }
 
 const axes = report.axes.map(axisColumn);

@@ -23,6 +23,14 @@ function buildHeader() {
     element("li", { textContent: `and ${count(report.more_reasons)} more reasons` }));
 }
 
+// What error bars are, and how well the points they are of are known.
+function buildBands() {
+  if (!report.known.length) return;
+  const told = report.known.map(({ level, means, points }) => `${count(points)} ${level} (${means})`);
+  byId("bands").textContent = "Bars, and brackets of a point: 10 to 90 % of what measurements were beside "
+    + `predictions. Points shown here, by how well their times are known: ${told.join("; ")}.`;
+}
+
 function options(select, extra) {
   const others = results.filter((each) => !objectives.includes(each));
   if (extra) select.append(element("option", { value: "", textContent: extra }));
@@ -220,6 +228,7 @@ function listen() {
 }
 
 buildHeader();
+buildBands();
 for (const id of ["x", "y"]) options(byId(id));
 options(byId("colour"), "one colour");
 buildFilters(changed);

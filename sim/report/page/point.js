@@ -54,7 +54,10 @@ function versus(column, row) {
 
 function line(column, row) {
   const name = element("th", { scope: "row", title: column.name, textContent: column.label });
-  const value = element("td", { className: "number", textContent: column.text(row) });
+  const ends = column.band && [column.band.low[row], column.band.high[row]];
+  const band = ends && ends.every(Number.isFinite)
+    ? ` (${ends.map((end) => amount(end, column.unit, 3)).join(" to ")})` : "";
+  const value = element("td", { className: "number", textContent: column.text(row) + band });
   const made = element("tr", {}, name, value);
   if (!byId("point-versus").hidden) made.append(element("td", { className: "number", textContent: versus(column, row) }));
   return made;

@@ -163,6 +163,7 @@ function drawPoints(palette) {
   });
   pen.globalAlpha = 1;
   drawLine();
+  drawBands(best);
   pen.lineWidth = 1.5;
   pen.strokeStyle = style("--ring");
   const radius = best.length > 300 ? 3 : 5;
@@ -173,6 +174,27 @@ function drawPoints(palette) {
     pen.fill();
     pen.stroke();
   }
+}
+
+// Error bars of the front, and of the chosen point alone where the front is too large for all.
+const MOST_BARS = 60;
+function drawBands(best) {
+  const own = best.length <= MOST_BARS ? best : [];
+  const marked = own.length ? -1 : shown.indexOf(chosen);
+  pen.strokeStyle = style("--soft");
+  pen.lineWidth = 1;
+  pen.beginPath();
+  for (const i of marked < 0 ? own : [marked]) {
+    for (const [scale, across] of [[view.scales.x, true], [view.scales.y, false]]) {
+      const band = scale.column.band;
+      if (!band) continue;
+      const ends = [band.low[shown[i]], band.high[shown[i]]].map((value) => scale.pixel(value));
+      if (!ends.every(Number.isFinite)) continue;
+      pen.moveTo(across ? ends[0] : pixels.x[i], across ? pixels.y[i] : ends[0]);
+      pen.lineTo(across ? ends[1] : pixels.x[i], across ? pixels.y[i] : ends[1]);
+    }
+  }
+  pen.stroke();
 }
 
 // Best of what is shown in x and y alone, from the best x on.

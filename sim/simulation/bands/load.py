@@ -2,83 +2,165 @@
 
 Let all service times be `scale` times as long while requests arrive as they do.
 
-- A step that decodes B sequences takes T = a + (what each of them adds) + (what prompts that come in
-  meanwhile add). By Little's law B is arrivals x tokens x T, so T = a / (1 - r), where r is the
+- A step that decodes B sequences takes T = a + b B + (what prompts that come in meanwhile add),
+  b the slope at B. By Little's law B is arrivals x tokens x T, so T = a / (1 - r), where r is the
   share of a step that grows with load: an error e of times becomes e / (1 - r) of a step.
-- The limit of the batch makes requests wait. With B of at most M sequences running, the system is
-  1 - (1 - r)(1 - B / M) full: rho. Waits go as scale x (1 - rho) / (1 - rho x scale), as in any
-  queue with one server; the factor (1 - rho) / (1 - rho x scale) is capped, because a run that ends
-  has no steady state to diverge to.
-- Beyond saturation the queue grows as long as requests arrive: at their end (rho x scale - 1) x span
-  of work is left, and waits grow linearly to that.
+- Something limits a step: M sequences of its batch, or its budget of prompt tokens. A share x of
+  the tighter one is used, and the system is 1 - (1 - r)(1 - x) full: rho, arrivals over the most it
+  can serve. Waits go as scale x (1 - rho) / (1 - rho x scale), as in a queue with one server; that
+  factor is capped, because a run that ends has no steady state to diverge to.
+- Beyond saturation the queue grows as long as requests arrive: waits are in proportion to
+  rho x scale - 1, and the run lasts rho x scale times as long as arrivals do.
 
 In a closed loop clients wait for answers: every time scales alike, and nothing is amplified.
+`tests/agreement/test_bands_and_reruns.py` compares this with running again.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from sim.engines.roofline import decode_batch, step
+from sim.engines.serving.replica import policy_record
+from sim.kernel import sequences
+from sim.kernel.records import DONE
+from sim.simulation.cautions import overloaded
+from sim.workload.traffic import Closed
+
+if TYPE_CHECKING:
+    from sim.simulation.parts import Part
+    from sim.simulation.result import Run
 
 MOST: Final = 10.0
 """Cap of what load makes of an error."""
-_MIDDLE: Final = {"mean": 0.5, "p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
-"""Share of the longest wait that a statistic has where waits grow linearly."""
+STEEP: Final = 4
+"""The slope of a step is taken over this part of the batch more."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
     """How loaded a run was. Times in seconds.
 
-    `closed`: clients wait for answers. `growing` is the share of a step that load adds, `full` rho
-    above, `batch_share` B / M. Requests arrive for `span_s` and wait `wait_s` on average; the last
-    ends `tail_s` after the last arrival.
+    `growing` is the share r of a step that load adds, `used` the share x of its limit. Requests
+    arrive for `span_s` and wait `wait_s` of their `ttft_s` on average, what that has beyond the
+    steps a prompt needs; the last ends `tail_s` after the last arrival.
+    `beyond` is arrivals over what was served, where they were more; else 0.
     """
 
     closed: bool
     growing: float = 0.0
-    full: float = 0.0
-    batch_share: float = 0.0
+    used: float = 0.0
+    ttft_s: float = 0.0
     wait_s: float = 0.0
     span_s: float = 0.0
     tail_s: float = 0.0
+    beyond: float = 0.0
+
+    @property
+    def full(self) -> float:
+        """Arrivals over the most that could be served: rho."""
+        return self.beyond or 1.0 - (1.0 - self.growing) * (1.0 - self.used)
 
     def step(self, scale: float) -> float:
-        """Times as long that a step takes, batch and all."""
-        if self.closed:
+        """Times as long that a step takes, with the batch that then runs."""
+        if self.closed or self.beyond:
             return scale
-        free = scale * self._amplified(self.growing, scale)
-        if self.batch_share <= 0.0:
-            return free
-        # at its limit the batch grows no more, and neither does what a step takes
-        limit = scale * max(self.full / self.batch_share, 1.0)
-        return min(free, limit) if scale > 1.0 else free
+        free = scale * _amplified(self.growing, scale)
+        # at its limit a step grows no more
+        return min(free, scale * max(self.full / self.used, 1.0)) if self.used > 0.0 else free
 
-    def wait(self, scale: float, statistic: str = "mean") -> float:
-        """Times as long as `wait_s` that a statistic's wait is, of its own wait before."""
-        if self.closed:
+    def wait(self, scale: float) -> float:
+        """Times as long that requests wait, of `wait_s` on average."""
+        if self.closed or self.wait_s <= 0.0:
             return scale
-        return scale * self._amplified(self.full, scale)
+        if self.beyond:
+            return max((self.beyond * scale - 1.0) / (self.beyond - 1.0), 1.0 / MOST)
+        left_s = 0.5 * max(self.full * scale - 1.0, 0.0) * self.span_s
+        return max(scale * _amplified(self.full, scale), left_s / self.wait_s)
 
-    def backlog_s(self, scale: float, statistic: str = "mean") -> float:
-        """Seconds that a statistic's wait grows by beyond saturation."""
-        if self.closed:
-            return 0.0
-        share = _MIDDLE[statistic]
-        over, before = max(self.full * scale - 1.0, 0.0), max(self.full - 1.0, 0.0)
-        return share * max(over - before, 0.0) * self.span_s
+    def first(self, scale: float, own: float | None = None) -> float:
+        """Times as long that TTFT is; `own`: where the steps of a prompt alone scale otherwise."""
+        if self.ttft_s <= 0.0:
+            return scale if own is None else own
+        share = self.wait_s / self.ttft_s
+        steps = self.step(scale) * (1.0 if own is None else own / scale)
+        return share * self.wait(scale) + (1.0 - share) * steps
 
     def duration(self, scale: float) -> float:
-        """Times as long as the run that takes from its first arrival to its last completion."""
+        """Times as long that the run takes from its first arrival to its last completion."""
         if self.closed:
             return scale
-        before = self.span_s * max(self.full, 1.0) + self.tail_s
-        after = self.span_s * max(self.full * scale, 1.0) + self.tail_s * self.step(scale)
-        return after / before if before > 0.0 else scale
+        if self.beyond:
+            return max(self.beyond * scale, 1.0) / self.beyond
+        after_s = self.span_s * max(self.full * scale, 1.0) + self.tail_s * self.step(scale)
+        before_s = self.span_s + self.tail_s
+        return after_s / before_s if before_s > 0.0 else scale
 
-    def _amplified(self, share: float, scale: float) -> float:
-        """(1 - share) / (1 - share x scale), between 1 / MOST and MOST."""
-        if share >= 1.0:
-            return 1.0
-        left = max(1.0 - share * scale, (1.0 - share) / MOST)
-        return max((1.0 - share) / left, 1.0 / MOST)
+
+def _amplified(share: float, scale: float) -> float:
+    """(1 - share) / (1 - share x scale), at most `MOST`."""
+    free = max(1.0 - share, 1e-9)
+    return free / max(1.0 - share * scale, free / MOST)
+
+
+def load_of(run: Run) -> Load:
+    """How loaded a run was; of pools, the part that decodes stands for all."""
+    if isinstance(run.scenario.traffic, Closed):
+        return Load(closed=True)
+    records = run.records
+    done = records[records["status"] == DONE]
+    part = run.parts[-1] if run.scenario.disaggregate is not None else run.parts[0]
+    busy_s = sum(outcome.busy_s for outcome in part.outcomes)
+    iterations = sum(outcome.iterations for outcome in part.outcomes)
+    if len(done) == 0 or busy_s <= 0.0 or iterations == 0:
+        return Load(closed=True)
+    arrivals = records["arrival_s"]
+    span_s = float(arrivals.max() - arrivals.min())
+    tail_s = max(float(done["last_s"].max() - arrivals.max()), 0.0)
+    beyond = (span_s + tail_s) / span_s if span_s > 0.0 and overloaded(run) else 0.0
+    step_s = busy_s / iterations
+    growing, used = _shares(part, step_s, iterations, span_s + tail_s)
+    ttft_s = float((done["first_s"] - done["arrival_s"]).mean())
+    steps = np.ceil(done["input"] / part.prepared.scenario.scheduler.prompt_tokens).mean()
+    return Load(
+        closed=span_s <= 0.0,
+        growing=growing,
+        used=used,
+        ttft_s=ttft_s,
+        wait_s=max(ttft_s - float(steps) * step_s, 0.0),
+        span_s=span_s,
+        tail_s=tail_s,
+        beyond=beyond,
+    )
+
+
+def _shares(part: Part, step_s: float, iterations: int, seconds: float) -> tuple[float, float]:
+    """Shares of a mean step that grow with load, and of its limit that are used."""
+    prepared, outcomes = part.prepared, part.outcomes
+    program, scheduler = prepared.program, prepared.scenario.scheduler
+    done = [each.requests[each.requests["status"] == DONE] for each in outcomes]
+    count = sum(len(each) for each in done)
+    if count == 0 or not prepared.graph.decodes:
+        # one answer a request: a queue whose share of busy time is how full it is
+        return 0.0, min(sum(each.busy_s for each in outcomes) / (seconds * len(outcomes)), 1.0)
+    running_s = sum(float((each["last_s"] - each["admitted_s"]).sum()) for each in done)
+    batch = running_s / (seconds * len(outcomes))
+    prompt = sum(float(each["input"].sum()) for each in done) / count + prepared.extra_prompt
+    answer = sum(float(each["output"].sum()) for each in done) / count
+    context = max(round(prompt + answer / 2.0), 2)
+    low = max(round(batch), 1)
+    high = low + max(low // STEEP, 1)
+    decode_s, more_s = (step(program, decode_batch(n, context)).seconds for n in (low, high))
+    slope_s = max(more_s - decode_s, 0.0) / (high - low)
+    growing = min((batch * slope_s + max(step_s - decode_s, 0.0)) / step_s, 1.0)
+    policy = policy_record(scheduler, prepared.budget.kv_B, program)
+    held_B = sequences.kv_bytes(program.streams, policy[0], round(prompt), context)
+    most = float(scheduler.max_batch)
+    if held_B > 0.0:
+        most = max(min(most, prepared.budget.kv_B / held_B), 1.0)
+    tokens = sum(each.prefill_tokens for each in outcomes) / iterations
+    room = max(scheduler.prompt_tokens - batch, 1.0)
+    return growing, min(max(batch / most, tokens / room), 1.0)

@@ -1,0 +1,302 @@
+"""Residuals of a validation: quantiles of measured over predicted values, by what was known."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from sim.config import library
+from sim.config.errors_form import errors_form
+from sim.config.runtime_form import load_runtime
+from sim.errors import ConfigError, Infeasible
+from sim.evidence.measured.constants import Constants
+from sim.evidence.measured.formats import Format
+from sim.evidence.measured.registry import formats_of
+from sim.evidence.measured.tables import read_table, stem, table_paths
+from sim.hardware.residuals import HOST, PRODUCT, Residual
+
+SUMMED: Final = "element-wise"
+"""Phase that stands for the sum of a layer's element-wise operators.
+
+Frameworks fuse them differently, so one by one they are off by far more than their sum, which is
+what a run has of them.
+"""
+WISE: Final = r"act_fn|add|(attn_)?rope|rotary_emb|(input_|post_|post_attention_)?layernorm|mlp_act"
+KINDS: Final[Sequence[tuple[str, str, tuple[str, ...], int]]] = (
+    (r"gemm", r"gemm", (PRODUCT,), 1),
+    (r"layer", r"(\w+_)?proj|attn_(pre|post)_proj|lm_head", (PRODUCT,), 1),
+    (r"layer", SUMMED, ("element-wise",), 1),
+    (r"attention|mla", r"(mla-)?decode", ("attention-decode",), 1),
+    (r"attention|mla", r"(mla-)?prefill", ("attention-prefill",), 1),
+    (r"attention", r"mixed", ("attention-decode", "attention-prefill"), 1),
+    (r"moe", r"moe(-eager)?", ("experts",), 1),
+    (r"collective", r".+", ("collective",), 1),
+    (r"silicon|apex|argonne|splitwise|vllm-replay", r"ttft(-mean)?|prompt", ("ttft",), 1),
+    (r"silicon|apex|argonne|splitwise|vllm-replay", r"tpot(-mean)?|token|latency", ("tpot",), 1),
+    (r"cent", r"latency", ("tpot",), 1),
+    (r"cent", r"prefill-rate", ("ttft",), -1),
+    (r"cent|mlperf", r"decode-rate|offline-rate", ("tpot",), -1),
+    (r"edge", r"prefill", ("edge-prefill",), -1),
+    (r"edge", r"decode", ("edge-decode",), -1),
+    (r"energy", r"energy", ("energy",), 1),
+    (r"energy", r"power(-share)?", ("power",), 1),
+)  # fmt: skip
+"""Regimes by family and phase; -1 where a table has rates, whose inverse is a time.
+
+MLPerf's latencies are of servers driven to their limit: what load does to an error is a law of its
+own (`simulation.load`), so they don't enter here.
+"""
+EDGE: Final = ("edge-prefill", "edge-decode")
+LONG_US: Final = 30.0
+"""Predicted time from which rows count for units whose shares of peaks are estimates.
+
+Shares say nothing of what small work loses; a unit's own launch time stands for that.
+"""
+MICROSECONDS: Final = {"us": 1.0, "ms": 1e3, "s": 1e6}
+SERVERS: Final = ("ttft", "tpot")
+FEWEST: Final = 20
+"""Rows that a regime of a generation has at least: fewer say nothing of 10 and 90 %."""
+DATED: Final = r"e2e/(argonne|splitwise)_.+"
+"""Tables of servers of 2023 and 2024, whose hosts took ten times what those of today take."""
+SEQUENCES: Final = 32
+"""Sequences of the iteration whose host time is compared among runtimes."""
+Found = Mapping[str, Residual]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tabled:
+    """What one file of residuals says: levels and regimes, tables, and devices by regime."""
+
+    levels: Mapping[str, Found]
+    tables: tuple[str, ...]
+    measured: Mapping[str, tuple[str, ...]]
+
+
+def ratios(points: pd.DataFrame) -> pd.DataFrame:
+    """Measured over predicted times and joules of a validation's points, one row a regime.
+
+    Columns: regime, ratio, table ("dataset/table"), device, split, held_out, fold, kernels.
+    """
+    done = points[np.isfinite(points["predicted"]) & (points["measured"] > 0.0)]
+    done = pd.concat([done, _summed(done)], ignore_index=True)
+    made: list[pd.DataFrame] = []
+    for (family, phase), own in done.groupby(["family", "phase"], sort=True):
+        for regimes, sign in _of(str(family), str(phase)):
+            ratio = (own["measured"] / own["predicted"]) ** sign
+            for regime in regimes:
+                made.append(own.assign(regime=regime, ratio=ratio))
+    found = pd.concat(made, ignore_index=True)
+    found["table"] = found["dataset"] + "/" + found["table"]
+    kernels = {name: _kernels_of(name) for name in found["device"].unique()}
+    found["kernels"] = found["device"].map(kernels)
+    return found
+
+
+def _summed(done: pd.DataFrame) -> pd.DataFrame:
+    """Sums of element-wise operators of a layer: the nth row of each, where there are several."""
+    own = done[(done["family"] == "layer") & done["phase"].str.fullmatch(WISE)]
+    keys = ["dataset", "table", "device", "dtype", "family", "split", "held_out"]
+    place = own.groupby([*keys, "phase"]).cumcount()
+    found = own.assign(place=place).groupby([*keys, "place"], as_index=False, sort=True)
+    sums: pd.DataFrame = found.agg(
+        measured=("measured", "sum"), predicted=("predicted", "sum"), count=("phase", "size")
+    )
+    most = sums.groupby(["dataset", "table"])["count"].transform("max")
+    whole = sums[(sums["count"] > 1) & (sums["count"] == most)].copy()
+    whole["phase"] = SUMMED
+    return whole
+
+
+def _of(family: str, phase: str) -> Iterator[tuple[tuple[str, ...], int]]:
+    for families, phases, regimes, sign in KINDS:
+        if re.fullmatch(families, family) and re.fullmatch(phases, phase):
+            yield regimes, sign
+
+
+def _kernels_of(device: str) -> str:
+    """The generation that covers a device; "" of none."""
+    for name in library.files("errors"):
+        if device in errors_form(name).covers:
+            return name
+    return ""
+
+
+def quantiles(rows: pd.DataFrame) -> Residual:
+    """10, 50 and 90 % of `ratio` in `rows`, whose tables count alike."""
+    own = rows.sort_values("ratio", kind="stable")
+    sizes = own.groupby("table")["ratio"].transform("size")
+    weights = 1.0 / sizes.to_numpy(float)
+    places = (np.cumsum(weights) - 0.5 * weights) / weights.sum()
+    low, mid, high = np.interp([0.1, 0.5, 0.9], places, own["ratio"].to_numpy(float))
+    return Residual(
+        low=float(low), mid=float(mid), high=float(high), rows=len(own),
+        tables=int(own["table"].nunique()),
+    )  # fmt: skip
+
+
+def expected(rows: pd.DataFrame) -> Residual:
+    """Quantiles as they are expected of one more table like those of `rows`.
+
+    Of n tables that differ at random, the next one's error varies 1 + 1/n times as much as theirs
+    (the prediction interval of a sample); `tests/validation/test_error_bands.py` leaves tables out.
+    """
+    found = quantiles(rows)
+    factor = float(np.sqrt(1.0 + 1.0 / found.tables))
+    return stretched(found, factor, factor)
+
+
+def hull(residual: Residual, others: Iterable[Residual]) -> Residual:
+    """`residual` stretched so that it reaches as far as each of `others`."""
+    known = [residual, *others]
+    return Residual(
+        low=min(each.low for each in known), mid=residual.mid,
+        high=max(each.high for each in known), rows=residual.rows, tables=residual.tables,
+    )  # fmt: skip
+
+
+def stretched(residual: Residual, down: float, up: float) -> Residual:
+    """`residual` with its half widths times `down` and `up` (1 at least)."""
+    return Residual(
+        low=residual.mid * float(np.exp(-max(down, 1.0) * residual.down)), mid=residual.mid,
+        high=residual.mid * float(np.exp(max(up, 1.0) * residual.up)), rows=residual.rows,
+        tables=residual.tables,
+    )  # fmt: skip
+
+
+def generation(name: str, rows: pd.DataFrame) -> Tabled:
+    """Residuals of one generation: its rows as they are, and with constants that hadn't seen them.
+
+    `rows` are of `ratios`, of this generation alone.
+    """
+    known = rows[rows["split"] == "calibrated"]
+    calibrated: dict[str, Residual] = {}
+    held_out: dict[str, Residual] = {}
+    for regime, own in known.groupby("regime", sort=True):
+        if len(own) < FEWEST:
+            continue
+        calibrated[str(regime)] = expected(own)
+        held = rows[(rows["regime"] == regime) & (rows["held_out"] != "")]
+        # constants that other generations gave know less than those of this one: a part of the
+        # shapes left out stands for a new device of the generation as much as they do
+        found = expected(held) if len(held) else calibrated[str(regime)]
+        held_out[str(regime)] = hull(found, [calibrated[str(regime)]])
+    return Tabled(
+        levels={"calibrated": calibrated, "held-out": held_out},
+        tables=tuple(sorted(known["table"].unique())),
+        measured={
+            str(regime): tuple(sorted(own["device"].unique()))
+            for regime, own in known.groupby("regime", sort=True)
+            if str(regime) in calibrated
+        },
+    )
+
+
+def unmeasured(generations: Iterable[Tabled], rows: pd.DataFrame, alone: pd.DataFrame) -> Tabled:
+    """Residuals of what no generation covers: the widest of those without a generation's devices.
+
+    Where only one generation was measured there is no such error: its band is as much wider than
+    with its own constants as products' is. Whole servers keep the widest of any generation, as what
+    their kernels lack is in the kernels' regimes. `alone` are rows predicted by shares of peaks.
+    """
+    each = list(generations)
+    found: dict[str, Residual] = {}
+    regimes = sorted({name for one in each for name in one.levels["held-out"]} - set(EDGE))
+    for regime in sorted(regimes, key=lambda name: name != PRODUCT):
+        own = rows[(rows["regime"] == regime) & (rows["held_out"] == "devices")]
+        known = [one.levels["held-out"][regime] for one in each if regime in one.levels["held-out"]]
+        parts = [expected(part) for _, part in own.groupby("kernels", sort=True)]
+        every = rows[(rows["regime"] == regime) & (rows["split"] == "calibrated")]
+        if parts:
+            found[regime] = hull(expected(own), [*parts, *known])
+            continue
+        if regime in SERVERS:
+            found[regime] = hull(expected(every), known)
+            continue
+        plain, base = expected(every), _products(rows)
+        wide = found[PRODUCT]
+        widened = stretched(plain, wide.down / base.down, wide.up / base.up)
+        found[regime] = hull(widened, known)
+    host = _host()
+    found[HOST] = host
+    estimated = dict(found)
+    for name, own in alone.groupby("regime", sort=True):
+        estimated[str(name)] = hull(expected(own), [found[str(name)]])
+    wide, narrow = estimated[PRODUCT], found[PRODUCT]
+    for regime in set(found) - set(alone["regime"]) - {*SERVERS, HOST}:
+        widened = stretched(found[regime], wide.down / narrow.down, wide.up / narrow.up)
+        estimated[regime] = hull(widened, [found[regime]])
+    return Tabled(
+        levels={"unmeasured": found, "estimated": estimated},
+        tables=tuple(sorted(rows.loc[rows["held_out"] == "devices", "table"].unique())),
+        measured={},
+    )
+
+
+def _products(rows: pd.DataFrame) -> Residual:
+    own = rows[(rows["regime"] == PRODUCT) & (rows["split"] == "calibrated")]
+    return expected(own)
+
+
+def _host() -> Residual:
+    """Host time of an iteration in fitted runtimes of servers, over what a device estimates."""
+    estimate = Constants().device("h100-sxm").host_step_s
+    made = []
+    for name in library.files("runtimes"):
+        runtime = load_runtime(name)
+        dated = any(re.fullmatch(DATED, table) for table in runtime.fitted_on)
+        if runtime.habits is not None and runtime.host_step_s is not None and not dated:
+            sequence_s = runtime.host_sequence_s or 0.0
+            host_s = runtime.host_step_s + SEQUENCES * sequence_s
+            made.append({"table": name, "ratio": max(host_s, 1e-6) / estimate})
+    found = expected(pd.DataFrame(made))
+    return hull(found, [Residual(low=min(found.low, 1.0), mid=1.0, high=max(found.high, 1.0))])
+
+
+def by_shares(folder: Path, tables: Sequence[str]) -> pd.DataFrame:
+    """Ratios of operators predicted by shares of peaks, as of units that nobody measured.
+
+    Of `tables` ("dataset/table") and of work that takes `LONG_US` or more; not of latent attention,
+    whose kernels on the one device that was measured lose most of its peaks.
+    """
+    frames = []
+    for path in table_paths(folder):
+        name = f"{path.parent.name}/{stem(path)}"
+        for form in formats_of(name) if name in tables else ():
+            frames += _by_shares(path, form)
+    return ratios(pd.concat(frames, ignore_index=True))
+
+
+def _by_shares(path: Path, form: Format) -> list[pd.DataFrame]:
+    if form.unit not in MICROSECONDS or not re.fullmatch("gemm|attention|layer|moe", form.family):
+        return []
+    try:
+        table = read_table(path, form.columns)
+        rows = form.predict(table, Constants(shares_alone=True))
+    except (ConfigError, Infeasible):  # `validate` has told it
+        return []
+    long = rows["predicted"] * MICROSECONDS[form.unit] >= LONG_US
+    told: dict[str, Any] = {"dataset": table.dataset, "table": table.name, "family": form.family}
+    return [rows[long].assign(split="zero-shot", held_out="kernels", **told)]
+
+
+def residuals(points: pd.DataFrame, folder: Path) -> Mapping[str, Tabled]:
+    """Residuals by name of their file: each generation's, edge runtimes', and all others'."""
+    rows = ratios(points)
+    edge = rows["regime"].isin(EDGE)
+    made: dict[str, Tabled] = {}
+    for name in library.files("errors"):
+        own = rows[(rows["kernels"] == name) & ~edge]
+        if len(own[own["split"] == "calibrated"]):
+            made[name] = generation(name, own)
+    fitted = {table for one in made.values() for table in one.tables}
+    alone = by_shares(folder, sorted(fitted))
+    others = unmeasured(made.values(), rows[~edge], alone)
+    if edge.any():
+        made["edge"] = generation("edge", rows[edge])
+    return made | {"unmeasured": others}

@@ -1,0 +1,112 @@
+"""Bands in words and tables: how far numbers may be off, and how well they are known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from rich.table import Table
+from rich.text import Text
+
+from sim.report.quantity import UNKNOWN, digits, si
+
+if TYPE_CHECKING:
+    from sim.simulation.bands.bands import Band
+    from sim.simulation.result import Run
+
+LEVELS: Final[Mapping[str, str]] = {
+    "calibrated": "calibrated on this device",
+    "held-out": "of a generation that was measured, on other devices or runtimes",
+    "unmeasured": "of a generation that nobody measured",
+    "estimated": "of units whose shares of their peaks are estimates",
+    "unbuilt": "unbuilt: of a chip that doesn't exist",
+}
+"""Levels of knowledge, in words."""
+SHOWN: Final = ("tpot_p50_s", "energy_J_per_tok")
+"""Metrics whose bands' levels are told; latencies and rates have one, energies another."""
+ALIKE: Final = "≈"
+"""Marks a difference that lies within the bands."""
+
+
+def within(band: Band | None, unit: str = "") -> str:
+    """A band as "7.1 ms to 12 ms"."""
+    if band is None:
+        return UNKNOWN
+    return " to ".join(si(end, unit) if unit else digits(end) for end in (band.low, band.high))
+
+
+def bracketed(band: Band | None, unit: str = "") -> str:
+    """The same behind a value, in brackets; nothing where there is none."""
+    return "" if band is None else f" ({within(band, unit)})"
+
+
+def band_lines(bands: Mapping[str, Band]) -> list[Text]:
+    """What bands are, how well their metrics are known, and where they come from; one line."""
+    told = []
+    for what, name in zip(("time", "energy"), SHOWN, strict=True):
+        if name in bands:
+            told.append(f"{what} {LEVELS[bands[name].level]} [{bands[name].basis}]")
+    if not told:
+        return []
+    unbuilt = any(band.level == "unbuilt" for band in bands.values())
+    return [
+        Text(
+            "In brackets: 10 to 90 % of what measurements were beside predictions, "
+            f"{'; '.join(told)}. Tables: hw_configs/errors.",
+            style="yellow" if unbuilt else "dim",
+        )
+    ]
+
+
+def alike(one: Band | None, value: float | None, other: Band | None, first: float | None) -> bool:
+    """Whether two values lie within their bands of each other, errors taken as independent.
+
+    Of like devices errors have much in common, so more is told apart than this says.
+    """
+    if one is None or other is None or not value or not first or value == first:
+        return False
+    low, high = (one, value), (other, first)
+    if value > first:
+        low, high = high, low
+    up = math.log(low[0].high / low[1])
+    down = math.log(high[1] / high[0].low)
+    return math.log(high[1] / low[1]) <= math.hypot(up, down)
+
+
+def band_table(runs: Sequence[Run], rows: Sequence[tuple[str, str, str]], table: Table) -> Table:
+    """`table` with the bands of `rows` (what, metric, unit) of several runs, and their levels."""
+    for what, name, unit in rows:
+        found = [run.bands.get(name) for run in runs]
+        if any(found):
+            table.add_row(what, *(within(band, unit) for band in found))
+    for what, name in zip(("time is", "energy is"), SHOWN, strict=True):
+        found = [run.bands.get(name) for run in runs]
+        table.add_row(what, *(UNKNOWN if band is None else band.level for band in found))
+    return table
+
+
+def alike_of(runs: Sequence[Run]) -> list[dict[str, object]]:
+    """Of each run but the first, the metrics whose differences from it lie within their bands."""
+    first = runs[0]
+    return [
+        {
+            "system": run.scenario.system.name,
+            "metrics": [
+                name
+                for name, band in run.bands.items()
+                if alike(band, _value(run, name), first.bands.get(name), _value(first, name))
+            ],
+        }
+        for run in runs[1:]
+    ]
+
+
+def _value(run: Run, name: str) -> float | None:
+    """A metric by its flat name: "ttft_p50_s" is ttft_s.p50."""
+    if name in run.metrics:
+        found = run.metrics[name]
+    else:
+        base, part = name.removesuffix("_s").rsplit("_", 1)
+        found = run.metrics[f"{base}_s"][part]
+    return None if found is None else float(found)

@@ -1,0 +1,271 @@
+"""Bands of a run and of a step: the values between which 80 % of measurements would lie."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from sim.config.errors_form import load_errors
+from sim.engines.roofline import Step
+from sim.graph import breakdown_class
+from sim.hardware import Device
+from sim.hardware.processor import Processor
+from sim.hardware.residuals import HOST, PRODUCT, Level, Residual
+from sim.hardware.runtime import Runtime
+from sim.kernel.records import SECONDS, UNIT
+from sim.mapping.program import Program
+from sim.simulation.bands.knowledge import (
+    REGIME,
+    Known,
+    energy,
+    host,
+    least,
+    operator,
+    servers,
+    whole,
+)
+from sim.simulation.bands.laws import ends, total, widened
+from sim.simulation.bands.load import Load, load_of
+
+if TYPE_CHECKING:
+    from sim.simulation.result import Run
+
+HOST_KEY: Final = ("", "host", HOST)
+MATTERS: Final = 0.1
+"""Share of the time from which an operator class counts for how well a result is known."""
+RATES: Final = ("throughput_tok_per_s", "prefill_tok_per_s", "request_rate_per_s")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Band:
+    """`low` and `high` of a metric in its own unit, how well it is known, and on what it rests."""
+
+    low: float
+    high: float
+    level: Level
+    basis: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The band as plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """Errors of time (of what prompts take and of what tokens do) and of energy, without load."""
+
+    ttft: Known
+    tpot: Known
+    joules: Known
+    watts: Known
+
+
+class Spent:
+    """Seconds by unit and regime, each with what is known of it.
+
+    What is of one regime on one unit has one error together.
+    """
+
+    def __init__(self, runtime: Runtime | None) -> None:
+        self.runtime = runtime
+        self.errors = load_errors()
+        self.known: dict[tuple[str, str, str], tuple[float, Known]] = {}
+
+    def operator(self, device: Device, unit: Processor | None, name: str, seconds: float) -> None:
+        """Add an operator of class `name` on a unit of `device`; None: on its links."""
+        key = device.name, "" if unit is None else unit.name, REGIME.get(name, PRODUCT)
+        if seconds <= 0.0:
+            return
+        if key not in self.known:
+            self.known[key] = 0.0, operator(self.errors, device, unit, name)
+        before, known = self.known[key]
+        self.known[key] = before + seconds, known
+
+    def host(self, seconds: float) -> None:
+        """Add the host's time; of a runtime that is named, it is among what servers add."""
+        if self.runtime is None and seconds > 0.0:
+            before = self.known.get(HOST_KEY, (0.0,))[0]
+            self.known[HOST_KEY] = before + seconds, host(self.errors)
+
+    def step(self, program: Program, done: Step, times: float = 1.0) -> None:
+        """Add one iteration, `times` as often."""
+        device = program.system.device
+        for index, op in enumerate(program.table.graph.ops):
+            chosen = int(done.chosen[index, UNIT])
+            unit = None if chosen < 0 else device.processors[chosen]
+            seconds = float(done.rows[index, SECONDS]) * done.microbatches
+            self.operator(device, unit, breakdown_class(op), times * seconds)
+        self.host(times * done.host_s)
+
+    def together(self, added: Residual) -> Known:
+        """The error of all of it, with that of `added` on top."""
+        whole_s = sum(seconds for seconds, _ in self.known.values())
+        told = {
+            regime: known
+            for (_, _, regime), (seconds, known) in self.known.items()
+            if seconds >= MATTERS * whole_s and known.of
+        }
+        level = least(known.level for known in told.values())
+        worst = {regime: known for regime, known in told.items() if known.level == level}
+        of = ", ".join(dict.fromkeys(known.of for known in worst.values()))
+        if len(worst) < len(told):
+            of = f"{', '.join(sorted(worst))}: {of}"
+        parts = [(seconds, known.residual) for seconds, known in self.known.values()]
+        return Known(
+            residual=widened(total(parts), [added]),
+            level=level,
+            of=f"operators ({of}), widened by what servers add",
+        )
+
+
+def service(device: Device, decode: Spent, prefill: Spent) -> Service:
+    """Errors of a device that spends its time on `decode` and `prefill` as told.
+
+    Where servers or edge runtimes were measured, these decide; elsewhere operators do, widened by
+    what servers add. Joules that nobody measured are watts over a time, both off.
+    """
+    errors, runtime = decode.errors, decode.runtime
+    ttft, tpot = (
+        whole(errors, device, runtime, regime) or spent.together(servers(errors, device, regime))
+        for regime, spent in (("ttft", prefill), ("tpot", decode))
+    )
+    joules, watts = (energy(errors, device, name) for name in ("energy", "power"))
+    if joules.level not in ("calibrated", "held-out"):
+        joules = replace(
+            watts,
+            residual=widened(watts.residual, [tpot.residual]),
+            level=least((watts.level, tpot.level)),
+        )
+    return Service(ttft=ttft, tpot=tpot, joules=joules, watts=watts)
+
+
+def widest(found: Sequence[Service]) -> Service:
+    """Of several devices at work together, the largest error of each kind."""
+    return Service(
+        **{
+            name: max((getattr(each, name) for each in found), key=lambda one: one.residual.width)
+            for name in ("ttft", "tpot", "joules", "watts")
+        }
+    )
+
+
+def bands_of(run: Run) -> Mapping[str, Band]:
+    """Bands of a run's metrics, flattened: "ttft_p50_s", "throughput_tok_per_s" ...
+
+    No band for what is unknown, for costs (which have bounds of their own) and for goodput, a count
+    of thresholds.
+    """
+    load = load_of(run)
+    found = _service_of(run)
+    times = _factors(run, load, found)
+    made: dict[str, Band] = {}
+    for name, (low, high, known) in times.items():
+        value = run.metrics[name]
+        if isinstance(value, dict):
+            flat = {f"{name.removesuffix('_s')}_{part}_s": each for part, each in value.items()}
+        else:
+            flat = {name: value}
+        made |= {
+            key: _band(each, low, high, known) for key, each in flat.items() if each is not None
+        }
+    return made
+
+
+def _factors(run: Run, load: Load, found: Service) -> dict[str, tuple[float, float, Known]]:
+    """Low and high factor of each metric, and what is known of it."""
+    first, later = ends(found.ttft.residual), ends(found.tpot.residual)
+    ttft = tuple(load.first(scale, own) for scale, own in zip(later, first, strict=True))
+    tpot = tuple(load.step(scale) for scale in later)
+    e2e = tuple(_e2e(run, a, b) for a, b in zip(ttft, tpot, strict=True))
+    rate = tuple(1.0 / load.duration(scale) for scale in reversed(later))
+    made: dict[str, tuple[float, float, Known]] = {
+        "ttft_s": (*_ordered(ttft), found.ttft),
+        "tbt_s": (*_ordered(tpot), found.tpot),
+        "tpot_s": (*_ordered(tpot), found.tpot),
+        "e2e_s": (*_ordered(e2e), found.tpot),
+    }
+    made |= {name: (*_ordered(rate), found.tpot) for name in RATES}
+    joules, watts = ends(found.joules.residual), ends(found.watts.residual)
+    # where arrivals set how long it takes, watts are as wrong as joules
+    given = not load.closed and not load.beyond
+    made |= dict.fromkeys(("energy_J", "energy_J_per_tok"), (*joules, found.joules))
+    made["power_W"] = (*joules, found.joules) if given else (*watts, found.watts)
+    return made
+
+
+def _ordered(factors: Sequence[float]) -> tuple[float, float]:
+    return min(*factors, 1.0), max(*factors, 1.0)
+
+
+def _e2e(run: Run, ttft: float, tpot: float) -> float:
+    """Factor of E2E: TTFT and the rest each have their own."""
+    first, last = run.metrics["ttft_s"]["mean"], run.metrics["e2e_s"]["mean"]
+    if not first or not last:
+        return tpot
+    share = min(first / last, 1.0)
+    return float(share * ttft + (1.0 - share) * tpot)
+
+
+def _service_of(run: Run) -> Service:
+    """Errors of all parts of a run together."""
+    spent = Spent(run.scenario.runtime)
+    for part in run.parts:
+        device = part.system.device
+        for index, op in enumerate(part.prepared.program.table.graph.ops):
+            for number, unit in enumerate((*device.processors, None)):
+                seconds = float(part.seconds[index, number].sum())
+                spent.operator(device, unit, breakdown_class(op), seconds)
+    spent.host(sum(outcome.host_s for outcome in run.served.outcomes))
+    return widest([service(part.system.device, spent, spent) for part in run.parts])
+
+
+def bands_of_step(
+    program: Program, runtime: Runtime | None, done: Step, *, prefill: bool
+) -> dict[str, Band]:
+    """Bands of one iteration: "iteration_s", and "energy_J" where that is known."""
+    spent = Spent(runtime)
+    spent.step(program, done)
+    found = service(program.system.device, spent, spent)
+    values = {
+        "iteration_s": (done.seconds, found.ttft if prefill else found.tpot),
+        "energy_J": (done.joules, found.joules),
+    }
+    return {
+        name: _band(value, *ends(known.residual), known)
+        for name, (value, known) in values.items()
+        if math.isfinite(value)
+    }
+
+
+def _band(value: float, low: float, high: float, known: Known) -> Band:
+    return Band(low=value * low, high=value * high, level=known.level, basis=known.of)
+
+
+def steady_factors(
+    program: Program, runtime: Runtime | None, decode: Step, prefill: Step, *, steps: float,
+    prompts: float,
+) -> tuple[dict[str, tuple[float, float]], Level]:  # fmt: skip
+    """Low and high factors of a steady load's columns, and how well its times are known.
+
+    In the time of `steps` decode steps `prompts` prompts come in, so nothing queues: every time
+    scales as its own error does, and rates inversely.
+    """
+    device = program.system.device
+    one, mixed, first = Spent(runtime), Spent(runtime), Spent(runtime)
+    one.step(program, decode)
+    first.step(program, prefill)
+    mixed.step(program, decode, steps)
+    mixed.step(program, prefill, prompts)
+    alone, both = service(device, one, first), service(device, mixed, first)
+    tpot = ends(both.tpot.residual)
+    factors = {
+        "ttft_s": ends(both.ttft.residual),
+        "tpot_s": tpot,
+        "step_s": ends(alone.tpot.residual),
+        "throughput_tok_per_s": (1.0 / tpot[1], 1.0 / tpot[0]),
+        "energy_J_per_tok": ends(both.joules.residual),
+        "power_W": ends(both.watts.residual),
+    }
+    return factors, both.tpot.level
