@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,6 +59,12 @@ class Validation:
         }
 
 
+MANY_TABLES: Final = 20
+"""Tables from which on processes of their own pay."""
+SIMULATED: Final = ("e2e", "energy", "pim")
+Predicted = tuple[list[pd.DataFrame], list[str]]
+
+
 def validate(
     folder: Path,
     dataset: str | None = None,
@@ -68,30 +76,20 @@ def validate(
     the others are scored all the same.
     """
     frames: list[pd.DataFrame] = []
-    skipped: list[str] = []
     problems: list[str] = []
     paths = [path for path in table_paths(folder) if _named(path, dataset)]
     if not paths:
-        known = sorted({path.parent.name for path in table_paths(folder)})
+        there = sorted({path.parent.name for path in table_paths(folder)})
         raise ConfigError(
-            f"no table of '{dataset}' in {folder}; there are {', '.join(known)}"
-            if known and dataset
+            f"no table of '{dataset}' in {folder}; there are {', '.join(there)}"
+            if there and dataset
             else f"{folder}: no table in it; folders with .csv or .csv.gz files are due"
         )
-    for path in paths:
-        name = f"{path.parent.name}/{stem(path)}"
-        known_as = formats_of(name)
-        if not known_as:
-            skipped.append(name)
-            continue
-        on_progress(name)
-        for form in known_as:
-            try:
-                table = read_table(path, form.columns)
-                for rows in predictions(form, table):
-                    frames.append(rows.assign(dataset=table.dataset, table=table.name))
-            except (ConfigError, Infeasible) as error:
-                problems.append(str(error))
+    known = [path for path in paths if formats_of(_name(path))]
+    skipped = [_name(path) for path in paths if path not in known]
+    for found, wrong in _each(known, on_progress):
+        frames += found
+        problems += wrong
     points = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
     groups: list[Group] = []
     unsupported: list[Mapping[str, Any]] = []
@@ -107,6 +105,40 @@ def validate(
         families=tuple(_families(points)) if len(points) else (),
         points=points,
     )
+
+
+def _name(path: Path) -> str:
+    return f"{path.parent.name}/{stem(path)}"
+
+
+def _each(paths: list[Path], on_progress: Callable[[str], None]) -> Iterator[Predicted]:
+    """What `_predicted` gives for each table, in order; many tables take a process a core."""
+    if len(paths) < MANY_TABLES:
+        for path in paths:
+            on_progress(_name(path))
+            yield _predicted(path)
+        return
+    # servers are simulated, which takes longest: their tables begin first
+    first = sorted(paths, key=lambda path: path.parent.name not in SIMULATED)
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        jobs = {path: pool.submit(_predicted, path) for path in first}
+        for path in paths:
+            on_progress(_name(path))
+            yield jobs[path].result()
+
+
+def _predicted(path: Path) -> Predicted:
+    """Frames of predictions of one table, and what is wrong with it."""
+    frames: list[pd.DataFrame] = []
+    problems: list[str] = []
+    for form in formats_of(_name(path)):
+        try:
+            table = read_table(path, form.columns)
+            for rows in predictions(form, table):
+                frames.append(rows.assign(dataset=table.dataset, table=table.name))
+        except (ConfigError, Infeasible) as error:
+            problems.append(str(error))
+    return frames, problems
 
 
 def _named(path: Path, dataset: str | None) -> bool:
