@@ -14,6 +14,7 @@ from sim.report.bands import ALIKE, alike, band_lines, band_table, bracketed, wi
 from sim.report.quantity import binary, digits, share, si
 
 if TYPE_CHECKING:
+    from sim.scenario import Scenario
     from sim.simulation.conclusion import Conclusion
     from sim.simulation.reasons import Reason
     from sim.simulation.result import Run
@@ -69,9 +70,16 @@ def _heading(run: Run) -> list[RenderableType]:
     counts = ", ".join(f"{count:,} {name}" for name, count in requests.items())
     return [
         Text(f"{scenario.name}: {scenario.model.title} on {run.systems}", style="bold"),
-        Text(f"{layout}; {scenario.scheduler.kind}; seed {scenario.seed}"),
+        Text(f"{layout}; {_policy(scenario)}; seed {scenario.seed}"),
         Text(f"Requests: {counts}; {batch}"),
     ]
+
+
+def _policy(scenario: Scenario) -> str:
+    """The scheduler, and the serving framework whose times it has, if one is named."""
+    own = scenario.scheduler
+    kind = own.kind if own.policy is None else "a policy of your own"
+    return kind if scenario.runtime is None else f"{kind}; {scenario.runtime.name}"
 
 
 def _latency_table(run: Run) -> Table:

@@ -202,9 +202,13 @@ def _apart(
 
 
 def account_json(account: Account, parts: Sequence[Part], served: Served) -> dict[str, Any]:
-    """The `fleet` of a result: pools, replicas, and what went on between them."""
-    window = served.window
-    duration_s = window.until_s - window.from_s
+    """The `fleet` of a result: pools, replicas, and what went on between them.
+
+    Of the whole run, warm-up of a closed loop and the iterations under way at its end included.
+    """
+    begun = min(float(each.requests["arrival_s"].min(initial=np.inf)) for each in served.outcomes)
+    ended = max(each.end_s for each in served.outcomes)
+    duration_s = max(ended, served.window.until_s) - min(begun, served.window.from_s)
     rows = list(_rows(account, parts, duration_s))
     pools = []
     for number, part in enumerate(parts):
