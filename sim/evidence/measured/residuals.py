@@ -144,7 +144,7 @@ def expected(rows: pd.DataFrame) -> Residual:
     """Quantiles as they are expected of one more table like those of `rows`.
 
     Of n tables that differ at random, the next one's error varies 1 + 1/n times as much as theirs
-    (the prediction interval of a sample); `tests/validation/test_bands_cover_measurements.py` leaves
+    (the prediction interval of a sample); `validation/test_bands_cover_measurements.py` leaves
     tables out.
     """
     found = quantiles(rows)
