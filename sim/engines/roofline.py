@@ -151,6 +151,27 @@ def steps_of_parts(
     ]
 
 
+def asked_for(program: Program, done: Step) -> tuple[Floats, Floats]:
+    """What one layer of each operator asks for, and what each processor would take for it.
+
+    Flops and bytes of weights, KV and activations [ops, 4]; seconds and joules [ops, processors,
+    5]: see `passes.candidates`.
+    """
+    demands = np.empty((len(program.table.records), 4))
+    costs = np.empty((len(program.table.records), len(program.units), 5))
+    passes.candidates(
+        program.table.records,
+        done.features,
+        done.experts,
+        program.routing,
+        program.units,
+        done.rows,
+        demands,
+        costs,
+    )
+    return demands, costs
+
+
 def _evaluated(program: Program, features: Floats) -> tuple[Floats, Floats, Floats, Ints]:
     """Features of all views, experts, rows and choices of one pass through all layers."""
     operators = len(program.table.records)

@@ -7,7 +7,10 @@ from typing import Any
 from sim.kernel import passes
 from sim.kernel.compiled import njit
 from sim.kernel.iteration import microbatches, part_time, share_layers, tally_part
-from sim.kernel.records import (
+from sim.kernel.records import RUNNING, WAITING
+from sim.kernel.requests import admit, close_gap, compact, decoding, emit, finish, grow, rejected
+from sim.kernel.sequences import add_decode, add_prefill, kv_bytes
+from sim.kernel.state import (
     BAD_LAYERS,
     BAD_TOKENS,
     BATCH_FULL,
@@ -16,15 +19,10 @@ from sim.kernel.records import (
     NO_PROMPT,
     NOT_DECODING,
     NOT_SHOWN,
-    REJECTED,
-    RUNNING,
     TWICE,
     UNKNOWN,
-    WAITING,
 )
-from sim.kernel.requests import admit, close_gap, compact, decoding, emit, finish, grow
-from sim.kernel.sequences import add_decode, add_prefill, kv_bytes
-from sim.kernel.serving import log_step, spend
+from sim.kernel.steps import log_step, spend
 
 
 @njit
@@ -192,8 +190,7 @@ def turn_away(replica: Any, flow: Any, engine: Any) -> None:
         whole = kv_bytes(
             replica.streams, replica.policy, request.input, request.input + request.output
         )
-        if request.arrival_s > engine.now_s or whole <= replica.policy.capacity_B:
+        if request.arrival_s > engine.now_s:
             break
-        request.status = REJECTED
-        engine.rejected += 1
-        engine.head += 1
+        if not rejected(request, whole, engine, replica.policy):
+            break

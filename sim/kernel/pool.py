@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from sim.kernel.compiled import njit
-from sim.kernel.records import LOG_FULL, Books, Flow
+from sim.kernel.records import LOG_FULL
 from sim.kernel.serving import serve
+from sim.kernel.state import Books, Flow
 
 NO_END = 1 << 60
 

@@ -144,6 +144,17 @@ def promote(flow: Any, engine: Any) -> None:
 
 
 @njit
+def rejected(request: Any, whole_B: float, engine: Any, policy: Any) -> bool:
+    """Whether the request at the head of the queue needs more memory than there is; it is gone."""
+    if whole_B <= policy.capacity_B:
+        return False
+    request.status = REJECTED
+    engine.rejected += 1
+    engine.head += 1
+    return True
+
+
+@njit
 def pick(flow: Any, engine: Any, streams: Any, policy: Any, decoders: int) -> int:
     """Choose prompts, or chunks of them, for the next iteration; admits from the queue.
 
@@ -171,13 +182,9 @@ def pick(flow: Any, engine: Any, streams: Any, policy: Any, decoders: int) -> in
         request = requests[number]
         if request.arrival_s > engine.now_s or decoding(request):
             break
-        whole = kv_bytes(streams, policy, request.input, request.input + request.output)
-        if whole > policy.capacity_B:
-            request.status = REJECTED
-            engine.rejected += 1
-            engine.head += 1
+        need = kv_bytes(streams, policy, request.input, request.input + request.output)
+        if rejected(request, need, engine, policy):
             continue
-        need = whole
         if policy.reserve_full == 0:
             need = kv_bytes(streams, policy, request.input, request.target)
         spare = policy.watermark_B if engine.running > 0 else 0.0
@@ -215,10 +222,7 @@ def take_ready(flow: Any, engine: Any, streams: Any, policy: Any) -> None:
         if not decoding(request) or request.arrival_s > engine.now_s:
             break
         need = kv_bytes(streams, policy, request.input, request.input + request.output)
-        if need > policy.capacity_B:
-            request.status = REJECTED
-            engine.rejected += 1
-            engine.head += 1
+        if rejected(request, need, engine, policy):
             continue
         if policy.reserve_full == 0:
             need = kv_bytes(streams, policy, request.input, request.input + request.generated)

@@ -16,37 +16,16 @@ from sim.kernel.compiled import njit
 from sim.kernel.iteration import (
     microbatches,
     part_time,
-    row_joules,
     share_layers,
-    tally,
     tally_part,
     without_prompts,
 )
-from sim.kernel.prefix import make_room
 from sim.kernel.records import (
-    ALL,
-    CACHED,
     COMPLETED,
-    DECODE,
     HORIZON,
     IDLE,
     LIMIT,
-    LOG_COLUMNS,
-    LOG_DECODING,
-    LOG_FIRST_LAYER,
     LOG_FULL,
-    LOG_JOULES,
-    LOG_LAST_LAYER,
-    LOG_MICROBATCHES,
-    LOG_PROMPT_TOKENS,
-    LOG_SECONDS,
-    LOG_SEQUENCES,
-    LOG_START_S,
-    LOGITS,
-    PAIRS,
-    SECONDS,
-    SEQUENCES,
-    TOKENS,
 )
 from sim.kernel.requests import (
     choose,
@@ -56,41 +35,14 @@ from sim.kernel.requests import (
     emit,
     finish,
     grow,
-    log_gap,
-    own_bytes,
     prefilled,
-    room_of,
     take_ready,
 )
 from sim.kernel.sequences import (
-    add_decode,
-    add_features,
     add_prefill,
-    grows,
-    steady_steps,
 )
-
-
-@njit
-def log_step(
-    log: Any, engine: Any, seconds: float, joules: float, micro: float, sequences: int,
-    decoders: int, prompt_tokens: int, first: int, last: int, features: Any,
-) -> None:  # fmt: skip
-    """Record one iteration with the features its operators saw, where a log is kept."""
-    if engine.logged >= log.shape[0]:
-        return
-    row = log[engine.logged]
-    row[LOG_START_S], row[LOG_SECONDS] = engine.now_s, seconds
-    row[LOG_DECODING], row[LOG_PROMPT_TOKENS] = decoders, prompt_tokens
-    row[LOG_JOULES], row[LOG_MICROBATCHES], row[LOG_SEQUENCES] = joules, micro, sequences
-    row[LOG_FIRST_LAYER], row[LOG_LAST_LAYER] = first, last
-    at = LOG_COLUMNS
-    for stream in range((log.shape[1] - LOG_COLUMNS) // 16):
-        for phase in range(4):
-            for feature in range(4):
-                row[at] = features[stream, phase, feature]
-                at += 1
-    engine.logged += 1
+from sim.kernel.steps import add_decodes, log_step, spend
+from sim.kernel.stretch import decode_stretch, stretch_length
 
 
 @njit
@@ -108,27 +60,6 @@ def fill_features(
     if decoders > 0:
         add_decodes(flow.requests, flow.running, engine, streams, policy, features)
     return prompt_tokens
-
-
-@njit
-def add_decodes(
-    requests: Any, running: Any, engine: Any, streams: Any, policy: Any, features: Any
-) -> int:
-    """Add all decoding sequences to `features`; returns how many."""
-    count, cached = 0, 0
-    for index in range(engine.running):
-        request = requests[running[index]]
-        if decoding(request):
-            count += 1
-            cached += request.input + request.generated
-            if policy.plain == 0:
-                add_decode(streams, features, request.input, request.input + request.generated)
-    if policy.plain == 1:
-        for stream in range(streams.shape[0]):
-            tokens, seen = float(count), float(cached)
-            add_features(features[stream], DECODE, tokens, seen, seen, tokens)
-            features[stream, LOGITS, TOKENS] += tokens
-    return count
 
 
 @njit
@@ -191,180 +122,6 @@ def mixed_iteration(
 def group_start(number: int, groups: int, layers: int) -> int:
     """First layer of a group of layers: the first few groups have one layer more."""
     return number * (layers // groups) + min(number, layers % groups)
-
-
-@njit
-def spend(
-    engine: Any, seconds: float, host_s: float, joules: float, operator_joules: float, steps: int
-) -> None:
-    """An engine has done `steps` iterations."""
-    engine.now_s += seconds
-    engine.busy_s += seconds
-    engine.host_s += host_s
-    engine.joules += joules
-    engine.operator_joules += operator_joules
-    engine.iterations += steps
-
-
-@njit
-def stretch_length(flow: Any, engine: Any, streams: Any, policy: Any, most: int) -> int:
-    """Decode steps until a request ends, a window fills or memory runs out."""
-    requests, running = flow.requests, flow.running
-    for index in range(engine.running):
-        request = requests[running[index]]
-        if not decoding(request):
-            continue
-        most = min(most, request.output - request.generated)
-        context = request.input + request.generated
-        for stream in range(streams.shape[0]):
-            most = min(most, steady_steps(streams[stream], request.input, context))
-    while most > 1 and policy.reserve_full == 0:
-        need = engine.kv_used_B
-        for index in range(engine.running):
-            request = requests[running[index]]
-            if decoding(request):
-                context = request.input + request.generated + most - 1
-                need += own_bytes(request, context, engine, streams, policy) - request.kv_B
-        if need <= policy.capacity_B:
-            break
-        most //= 2
-    return max(most, 1)
-
-
-@njit
-def start_stretch(
-    streams: Any, policy: Any, requests: Any, running: Any, engine: Any, features: Any, growth: Any
-) -> None:
-    """Fill the features of a decode step, and what each stream sees more at every further one."""
-    features[:] = 0.0
-    growth[:] = 0.0
-    count = add_decodes(requests, running, engine, streams, policy, features)
-    if policy.plain == 1:
-        growth[:] = count
-        return
-    for index in range(engine.running):
-        request = requests[running[index]]
-        if decoding(request):
-            context = request.input + request.generated
-            for stream in range(streams.shape[0]):
-                growth[stream] += grows(streams[stream], request.input, context)
-
-
-@njit
-def spread_growth(features: Any, growth: Any, streams: int, groups: float) -> None:
-    """Growth of the busiest and of the mean group, in the shares that their features have."""
-    if features.shape[0] == streams:
-        return
-    for stream in range(streams):
-        sequences = max(features[stream, DECODE, SEQUENCES], 1e-30)
-        busiest = features[streams + stream, DECODE, SEQUENCES]
-        growth[streams + stream] = growth[stream] * busiest / sequences
-        growth[2 * streams + stream] = growth[stream] / groups
-
-
-@njit
-def end_stretch(
-    streams: Any, policy: Any, flow: Any, engine: Any, steps: int, longest: float
-) -> None:
-    """Give every decoding request the tokens of `steps` steps and the memory they take.
-
-    The last token comes after memory is counted: a request that ends gives all of it back.
-    """
-    requests, running = flow.requests, flow.running
-    for index in range(engine.running):
-        request = requests[running[index]]
-        if not decoding(request):
-            continue
-        request.max_gap_s = max(request.max_gap_s, longest)
-        request.generated += steps - 1
-        engine.generated_tokens += steps - 1
-        context = request.input + request.generated
-        if policy.reserve_full == 0 and context > request.room:
-            held = own_bytes(request, context, engine, streams, policy)
-            engine.kv_used_B += held - request.kv_B
-            request.kv_B = held
-            request.room = room_of(context, policy)
-    engine.kv_peak_B = max(engine.kv_peak_B, engine.kv_used_B)
-    for index in range(engine.running):
-        request = requests[running[index]]
-        if decoding(request) and emit(request, engine):
-            finish(request, flow, engine, policy)
-    compact(requests, running, engine)
-    if engine.idle_blocks > 0:
-        make_room(flow, engine, policy)
-
-
-@njit
-def decode_stretch(
-    replica: Any, flow: Any, engine: Any, decoders: int, most: int, until_s: float, scratch: Any,
-    books: Any,
-) -> None:  # fmt: skip
-    """Up to `most` decode iterations of the same sequences, stopping once `until_s` is reached."""
-    ops, machine, gaps, growth = replica.ops, replica.machine, books.gaps, scratch.growth
-    features, experts = scratch.features[0], scratch.experts[0]
-    rows, chosen = scratch.rows[0], scratch.chosen[0]
-    streams, layers = replica.streams, replica.reach.shape[1] - 1
-    start_stretch(streams, replica.policy, flow.requests, flow.running, engine, features, growth)
-    micro = microbatches(machine, float(decoders))
-    if micro > 1.0:
-        features /= micro
-        growth /= micro
-    passes.spread_over_groups(features, streams.shape[0], machine.groups)
-    spread_growth(features, growth, streams.shape[0], machine.groups)
-    share_layers(replica.reach, 0, layers, scratch.shares[0])
-    still_s, still_J = part_time(replica, scratch, books, 0)
-    for index in range(ops.shape[0]):
-        if ops[index].moves == 1:
-            still_s -= rows[index, SECONDS]
-            still_J -= row_joules(rows, index)
-    host_s = passes.host_time(float(decoders), machine)
-    devices = micro * machine.group
-    left_in_all, steps, longest = 0.0, 0, 0.0
-    while True:
-        moving_s, moving_J = 0.0, 0.0
-        if steps > 0:
-            for stream in range(growth.shape[0]):
-                for feature in (PAIRS, CACHED):
-                    features[stream, DECODE, feature] += growth[stream]
-                    features[stream, ALL, feature] += growth[stream]
-        for index in range(ops.shape[0]):
-            if ops[index].moves == 1:
-                if steps > 0:
-                    passes.evaluate_row(
-                        ops, index, features, experts, replica.routing, replica.units,
-                        replica.links, rows, chosen,
-                    )  # fmt: skip
-                moving_s += rows[index, SECONDS]
-                moving_J += row_joules(rows, index)
-        time = passes.step_time(still_s + moving_s, micro, host_s, machine)
-        spent_J = still_J + moving_J
-        left = passes.within_limit(spent_J, time, micro, machine)
-        energy = passes.step_energy(spent_J * left, time, micro, machine)
-        for index in range(ops.shape[0]):
-            if ops[index].moves == 1:
-                tally(
-                    ops, index, features, experts, rows, chosen, books.seconds, books.joules,
-                    books.weights_B, 1.0, devices, devices * left,
-                )  # fmt: skip
-        left_in_all += left
-        log_step(books.log, engine, time, energy, micro, decoders, decoders, 0, 0, layers, features)
-        spend(engine, time, host_s, energy, spent_J * left * devices, 1)
-        steps += 1
-        if steps == 1:
-            for index in range(engine.running):
-                request = flow.requests[flow.running[index]]
-                if decoding(request):
-                    close_gap(request, engine, gaps)
-        else:
-            log_gap(gaps, engine, time, float(decoders))
-            longest = max(longest, time)
-        if steps >= most or engine.now_s >= until_s or engine.gaps >= gaps.shape[0] - 1:
-            break
-    for index in range(ops.shape[0]):
-        if ops[index].moves == 1:
-            scratch.shares[0, index] = 0.0  # booked above, step by step
-    tally_part(replica, scratch, books, 0, float(steps), devices, left_in_all)
-    end_stretch(streams, replica.policy, flow, engine, steps, longest)
 
 
 @njit

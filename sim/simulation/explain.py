@@ -14,11 +14,11 @@ import numpy.typing as npt
 
 from sim.config.scenarios import load_scenario
 from sim.dtypes import COMPUTE
-from sim.engines.roofline import Batch, Step, decode_batch, prefill_batch, step
+from sim.engines.roofline import Batch, Step, asked_for, decode_batch, prefill_batch, step
 from sim.engines.serving.replica import CUT, policy_record
 from sim.errors import ConfigError, Problem
 from sim.graph import Kind, Op, breakdown_class
-from sim.kernel import passes, sequences
+from sim.kernel import sequences
 from sim.kernel.records import (
     BOUND,
     BUSY_S,
@@ -196,20 +196,7 @@ def running_sequences(prepared: Prepared, context: int, output: int) -> int:
 
 def _rows(prepared: Prepared, done: Step) -> Iterator[dict[str, Any]]:
     program = prepared.program
-    units = program.units
-    count = len(program.table.records)
-    demands = np.empty((count, 4))
-    costs = np.empty((count, len(units), 5))
-    passes.candidates(
-        program.table.records,
-        done.features,
-        done.experts,
-        program.routing,
-        units,
-        done.rows,
-        demands,
-        costs,
-    )
+    demands, costs = asked_for(program, done)
     for index, op in enumerate(program.table.graph.ops):
         if done.rows[index, BUSY_S] > 0.0:
             yield operator_row(prepared, done, index, op, demands[index] * op.layers, costs[index])

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sim.engines.roofline import Step
+from sim.engines.roofline import Step, asked_for
 from sim.engines.serving.replica import layers_reached
 from sim.graph import breakdown_class
-from sim.kernel import passes
 from sim.kernel.records import (
     BOUND,
     BUSY_S,
@@ -79,19 +78,8 @@ def operator_trace(prepared: Prepared, iterations: int) -> Iterator[dict[str, An
 
 def _executions(program: Program, parts: list[Step]) -> Iterator[tuple[Step, int, Floats]]:
     """Operators of an iteration that work, with what one layer asks for: flops and bytes [4]."""
-    demands = np.empty((len(program.table.records), 4))
-    costs = np.empty((len(program.table.records), len(program.units), 5))
     for done in parts:
-        passes.candidates(
-            program.table.records,
-            done.features,
-            done.experts,
-            program.routing,
-            program.units,
-            done.rows,
-            demands,
-            costs,
-        )
+        demands, _ = asked_for(program, done)
         asked = np.nan_to_num(demands)
         for index in np.flatnonzero(done.rows[:, BUSY_S] > 0.0):
             yield done, int(index), asked[index]

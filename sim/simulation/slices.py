@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from sim.engines.roofline import Step, steps_of_layers
+from sim.engines.roofline import Step, asked_for, steps_of_layers
 from sim.engines.serving.replica import layers_reached
 from sim.graph import breakdown_class
-from sim.kernel import passes
 from sim.kernel.records import (
     BOUND,
     BUSY_S,
@@ -72,8 +71,7 @@ class Slices:
         self._classes = [breakdown_class(op) for op in table.graph.ops]
         self._kinds = table.records["kind"].tolist()
         self._names = [each.name for each in prepared.scenario.system.device.processors]
-        self._demands = np.empty((len(table.records), 4))
-        self._costs = np.empty((len(table.records), len(prepared.program.units), 5))
+        self._demands = self._costs = np.empty(0)
         self._ends: dict[int, int] = {}
         self._words: dict[int, tuple[bytes, dict[str, Any]]] = {}
 
@@ -105,16 +103,7 @@ class Slices:
 
     def _operators(self, done: Step, start: float) -> Iterator[dict[str, Any]]:
         program = self.prepared.program
-        passes.candidates(
-            program.table.records,
-            done.features,
-            done.experts,
-            program.routing,
-            program.units,
-            done.rows,
-            self._demands,
-            self._costs,
-        )
+        self._demands, self._costs = asked_for(program, done)
         busy, adds = done.rows[:, BUSY_S].tolist(), done.rows[:, SECONDS].tolist()
         units = done.chosen[:, UNIT].tolist()
         for block in self._blocks:

@@ -11,6 +11,18 @@ import numpy.typing as npt
 from sim.engines.policy import Iteration, View
 from sim.errors import ConfigError, Problem
 from sim.kernel import asked, records
+from sim.kernel.state import (
+    BAD_LAYERS,
+    BAD_TOKENS,
+    BATCH_FULL,
+    FINE,
+    NO_MEMORY,
+    NO_PROMPT,
+    NOT_DECODING,
+    NOT_SHOWN,
+    TWICE,
+    UNKNOWN,
+)
 
 if TYPE_CHECKING:
     from sim.engines.serving.engine import Engine
@@ -18,18 +30,17 @@ if TYPE_CHECKING:
 Numbers = npt.NDArray[np.int64]
 
 WRONG = {
-    records.UNKNOWN: "there is no such request",
-    records.NOT_DECODING: "it does not decode: only sequences of `view.decoding` do",
-    records.NO_PROMPT: "it has no prompt to run: only those of `view.waiting` and "
-    "`view.prefilling` have",
-    records.BAD_LAYERS: "its layers are wrong: they begin where its tokens stopped (request field "
+    UNKNOWN: "there is no such request",
+    NOT_DECODING: "it does not decode: only sequences of `view.decoding` do",
+    NO_PROMPT: "it has no prompt to run: only those of `view.waiting` and `view.prefilling` have",
+    BAD_LAYERS: "its layers are wrong: they begin where its tokens stopped (request field "
     "`layer`), and end behind that, at the model's last layer at most",
-    records.BAD_TOKENS: "its tokens are wrong: 1 or more, what is left of the prompt at most, and "
+    BAD_TOKENS: "its tokens are wrong: 1 or more, what is left of the prompt at most, and "
     "all of those on their way",
-    records.NO_MEMORY: "there is no KV memory for it",
-    records.BATCH_FULL: "the batch is full",
-    records.TWICE: "it is named twice",
-    records.NOT_SHOWN: "a timeline or an operator trace can't show prompts that pass some of the "
+    NO_MEMORY: "there is no KV memory for it",
+    BATCH_FULL: "the batch is full",
+    TWICE: "it is named twice",
+    NOT_SHOWN: "a timeline or an operator trace can't show prompts that pass some of the "
     "layers, but for the built-in layered prefill",
 }
 
@@ -75,7 +86,7 @@ def advance(
         wrong, number = asked.asked_iteration(
             replica, flow, state, engine.scratch, engine.books, decodes, prompts, cuts
         )
-        if wrong != records.FINE:
+        if wrong != FINE:
             raise _refused(view, wanted, WRONG[wrong], int(number))
 
 

@@ -17,6 +17,7 @@ from sim.engines.serving.asking import requests_of
 from sim.engines.serving.replica import block_bytes, books_of, replica_of, scratch_of
 from sim.kernel import asked as asked_kernel
 from sim.kernel import iteration, records, sequences, serving
+from sim.kernel.state import Books, Flow, Replica, Scratch
 from sim.mapping.program import Program
 from sim.workload.traffic import Blocks
 
@@ -58,6 +59,39 @@ class Outcome:
     cached_tokens: int
     asked_tokens: int
     log: Floats
+
+
+def outcome_of(
+    replica: Replica,
+    scratch: Scratch,
+    books: Books,
+    state: np.void,
+    requests: Records,
+    gaps: Floats,
+    log: Floats,
+) -> Outcome:
+    """What a replica in this `state` (`records.ENGINE`) did; its books are settled by that."""
+    iteration.settle(replica, scratch, books)
+    return Outcome(
+        requests=requests,
+        gaps=gaps,
+        seconds=books.seconds,
+        joules=books.joules,
+        weights_B=books.weights_B,
+        iterations=int(state["iterations"]),
+        preemptions=int(state["preemptions"]),
+        busy_s=float(state["busy_s"]),
+        host_s=float(state["host_s"]),
+        end_s=float(state["now_s"]),
+        operator_joules=float(books.joules.sum()),
+        kv_peak_B=float(state["kv_peak_B"]),
+        kv_capacity_B=float(replica.policy["capacity_B"]),
+        prefill_tokens=int(state["prefill_tokens"]),
+        generated_tokens=int(state["generated_tokens"]),
+        cached_tokens=int(state["cached_tokens"]),
+        asked_tokens=int(state["asked_tokens"]),
+        log=log,
+    )
 
 
 class Engine:
@@ -224,9 +258,9 @@ class Engine:
                 yield self._wake
                 state["now_s"] = max(float(state["now_s"]), self.env.now)
 
-    def flow(self) -> records.Flow:
+    def flow(self) -> Flow:
         """Requests and where they stand, as the kernel takes them."""
-        return records.Flow(
+        return Flow(
             requests=self._requests,
             waiting=self.waiting,
             running=self.running,
@@ -287,25 +321,12 @@ class Engine:
 
     def outcome(self) -> Outcome:
         """Everything this replica did so far."""
-        state, books = self.state[0], self.books
-        iteration.settle(self.replica, self.scratch, books)
-        return Outcome(
-            requests=self.requests,
-            gaps=self.gaps_so_far(),
-            seconds=books.seconds,
-            joules=books.joules,
-            weights_B=books.weights_B,
-            iterations=int(state["iterations"]),
-            preemptions=int(state["preemptions"]),
-            busy_s=float(state["busy_s"]),
-            host_s=float(state["host_s"]),
-            end_s=float(state["now_s"]),
-            operator_joules=float(books.joules.sum()),
-            kv_peak_B=float(state["kv_peak_B"]),
-            kv_capacity_B=float(self.replica.policy["capacity_B"]),
-            prefill_tokens=int(state["prefill_tokens"]),
-            generated_tokens=int(state["generated_tokens"]),
-            cached_tokens=int(state["cached_tokens"]),
-            asked_tokens=int(state["asked_tokens"]),
-            log=np.concatenate([books.log[:0], *self._log_parts]),
+        return outcome_of(
+            self.replica,
+            self.scratch,
+            self.books,
+            self.state[0],
+            self.requests,
+            self.gaps_so_far(),
+            np.concatenate([self.books.log[:0], *self._log_parts]),
         )

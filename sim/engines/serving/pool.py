@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.engines.scheduler import Scheduler
-from sim.engines.serving.engine import Outcome
+from sim.engines.serving.engine import Outcome, outcome_of
 from sim.engines.serving.replica import block_bytes, books_of, replica_of, scratch_of
-from sim.kernel import iteration, pool, records
-from sim.kernel.records import Books
+from sim.kernel import pool, records
+from sim.kernel.state import Books
 from sim.mapping.program import Program
 from sim.workload.traffic import Blocks
 
@@ -195,27 +195,8 @@ class Pool:
         """What one replica did, with the `requests` that count to it. Its gaps are given away."""
         self._take_gaps(number)
         own = Books(self.books.memo, *(each[number] for each in self.books[1:]))
-        iteration.settle(self.replica, self.scratch, own)
-        state = self.states[number]
         gaps = np.concatenate([np.zeros((0, 2)), *self.gaps[number]])
         self.gaps[number] = []
-        return Outcome(
-            requests=requests,
-            gaps=gaps,
-            seconds=own.seconds,
-            joules=own.joules,
-            weights_B=own.weights_B,
-            iterations=int(state["iterations"]),
-            preemptions=int(state["preemptions"]),
-            busy_s=float(state["busy_s"]),
-            host_s=float(state["host_s"]),
-            end_s=float(state["now_s"]),
-            operator_joules=float(own.joules.sum()),
-            kv_peak_B=float(state["kv_peak_B"]),
-            kv_capacity_B=float(self.replica.policy["capacity_B"]),
-            prefill_tokens=int(state["prefill_tokens"]),
-            generated_tokens=int(state["generated_tokens"]),
-            log=own.log,
-            cached_tokens=int(state["cached_tokens"]),
-            asked_tokens=int(state["asked_tokens"]),
+        return outcome_of(
+            self.replica, self.scratch, own, self.states[number], requests, gaps, own.log
         )

@@ -11,7 +11,7 @@ from sim.engines.scheduler import Scheduler
 from sim.errors import Infeasible
 from sim.graph import Graph, Kind
 from sim.kernel import records
-from sim.kernel.records import Books, Replica, Scratch
+from sim.kernel.state import Books, Replica, Scratch
 from sim.mapping.program import Program
 
 Records = npt.NDArray[np.void]
@@ -111,7 +111,7 @@ def block_bytes(program: Program, tokens: int) -> float:
 def token_classes(
     program: Program, reach: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Classes of operators as `records.Replica` has them, and the first operator of each.
+    """Classes of operators as `state.Replica` has them, and the first operator of each.
 
     Microbatches and data-parallel groups see parts of a token, which aren't remembered.
     """

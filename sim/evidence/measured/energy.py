@@ -13,14 +13,14 @@ import pandas as pd
 
 from sim.engines.serving.simulation import Served, serve_closed, serve_trace
 from sim.evidence.measured.constants import Constants
-from sim.evidence.measured.formats import Format, rows
+from sim.evidence.measured.formats import Format
 from sim.evidence.measured.server_tables import ARGONNE, argonne_device
 from sim.evidence.measured.servers import (
     Asked,
     Case,
     Server,
     Servers,
-    answered,
+    answered_rows,
     device_known,
     formats_of,
     rows_of,
@@ -232,23 +232,8 @@ def part_of(model: str) -> int:
 
 def energy_rows(cases: Iterable[Case], servers: Servers) -> pd.DataFrame:
     """Rows of cases, one a phase, with what `servers` say; folds are families of models."""
-    told: list[tuple[Case, str, float, float, str]] = []
-    for case in cases:
-        found, reason = answered(case, servers)
-        for phase, measured in case.measured.items():
-            if measured > 0.0:  # blank where it wasn't measured
-                told.append((case, phase, measured, found.get(phase, np.nan), reason))
-    made = [each[0] for each in told]
-    return rows(
-        [each[2] for each in told],
-        [each[3] for each in told],
-        device=[case.device for case in made],
-        phase=[each[1] for each in told],
-        dtype=[case.dtype for case in made],
-        reason=[each[4] for each in told],
-        choice=[f"{each[0].choice}|{each[1]}" if each[0].choice else "" for each in told],
-        fold=[part_of(case.fold) for case in made],
-    )
+    made, found = answered_rows(cases, servers)
+    return found.assign(fold=[part_of(case.fold) for case in made])
 
 
 def cases_of(table: Table) -> list[Case]:

@@ -227,15 +227,26 @@ def answered(case: Case, servers: Servers) -> tuple[Mapping[str, float], str]:
 
 
 def case_rows(cases: Iterable[Case], servers: Servers) -> pd.DataFrame:
-    """Rows of cases, one a phase, with what `servers` say."""
+    """Rows of cases, one a phase, with what `servers` say; folds are lengths and layouts."""
+    made, found = answered_rows(cases, servers)
+    return found.assign(
+        fold=fold_of(pd.Series([case.fold for case in made], dtype=str)),
+        better=[case.better for case in made],
+        degrees=[parts_of(case)["degrees"] for case in made],
+        models=[parts_of(case)["models"] for case in made],
+    )
+
+
+def answered_rows(cases: Iterable[Case], servers: Servers) -> tuple[list[Case], pd.DataFrame]:
+    """The case of each row, and rows of cases, one a phase that was measured."""
     told: list[tuple[Case, str, float, float, str]] = []
     for case in cases:
         found, reason = answered(case, servers)
         for phase, measured in case.measured.items():
-            if measured > 0.0:
+            if measured > 0.0:  # blank where it wasn't measured
                 told.append((case, phase, measured, found.get(phase, np.nan), reason))
     made = [each[0] for each in told]
-    return rows(
+    return made, rows(
         [each[2] for each in told],
         [each[3] for each in told],
         device=[case.device for case in made],
@@ -243,11 +254,6 @@ def case_rows(cases: Iterable[Case], servers: Servers) -> pd.DataFrame:
         dtype=[case.dtype for case in made],
         reason=[each[4] for each in told],
         choice=[f"{each[0].choice}|{each[1]}" if each[0].choice else "" for each in told],
-        fold=fold_of(pd.Series([case.fold for case in made], dtype=str)),
-    ).assign(
-        better=[case.better for case in made],
-        degrees=[parts_of(case)["degrees"] for case in made],
-        models=[parts_of(case)["models"] for case in made],
     )
 
 

@@ -266,7 +266,8 @@ def _one_prompt(laboratory: Laboratory) -> Iterator[Row]:
     left = np.var(np.asarray(times) - slope * np.asarray(passes) - start) / np.var(times)
     yield Row(
         id="a-linear", quantity="experts linear in passes: R2", unit="1", published=0.998,
-        simulated=float(1.0 - left), tolerance=0.01, source="computed from (a)",
+        simulated=float(1.0 - left), tolerance=0.01, kind="calibrated",
+        source="computed from (a), whose ends are fitted",
     )  # fmt: skip
     yield Row(
         id="a-slope", quantity="experts, each pass", unit="ms", published=16.1,

@@ -1,0 +1,85 @@
+"""What every kind of iteration does: see who decodes, log the step, move the clock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sim.kernel.compiled import njit
+from sim.kernel.records import (
+    DECODE,
+    LOG_COLUMNS,
+    LOG_DECODING,
+    LOG_FIRST_LAYER,
+    LOG_JOULES,
+    LOG_LAST_LAYER,
+    LOG_MICROBATCHES,
+    LOG_PROMPT_TOKENS,
+    LOG_SECONDS,
+    LOG_SEQUENCES,
+    LOG_START_S,
+    LOGITS,
+    TOKENS,
+)
+from sim.kernel.requests import (
+    decoding,
+)
+from sim.kernel.sequences import (
+    add_decode,
+    add_features,
+)
+
+
+@njit
+def log_step(
+    log: Any, engine: Any, seconds: float, joules: float, micro: float, sequences: int,
+    decoders: int, prompt_tokens: int, first: int, last: int, features: Any,
+) -> None:  # fmt: skip
+    """Record one iteration with the features its operators saw, where a log is kept."""
+    if engine.logged >= log.shape[0]:
+        return
+    row = log[engine.logged]
+    row[LOG_START_S], row[LOG_SECONDS] = engine.now_s, seconds
+    row[LOG_DECODING], row[LOG_PROMPT_TOKENS] = decoders, prompt_tokens
+    row[LOG_JOULES], row[LOG_MICROBATCHES], row[LOG_SEQUENCES] = joules, micro, sequences
+    row[LOG_FIRST_LAYER], row[LOG_LAST_LAYER] = first, last
+    at = LOG_COLUMNS
+    for stream in range((log.shape[1] - LOG_COLUMNS) // 16):
+        for phase in range(4):
+            for feature in range(4):
+                row[at] = features[stream, phase, feature]
+                at += 1
+    engine.logged += 1
+
+
+@njit
+def add_decodes(
+    requests: Any, running: Any, engine: Any, streams: Any, policy: Any, features: Any
+) -> int:
+    """Add all decoding sequences to `features`; returns how many."""
+    count, cached = 0, 0
+    for index in range(engine.running):
+        request = requests[running[index]]
+        if decoding(request):
+            count += 1
+            cached += request.input + request.generated
+            if policy.plain == 0:
+                add_decode(streams, features, request.input, request.input + request.generated)
+    if policy.plain == 1:
+        for stream in range(streams.shape[0]):
+            tokens, seen = float(count), float(cached)
+            add_features(features[stream], DECODE, tokens, seen, seen, tokens)
+            features[stream, LOGITS, TOKENS] += tokens
+    return count
+
+
+@njit
+def spend(
+    engine: Any, seconds: float, host_s: float, joules: float, operator_joules: float, steps: int
+) -> None:
+    """An engine has done `steps` iterations."""
+    engine.now_s += seconds
+    engine.busy_s += seconds
+    engine.host_s += host_s
+    engine.joules += joules
+    engine.operator_joules += operator_joules
+    engine.iterations += steps
