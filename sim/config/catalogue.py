@@ -28,7 +28,7 @@ from sim.config.models import to_architecture
 from sim.config.power_form import law_form, to_law
 from sim.config.power_numbers import with_law
 from sim.config.runtime_form import runtime_numbers
-from sim.config.scenario_form import TrafficFileForm
+from sim.config.traffic_form import TrafficFileForm
 from sim.config.validate import validated
 from sim.errors import ConfigError, Problem
 from sim.hardware import Device, System

@@ -1,4 +1,4 @@
-"""Forms of traffic and scenarios."""
+"""Forms of scenarios."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from sim.config.device_form import Operator, SourceForm
+from sim.config.device_form import Operator
 from sim.config.fields import (
     Count,
     Form,
     Index,
     OneOf,
     Positive,
-    Rate,
     Share,
     Text,
     Time,
@@ -21,111 +20,11 @@ from sim.config.fields import (
 )
 from sim.config.fleet_form import DisaggregateForm, FailuresForm, Fleet
 from sim.config.parallel_form import ParallelForm
+from sim.config.traffic_form import Traffic, not_negative
 from sim.dtypes import BITS
 from sim.engines.scheduler import Scheduler
-from sim.workload.traffic.forms import Sessions
 
 DType = Annotated[str, OneOf(names=tuple(BITS))]
-
-
-class MomentsForm(Form):
-    """Mean and standard deviation in tokens."""
-
-    mean: Positive
-    std: Annotated[float, BeforeValidator(lambda value: _not_negative(value))]
-
-
-def _not_negative(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
-        raise wrong(f"{value!r}: a number from 0 on is due")
-    return float(value)
-
-
-class LengthForm(Form):
-    """Tokens of a prompt or an answer: `512`, or one distribution."""
-
-    constant: Count | None = None
-    gaussian: MomentsForm | None = None
-    lognormal: MomentsForm | None = None
-    empirical: Text | None = None
-    """A file with observed lengths."""
-
-    @model_validator(mode="after")
-    def _one(self) -> LengthForm:
-        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise wrong(
-                "one length is due: a number of tokens, {gaussian: {mean, std}}, "
-                "{lognormal: {mean, std}} or {empirical: PATH}"
-            )
-        return self
-
-
-def _length(value: Any) -> Any:
-    if isinstance(value, dict):
-        return value
-    return {"constant": value}
-
-
-Length = Annotated[LengthForm, BeforeValidator(_length, json_schema_input_type=int | LengthForm)]
-
-
-class PoissonForm(Form):
-    """Open loop with exponential gaps; lengths default to those of the embedded sample."""
-
-    rate: Rate
-    requests: Count
-    input: Length | None = None
-    output: Length | None = None
-
-
-class ClosedForm(Form):
-    """Clients that send their next request when the last one ends."""
-
-    concurrency: Count
-    requests: Count
-    input: Length | None = None
-    output: Length | None = None
-    start: Literal["steady", "cold"] = "steady"
-
-
-class SessionsForm(Form):
-    """Conversations whose prompts hold all that was said before."""
-
-    rate: Rate
-    sessions: Count
-    turns: Length
-    input: Length | None = None
-    output: Length | None = None
-    shared: Index = Sessions.shared
-    templates: Count = Sessions.templates
-    think: Time | None = None
-    pace: Time | None = None
-
-
-class TrafficForm(Form):
-    """Exactly one of `trace` (with window, rate_scale, limit), `poisson`, `closed`, `sessions`."""
-
-    trace: Text | None = None
-    window: tuple[Time, Time] | None = None
-    rate_scale: Positive | None = None
-    limit: Count | None = None
-    poisson: PoissonForm | None = None
-    closed: ClosedForm | None = None
-    sessions: SessionsForm | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> TrafficForm:
-        kinds = ("trace", "poisson", "closed", "sessions")
-        given = [name for name in kinds if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise wrong(
-                "exactly one of trace, poisson, closed, sessions is due, here are "
-                f"{', '.join(given) or 'none'}"
-            )
-        if self.trace is None and any((self.window, self.rate_scale, self.limit)):
-            raise wrong("window, rate_scale and limit go with a trace only")
-        return self
 
 
 class DTypeForm(Form):
@@ -164,7 +63,7 @@ class RouterForm(Form):
     """How tokens choose their experts."""
 
     kind: Literal["uniform", "zipf", "correlated", "coverage"]
-    skew: Annotated[float, BeforeValidator(_not_negative)] = 0.0
+    skew: Annotated[float, BeforeValidator(not_negative)] = 0.0
     correlation: Share = 0.0
     coverage: tuple[tuple[Positive, Share], ...] = ()
     """(tokens, share of experts touched) points."""
@@ -199,11 +98,6 @@ def _reference(value: Any) -> Any:
     return value
 
 
-def _trace(value: Any) -> Any:
-    """A name alone is that of a trace."""
-    return {"trace": value} if isinstance(value, str) else value
-
-
 Reference = Annotated[Any, BeforeValidator(_reference)]
 
 
@@ -232,9 +126,7 @@ class ScenarioForm(Form):
     system: Reference
     dtype: DTypeForm = DTypeForm()
     parallel: ParallelForm = ParallelForm()
-    traffic: Annotated[
-        TrafficForm, BeforeValidator(_trace, json_schema_input_type=str | TrafficForm)
-    ]
+    traffic: Traffic
     scheduler: SchedulerForm = SchedulerForm()
     router: RouterForm | None = None
     runtime: Text | None = None
@@ -263,16 +155,3 @@ class ScenarioForm(Form):
                     "fleet",
                 )
         return self
-
-
-class TrafficFileForm(Form):
-    """A trace of the library: where its rows are, and how it was made."""
-
-    title: Text
-    trace: Text
-    source: Text | None = None
-    sources: dict[str, SourceForm] = Field(default_factory=dict)
-    requests: Count | None = None
-    seed: Index | None = None
-    statistics: dict[str, Any] = Field(default_factory=dict)
-    recorded: dict[str, Any] = Field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
@@ -15,19 +15,17 @@ from sim.config.device_form import USER
 from sim.config.digest import digest
 from sim.config.document import Document, Key, Place, value_at
 from sim.config.fields import Reading
+from sim.config.noted import Noted, leaves
 from sim.config.ready import SETTINGS, changed_scenario, check_reach, ready
 from sim.config.runtime_form import load_runtime, runtime_numbers
 from sim.config.scenario_form import (
-    ClosedForm,
     CostForm,
     DTypeForm,
-    LengthForm,
-    PoissonForm,
     ScenarioForm,
     SchedulerForm,
-    SessionsForm,
-    TrafficForm,
 )
+from sim.config.traffic import traffic_of
+from sim.config.traffic_form import TrafficForm
 from sim.config.validate import validated
 from sim.dtypes import Precision
 from sim.engines.fleet import Disaggregation, Fleet
@@ -36,26 +34,10 @@ from sim.hardware import Device, System
 from sim.hardware.runtime import Runtime, under
 from sim.scenario import Costing, Parallel, Scenario, Scheduler, Slo
 from sim.techniques import TECHNIQUES
-from sim.units import Source, Sourced
+from sim.units import Source
 from sim.workload.architecture import Architecture
 from sim.workload.routing import Router
-from sim.workload.traffic import (
-    Closed,
-    Constant,
-    Empirical,
-    Gaussian,
-    Length,
-    LogNormal,
-    Poisson,
-    Sessions,
-    Trace,
-    Traffic,
-)
-from sim.workload.traffic.arrivals import select
-from sim.workload.traffic.readers import read_lengths
-
-SAMPLE = "azure-like-2k"
-"""The embedded traffic, whose lengths are the default."""
+from sim.workload.traffic import Traffic
 
 Part = TypeVar("Part")
 
@@ -126,8 +108,7 @@ class _Loader:
     document: Document
     objects: Mapping[str, Any]
     problems: list[Problem] = field(default_factory=list)
-    numbers: dict[str, Sourced] = field(default_factory=dict)
-    sources: dict[str, Source] = field(default_factory=dict)
+    noted: Noted = field(default_factory=Noted)
     runtime: Runtime | None = None
 
     def scenario(self, name: str) -> Scenario:
@@ -169,12 +150,12 @@ class _Loader:
             disaggregate=apart,
             seed=form.seed,
         )
-        used = {number.source for number in self.numbers.values()}
-        known = {**catalogue.load_sources(), **self.sources}
+        used = {number.source for number in self.noted.numbers.values()}
+        known = {**catalogue.load_sources(), **self.noted.sources}
         return replace(
             made,
             digest=digest(made),
-            sources=self.numbers,
+            sources=self.noted.numbers,
             bibliography={key: known[key] for key in sorted(used) if key in known},
         )
 
@@ -208,8 +189,8 @@ class _Loader:
             system = catalogue.system_of(name, document)
             self._own_sources(document)
         for own, each in system.sources.items():
-            if own.replace("device", "runtime", 1) not in self.numbers:
-                self.numbers[".".join(map(str, (*path, own)))] = each
+            if own.replace("device", "runtime", 1) not in self.noted.numbers:
+                self.noted.numbers[".".join(map(str, (*path, own)))] = each
         return system if self.runtime is None else under(system, self.runtime)
 
     def _pools(
@@ -222,8 +203,8 @@ class _Loader:
         if unused is not None:
             self.problems.append(self.document.problem(("system",), unused))
         for key in ("fleet", "disaggregate"):
-            for path, number in _leaves(self.document.data.get(key), (key,)):
-                self._note(path, number, USER.key)
+            for path, number in leaves(self.document.data.get(key), (key,)):
+                self.noted.number(path, number, USER.key)
         parallel = Parallel(**form.parallel.model_dump())
 
         def system_at(path: Key) -> System:
@@ -244,7 +225,7 @@ class _Loader:
         base = catalogue.folder_of(self.document, ("runtime",))
         runtime = load_runtime(given, base)
         for key, number in runtime_numbers(given, base).items():
-            self.numbers[f"runtime.{key}"] = number
+            self.noted.numbers[f"runtime.{key}"] = number
         return runtime
 
     def _costing(self, form: CostForm) -> Costing | None:
@@ -270,7 +251,7 @@ class _Loader:
                     ) from None
         site, practice = site_of(parts["site"]), practice_of(parts["practice"])
         for part, numbers in (("site", site.sources), ("practice", practice.sources)):
-            self.numbers |= {f"cost.{part}.{path}": each for path, each in numbers.items()}
+            self.noted.numbers |= {f"cost.{part}.{path}": each for path, each in numbers.items()}
         return Costing(site=site, practice=practice, basis=form.basis)
 
     def _own_sources(self, document: Document) -> None:
@@ -284,7 +265,7 @@ class _Loader:
             parts.append(catalogue.document_of("devices", device, base)[1].data.get("sources"))
         for part in parts:
             for key, item in (part or {}).items():
-                self.sources[key] = Source(
+                self.noted.sources[key] = Source(
                     key=key, kind=item["kind"], title=item["title"], note=item.get("note", "")
                 )
 
@@ -312,103 +293,20 @@ class _Loader:
         key = model.source or USER.key
         if document is not None:
             for name, form in (document.data.get("sources") or {}).items():
-                self.sources[name] = Source(key=name, kind=form["kind"], title=form["title"])
-        if key not in catalogue.load_sources() and key not in self.sources:
-            self.sources[key] = Source(key=key, kind="datasheet", title=key)
+                self.noted.sources[name] = Source(key=name, kind=form["kind"], title=form["title"])
+        if key not in catalogue.load_sources() and key not in self.noted.sources:
+            self.noted.sources[key] = Source(key=key, kind="datasheet", title=key)
         data = _dimensions(model) if document is None else document.data
-        for path, number in _leaves(data, ()):
+        for path, number in leaves(data, ()):
             place = None if document is None else document.places.get(path)
             source = place.source if place is not None and place.source == USER.key else key
-            self._note(("model", *path), number, source)
-
-    def _note(self, path: Key, number: float, source: str) -> None:
-        self.numbers[".".join(map(str, path))] = Sourced(
-            value=float(number), text=f"{number}", unit="", source=source
-        )
+            self.noted.number(("model", *path), number, source)
 
     def _traffic(self, form: TrafficForm) -> Traffic:
         if "traffic" in self.objects:
             ready: Traffic = self.objects["traffic"]
             return ready
-        for path, number in _leaves(self.document.data["traffic"], ("traffic",)):
-            self._note(path, number, USER.key)
-        if form.poisson is not None:
-            rate = form.poisson.rate
-            self.numbers["traffic.poisson.rate"] = Sourced(
-                value=rate.value, text=rate.text, unit=rate.unit, source=USER.key
-            )
-            return Poisson(
-                rate_per_s=form.poisson.rate.value,
-                requests=form.poisson.requests,
-                **self._lengths(form.poisson, "poisson"),
-            )
-        if form.closed is not None:
-            return Closed(
-                concurrency=form.closed.concurrency,
-                requests=form.closed.requests,
-                start=form.closed.start,
-                **self._lengths(form.closed, "closed"),
-            )
-        if form.sessions is not None:
-            return self._sessions(form.sessions)
-        assert form.trace is not None
-        base = catalogue.folder_of(self.document, ("traffic", "trace"))
-        self._note_trace(form.trace, base)
-        window = None if form.window is None else (form.window[0].value, form.window[1].value)
-        return select(
-            catalogue.load_trace(form.trace, base),
-            window_s=window,
-            rate_scale=form.rate_scale or 1.0,
-            limit=form.limit,
-        )
-
-    def _sessions(self, form: SessionsForm) -> Sessions:
-        times = {"rate": form.rate, "think": form.think, "pace": form.pace}
-        for name, given in times.items():
-            if given is not None:
-                self.numbers[f"traffic.sessions.{name}"] = Sourced(
-                    value=given.value, text=given.text, unit=given.unit, source=USER.key
-                )
-        turns = _length(form.turns, "turns", catalogue.folder_of(self.document, ("traffic",)))
-        return Sessions(
-            rate_per_s=form.rate.value,
-            sessions=form.sessions,
-            turns=turns,
-            shared=form.shared,
-            templates=form.templates,
-            think_s=Sessions.think_s if form.think is None else form.think.value,
-            pace_s=Sessions.pace_s if form.pace is None else form.pace.value,
-            **self._lengths(form, "sessions"),
-        )
-
-    def _note_trace(self, name: str, base: Path) -> None:
-        """Remember where the traffic comes from, where the library says."""
-        _, about = catalogue.trace_file(name, base)
-        if about is None or about.source is None:
-            return
-        for key, item in about.sources.items():
-            self.sources[key] = Source(key=key, kind=item.kind, title=item.title, note=item.note)
-        self.numbers["traffic"] = Sourced(
-            value=None, text=about.title, unit="", source=about.source
-        )
-
-    def _lengths(
-        self, form: PoissonForm | ClosedForm | SessionsForm, kind: str
-    ) -> dict[str, Length]:
-        sample: Trace | None = None
-        if form.input is None or form.output is None:
-            sample = catalogue.load_trace(SAMPLE)
-            self._note_trace(SAMPLE, Path())
-        found: dict[str, Length] = {}
-        for side in ("input", "output"):
-            given: LengthForm | None = getattr(form, side)
-            if given is not None:
-                base = catalogue.folder_of(self.document, ("traffic", kind, side))
-                found[side] = _length(given, side, base)
-            elif sample is not None:
-                tokens = getattr(sample, f"{side}_tokens")
-                found[side] = Empirical(tokens=tuple(tokens.tolist()))
-        return found
+        return traffic_of(form, self.document, self.noted)
 
     def _technique(self, index: int, given: Mapping[str, Any]) -> None:
         path = ("techniques", index)
@@ -424,16 +322,6 @@ class _Loader:
                 self.document.problem((*path, each.path or ""), each.message)
                 for each in error.problems
             ]
-
-
-def _leaves(data: Any, path: Key) -> Iterator[tuple[Key, float]]:
-    """Paths and values of the plain numbers in `data`."""
-    if isinstance(data, int | float) and not isinstance(data, bool):
-        yield path, data
-    items: Any = data.items() if isinstance(data, Mapping) else ()
-    items = enumerate(data) if isinstance(data, list | tuple) else items
-    for key, item in items:
-        yield from _leaves(item, (*path, key))
 
 
 def _dimensions(model: Architecture) -> dict[str, Any]:
@@ -472,15 +360,3 @@ def _precision(form: DTypeForm, model: Architecture) -> Precision:
         activations=form.activations or "fp16",
         experts=experts,
     )
-
-
-def _length(form: LengthForm, side: str, base: Path) -> Length:
-    if form.constant is not None:
-        return Constant(tokens=form.constant)
-    if form.gaussian is not None:
-        return Gaussian(mean=form.gaussian.mean, std=form.gaussian.std)
-    if form.lognormal is not None:
-        return LogNormal(mean=form.lognormal.mean, std=form.lognormal.std)
-    assert form.empirical is not None
-    inputs, outputs = read_lengths(library.path_from(form.empirical, base))
-    return Empirical(tokens=tuple((inputs if side == "input" else outputs).tolist()))

@@ -10,8 +10,9 @@ from pydantic import BaseModel
 from sim.config.device_form import DeviceForm, SystemForm
 from sim.config.memory_form import MemoryForm
 from sim.config.model_form import ModelForm
-from sim.config.scenario_form import ScenarioForm, TrafficFileForm
+from sim.config.scenario_form import ScenarioForm
 from sim.config.study_form import StudyForm
+from sim.config.traffic_form import TrafficFileForm
 
 FORMS: Final[Mapping[str, type[BaseModel]]] = {
     "device": DeviceForm,
