@@ -48,7 +48,7 @@ class SchedulerForm(Form):
     groups: Count = Scheduler.groups
     group_tokens: Count = Scheduler.group_tokens
     group_rule: Literal["paper", "release"] = Scheduler.group_rule
-    order: Literal["arrival", "shortest", "deadline"] = Scheduler.order
+    order: Literal["arrival", "shortest", "deadline", "priority"] = Scheduler.order
     deadline: Time | None = None
     deadline_per_token: Time | None = None
     memory_utilization: Share = Scheduler.memory_utilization

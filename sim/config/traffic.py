@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import TypedDict
 
 from sim.config import catalogue, library
 from sim.config.device_form import USER
@@ -29,14 +31,26 @@ from sim.workload.traffic import (
     Traffic,
 )
 from sim.workload.traffic.arrivals import select
+from sim.workload.traffic.priorities import check_priorities
 from sim.workload.traffic.readers import read_lengths
 
 SAMPLE = "azure-like-2k"
 """The embedded traffic, whose lengths are the default."""
 
 
+class _Lengths(TypedDict):
+    input: Length
+    output: Length
+
+
 def traffic_of(form: TrafficForm, document: Document, noted: Noted) -> Traffic:
     """The traffic that `form` describes; its numbers and their sources go to `noted`."""
+    made = replace(_kind(form, document, noted), priorities=tuple(form.priorities.items()))
+    check_priorities(made)
+    return made
+
+
+def _kind(form: TrafficForm, document: Document, noted: Noted) -> Traffic:
     for path, number in leaves(document.data["traffic"], ("traffic",)):
         noted.number(path, number, USER.key)
     if form.poisson is not None:
@@ -96,7 +110,7 @@ def _note_trace(name: str, base: Path, noted: Noted) -> None:
 
 def _lengths(
     form: PoissonForm | ClosedForm | SessionsForm, kind: str, document: Document, noted: Noted
-) -> dict[str, Length]:
+) -> _Lengths:
     sample: Trace | None = None
     if form.input is None or form.output is None:
         sample = catalogue.load_trace(SAMPLE)
@@ -110,7 +124,7 @@ def _lengths(
         elif sample is not None:
             tokens = getattr(sample, f"{side}_tokens")
             found[side] = Empirical(tokens=tuple(tokens.tolist()))
-    return found
+    return {"input": found["input"], "output": found["output"]}
 
 
 def _length(form: LengthForm, side: str, base: Path) -> Length:

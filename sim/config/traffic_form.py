@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from sim.config.device_form import SourceForm
-from sim.config.fields import Count, Form, Index, Positive, Rate, Text, Time, wrong
+from sim.config.fields import Count, Form, Index, Positive, Rate, Share, Text, Time, wrong
 from sim.workload.traffic.forms import Sessions
 
 
@@ -87,6 +87,16 @@ class SessionsForm(Form):
     pace: Time | None = None
 
 
+def _class(value: Any) -> int:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole and not (isinstance(value, str) and value.lstrip("-").isdecimal()):
+        raise wrong(f"{value!r}: a class is a whole number, the smaller the more urgent")
+    return int(value)
+
+
+Class = Annotated[int, BeforeValidator(_class)]
+
+
 class TrafficForm(Form):
     """Exactly one of `trace` (with window, rate_scale, limit), `poisson`, `closed`, `sessions`."""
 
@@ -97,6 +107,8 @@ class TrafficForm(Form):
     poisson: PoissonForm | None = None
     closed: ClosedForm | None = None
     sessions: SessionsForm | None = None
+    priorities: dict[Class, Share] = Field(default_factory=dict)
+    """Classes of requests and their shares, the smaller number the more urgent."""
 
     @model_validator(mode="after")
     def _one(self) -> TrafficForm:

@@ -17,7 +17,7 @@ Policy = Callable[["View"], "Iteration"]
 """A policy of the user's: from what it sees to what the engine does next."""
 
 Kind = Literal["chunked-prefill", "layered-prefill", "continuous", "prefill-first", "static"]
-Order = Literal["arrival", "shortest", "deadline"]
+Order = Literal["arrival", "shortest", "deadline", "priority"]
 
 
 CHOICES: Final = {
@@ -43,8 +43,9 @@ class Scheduler:
     "continuous": whole prompts join the running decodes in one mixed iteration (Orca).
     "prefill-first": whole prompts run alone, before any decode. "static": a batch is done before
     the next one begins.
-    `order` of the queue: by arrival, by prompt length, or by deadline, which is `deadline_s` and
-    `deadline_s_per_token` of the prompt after arrival.
+    `order` of the queue: by arrival, by prompt length, by deadline, which is `deadline_s` and
+    `deadline_s_per_token` of the prompt after arrival, or by priority, the smallest number first
+    and of equal ones by arrival (vLLM's scheduling policy "priority").
     `max_batch` caps running requests; `memory_utilization` is the share of device memory used;
     `kv_block` tokens are allocated at a time; `kv_reserve` "full" reserves input + output tokens
     at admission, "paged" grows and preempts by recompute; `watermark` of the blocks stays free at

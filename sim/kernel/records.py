@@ -337,6 +337,7 @@ REQUEST: Final = np.dtype(
         ("all_blocks", "i8"),  # and of its answer, where they are known too
         ("shared", "i8"),  # of these in the prefix cache on its account
         ("cached", "i8"),  # tokens that it found there when it was admitted
+        ("priority", "i8"),  # its class; the smaller number is the more urgent
         ("urgency", "f8"),  # the least waits least, where the order isn't that of arrival
     ],
     align=True,

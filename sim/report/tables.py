@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sim.report.bands import ALIKE, alike, band_lines, band_table, bracketed, within
-from sim.report.quantity import binary, digits, share, si
+from sim.report.quantity import UNKNOWN, binary, digits, share, si
 
 if TYPE_CHECKING:
     from sim.scenario import Scenario
@@ -44,6 +44,7 @@ def run_report(run: Run, reasons: Sequence[Reason]) -> RenderableType:
     return Group(
         *_heading(run),
         _latency_table(run),
+        *_priorities(run),
         _rate_line(run),
         *band_lines(run.bands),
         *_cost_line(run),
@@ -89,6 +90,29 @@ def _latency_table(run: Run) -> Table:
         band = run.bands.get(f"{key.removesuffix('_s')}_p50_s")
         made.add_row(name, *(si(found[column], "s") for column in COLUMNS), within(band, "s"))
     return made
+
+
+def _priorities(run: Run) -> list[RenderableType]:
+    """Latency and goodput by class, where requests have priorities."""
+    if run.priorities is None:
+        return []
+    made = table(
+        "By priority, the most urgent first", "", "arrived", "completed", "rejected", "TTFT p50",
+        "TTFT p99", "TBT mean", "worst gap p99", "goodput", "in SLO",
+    )  # fmt: skip
+    for row in run.priorities:
+        good = row["goodput_req_per_s"]
+        made.add_row(
+            f"{row['priority']}",
+            *(f"{row[name]:,}" for name in ("arrived", "completed", "rejected")),
+            si(row["ttft_s"]["p50"], "s"),
+            si(row["ttft_s"]["p99"], "s"),
+            si(row["tbt_mean_s"], "s"),
+            si(row["worst_gap_s"]["p99"], "s"),
+            UNKNOWN if good is None else f"{digits(good)}/s",
+            share(row["attainment"]),
+        )
+    return [made]
 
 
 def _rate_line(run: Run) -> Text:

@@ -19,6 +19,7 @@ def summary_report(about: Mapping[str, Any]) -> RenderableType:
         spread = about[f"{side}_tokens"]
         total = f"{about[f'total_{side}_tokens']:,}"
         lengths.add_row(side, *(digits(spread[column], 4) for column in COLUMNS), total)
+    classes = about["priorities"]
     return Group(
         Text(
             f"{about['name']}: {about['requests']:,} requests in {si(about['duration_s'], 's')}, "
@@ -26,5 +27,10 @@ def summary_report(about: Mapping[str, Any]) -> RenderableType:
             "mean (1 is Poisson)"
             + (f"; {about['dropped']:,} rows without output dropped" if about["dropped"] else "")
         ),
+        *([] if classes is None else [Text(f"Priorities: {_counted(classes)}")]),
         lengths,
     )
+
+
+def _counted(classes: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} of class {name}" for name, count in classes.items())

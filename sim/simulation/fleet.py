@@ -152,6 +152,7 @@ def _closed(
         prepared.requests.input_tokens,
         prepared.requests.output_tokens,
         prepared.scenario.seed,
+        priority=prepared.requests.priority,
         systems=pool.replicas,
         extra_prompt=prepared.extra_prompt,
         on_progress=on_progress,

@@ -86,6 +86,43 @@ def serving_metrics(served: Served, requests: Records, slo: Slo) -> dict[str, An
     }
 
 
+def by_priority(served: Served, requests: Records, slo: Slo) -> list[dict[str, Any]]:
+    """One mapping a class, the most urgent first: counts, latencies and goodput of its requests.
+
+    Of what ended inside the measured window, as `serving_metrics`. Gaps between tokens are kept of
+    all classes together: of one class `tbt_mean_s` is exact, and `worst_gap_s` has each request's
+    longest gap, which is what an SLO looks at.
+    """
+    window = served.window
+    duration = window.until_s - window.from_s
+    rows = []
+    for priority in np.unique(requests["priority"]):
+        own = requests[requests["priority"] == priority]
+        counts = request_counts(own)
+        ended = own["last_s"]
+        inside = (own["status"] == DONE) & (ended > window.from_s) & (ended <= window.until_s)
+        counted = own[inside]
+        times = latencies(counted)
+        several = counted[np.isfinite(counted["first_s"]) & (counted["output"] > 1)]
+        gaps = int((several["output"] - 1).sum())
+        decoded_s = float((several["last_s"] - several["first_s"]).sum())
+        good = _good(counted, times, slo)
+        judged = len(counted) + counts["rejected"]
+        rows.append(
+            {
+                "priority": int(priority),
+                **{name: counts[name] for name in ("arrived", "completed", "rejected")},
+                **{name: spread(times[name]) for name in ("ttft_s", "tpot_s", "e2e_s")},
+                "tbt_mean_s": decoded_s / gaps if gaps else None,
+                "worst_gap_s": spread(several["max_gap_s"]),
+                "request_rate_per_s": _rate(len(counted), duration),
+                "goodput_req_per_s": _rate(good, duration),
+                "attainment": None if good is None or not judged else good / judged,
+            }
+        )
+    return rows
+
+
 def _gaps(served: Served) -> tuple[Floats, npt.NDArray[np.int64]]:
     parts = [
         outcome.gaps[skip:]

@@ -45,6 +45,7 @@ def prepare(scenario: Scenario) -> Prepared:
     graph = apply(build_graph(scenario.model), scenario.techniques)
     requests = _requests(scenario)
     _check_prefix_cache(scenario, requests)
+    _check_priority(scenario, requests)
     _check_layered(scenario, graph)
     extra = _image_tokens(scenario.model)
     scheduler = scenario.scheduler
@@ -124,6 +125,16 @@ def _check_prefix_cache(scenario: Scenario, requests: Trace) -> None:
         message = "needs prompts of text alone: this model puts an image in front"
     if message:
         raise ConfigError([Problem(path="scheduler.prefix_cache", message=message)])
+
+
+def _check_priority(scenario: Scenario, requests: Trace) -> None:
+    """ConfigError where the queue is ordered by priorities that requests don't have."""
+    if scenario.scheduler.order == "priority" and requests.priority is None:
+        message = (
+            f"{requests.name} has no priorities: give the trace a column 'priority' (0 before 1), "
+            "or write shares, traffic.priorities: {0: 0.2, 1: 0.8}"
+        )
+        raise ConfigError([Problem(path="scheduler.order", message=message)])
 
 
 def _check_layered(scenario: Scenario, graph: Graph) -> None:

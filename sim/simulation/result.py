@@ -19,6 +19,7 @@ from sim.simulation.cautions import cautions
 from sim.simulation.cost import Owned, owned_under
 from sim.simulation.fleet import Account, account_json
 from sim.simulation.metrics import (
+    by_priority,
     finite,
     latencies,
     request_counts,
@@ -114,6 +115,13 @@ class Run:
             "cost_usd_per_Mtok": _base(cost),
             "carbon_kgCO2e_per_Mtok": _base(carbon),
         }
+
+    @cached_property
+    def priorities(self) -> list[dict[str, Any]] | None:
+        """Counts, latencies and goodput by class; None where requests have no priorities."""
+        if self.prepared.requests.priority is None:
+            return None
+        return by_priority(self.served, self.records, self.scenario.slo)
 
     @cached_property
     def bands(self) -> Mapping[str, Band]:
@@ -286,6 +294,7 @@ class Run:
         times = latencies(records)
         with np.errstate(invalid="ignore"):
             queue = records["admitted_s"] - records["arrival_s"]
+        named = {} if self.priorities is None else {"priority": records["priority"]}
         return pd.DataFrame(
             {
                 "arrival_s": records["arrival_s"],
@@ -296,6 +305,7 @@ class Run:
                 **times,
                 "max_tbt_s": np.where(records["output"] > 1, records["max_gap_s"], np.nan),
                 "preemptions": records["preemptions"],
+                **named,
             }
         )
 
@@ -367,6 +377,7 @@ class Run:
                 "attention_dp": layout.attention_dp,
                 "iterations": sum(outcome.iterations for outcome in self.served.outcomes),
             },
+            **({} if self.priorities is None else {"priorities": self.priorities}),
             **({} if self.fleet is None else {"fleet": dict(self.fleet)}),
             "cautions": list(self.cautions),
             "provenance": provenance(scenario),

@@ -71,6 +71,7 @@ def serve(
             requests.input_tokens,
             requests.output_tokens,
             scenario.seed,
+            priority=requests.priority,
             extra_prompt=prepared.extra_prompt,
             on_progress=on_progress,
             log_iterations=log,

@@ -27,6 +27,7 @@ class Sequence:
     prompt: int
     output: int
     goal: int
+    priority: int = 0
     done: int = 0
     generated: int = 0
     held: float = 0.0
@@ -167,6 +168,8 @@ class Server:
     def urgency(self, sequence: Sequence) -> float:
         if self.scheduler.order == "shortest":
             return sequence.prompt
+        if self.scheduler.order == "priority":
+            return sequence.priority
         per_token = self.scheduler.deadline_s_per_token * sequence.prompt
         return sequence.arrival + (self.scheduler.deadline_s + per_token)
 
@@ -273,6 +276,9 @@ def serve(
             trace.arrival_s, trace.input_tokens, trace.output_tokens, strict=True
         )
     ]
+    if trace.priority is not None:
+        for sequence, priority in zip(requests, trace.priority.tolist(), strict=True):
+            sequence.priority = priority
     server = Server(
         plain=machine(program), scheduler=scheduler, capacity=kv_B, queue=deque(requests)
     )

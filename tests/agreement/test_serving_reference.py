@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import reference_serving
@@ -82,12 +84,15 @@ def traces(draw: st.DrawFn) -> Trace:
                 st.floats(0.0, 3e-3).map(lambda seconds: round(seconds, 7)),
                 st.integers(1, 40),
                 st.integers(1, 25),
+                st.integers(-1, 1),
             ),
             min_size=1,
             max_size=7,
         )
     )
-    return trace(*sorted(rows))
+    rows = sorted(rows)
+    classes = np.array([row[3] for row in rows])
+    return replace(trace(*(row[:3] for row in rows)), priority=classes)
 
 
 @pytest.mark.parametrize("kind", SCHEDULERS)
@@ -101,7 +106,7 @@ def traces(draw: st.DrawFn) -> Trace:
     block=st.sampled_from((1, 4, 16)),
     room=st.floats(0.3, 3.0),
     watermark=st.sampled_from((0.0, 0.01, 0.2)),
-    order=st.sampled_from(("arrival", "shortest", "deadline")),
+    order=st.sampled_from(("arrival", "shortest", "deadline", "priority")),
     groups=st.sampled_from((1, 2, 3, 12)),
     rule=st.sampled_from(("paper", "release")),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import simpy
 import yaml
@@ -55,9 +56,10 @@ def once(
     env = simpy.Environment()
     cells: list[list[str]] = [[] for _ in requests]
     engine = Engine(env, of, scheduler, kv_B, on_progress=lambda _: look())
-    arrivals = [(when(at), int(prompt), int(output)) for at, prompt, output in requests]
+    arrivals = [(when(at), int(prompt), int(output)) for at, prompt, output, *_ in requests]
     made = trace(*arrivals)
-    engine.submit(made.arrival_s, made.input_tokens, made.output_tokens)
+    classes = np.array([int(row[3]) if len(row) > 3 else 0 for row in requests])
+    engine.submit(made.arrival_s, made.input_tokens, made.output_tokens, priority=classes)
     before = engine.requests.copy()
     begun: list[float] = []
     stage = 0

@@ -22,20 +22,26 @@ def requests_of(
     prompts: Numbers,
     outputs: Numbers,
     blocks: Blocks | None = None,
+    priority: Numbers | None = None,
 ) -> Records:
     """Requests as the kernel knows them, one a row, in order of arrival.
 
     Where the scheduler keeps prefixes they know their `blocks`, of which whole ones can be shared;
-    the last token of an answer is never computed, so no block ends with it.
+    the last token of an answer is never computed, so no block ends with it. Without a `priority`
+    all are of class 0.
     """
     made = np.zeros(len(arrival_s), REQUEST)
     made["arrival_s"], made["input"], made["output"] = arrival_s, prompts, outputs
     made["target"] = prompts
+    if priority is not None:
+        made["priority"] = priority
     if scheduler.order == "shortest":
         made["urgency"] = prompts
     elif scheduler.order == "deadline":
         due = scheduler.deadline_s + scheduler.deadline_s_per_token * prompts
         made["urgency"] = arrival_s + due
+    elif scheduler.order == "priority":
+        made["urgency"] = made["priority"]
     made["admitted_s"] = made["first_s"] = made["last_s"] = math.nan
     if scheduler.prefix_cache and blocks is not None:
         named = np.diff(blocks.starts)

@@ -95,8 +95,9 @@ def serve_disaggregated(
     """
     prompts = trace.input_tokens + extra_prompt
     asked = requests_of(
-        prefill[0][0].scheduler, trace.arrival_s, prompts, trace.output_tokens, trace.blocks
-    )
+        prefill[0][0].scheduler, trace.arrival_s, prompts, trace.output_tokens, trace.blocks,
+        trace.priority,
+    )  # fmt: skip
     first = asked.copy()
     first["output"] = 1
     senders = Crew(
@@ -156,7 +157,7 @@ def _prefilled(done: Records, kind: Kind, arrival_s: Floats) -> Records:
     """Requests that come with their prompt in memory and their first token."""
     made = requests_of(kind.scheduler, arrival_s, done["input"], done["output"])
     made["prefilled"], made["generated"] = done["input"], 1
-    for name in ("first_s", "last_s", "max_gap_s", "urgency"):
+    for name in ("first_s", "last_s", "max_gap_s", "priority", "urgency"):
         made[name] = done[name]
     return made
 

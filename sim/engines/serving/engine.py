@@ -159,12 +159,13 @@ class Engine:
         prompts: npt.NDArray[np.int64],
         outputs: npt.NDArray[np.int64],
         blocks: Blocks | None = None,
+        priority: npt.NDArray[np.int64] | None = None,
     ) -> None:
         """Hand over requests, sorted by arrival, none before those already handed over.
 
         `blocks` say what their prompts consist of; only a prefix cache asks.
         """
-        new = requests_of(self.scheduler, arrival_s, prompts, outputs, blocks)
+        new = requests_of(self.scheduler, arrival_s, prompts, outputs, blocks, priority)
         if self.scheduler.prefix_cache and blocks is not None:
             self._know(blocks, new)
         first, last = self._issued, self._issued + len(new)

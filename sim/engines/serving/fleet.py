@@ -277,6 +277,7 @@ def serve_fleet(
         trace.input_tokens + extra_prompt,
         trace.output_tokens,
         trace.blocks,
+        trace.priority,
     )
     crew = Crew(
         kinds=kinds, counts=counts, table=table, route=route, trouble=trouble,

@@ -83,6 +83,7 @@ def serve_trace(
             trace.input_tokens[replica::replicas] + extra_prompt,
             trace.output_tokens[replica::replicas],
             None if trace.blocks is None else trace.blocks.of(slice(replica, None, replicas)),
+            None if trace.priority is None else trace.priority[replica::replicas],
         )
         env.process(engine.run())
         engines.append(engine)
@@ -117,6 +118,7 @@ def serve_closed(
     outputs: Tokens,
     seed: int,
     *,
+    priority: Tokens | None = None,
     systems: int = 1,
     extra_prompt: int = 0,
     on_progress: Progress | None = None,
@@ -125,10 +127,10 @@ def serve_closed(
 ) -> Served:
     """Keep `loop.concurrency` requests in the system until `loop.requests` have ended.
 
-    Lengths come from `prompts` and `outputs`, in order. "steady" begins with requests at uniformly
-    random progress, which takes at least two output tokens each; "cold" measures from the moment
-    when as many requests have ended as there are clients. Clients are dealt round-robin to
-    the replicas of all `systems` and stay with theirs.
+    Lengths come from `prompts` and `outputs`, classes from `priority`, in order. "steady" begins
+    with requests at uniformly random progress, which takes at least two output tokens each; "cold"
+    measures from the moment when as many requests have ended as there are clients. Clients are
+    dealt round-robin to the replicas of all `systems` and stay with theirs.
     """
     steady = loop.start == "steady" and program.graph.decodes
     if steady:
@@ -139,6 +141,7 @@ def serve_closed(
         loop=loop,
         prompts=prompts + extra_prompt,
         outputs=outputs,
+        priority=priority,
         on_progress=on_progress,
     )
     random = np.random.default_rng(np.random.SeedSequence(seed).spawn(4)[3])
@@ -170,6 +173,7 @@ class Clients:
     prompts: Tokens
     outputs: Tokens
     on_progress: Progress | None
+    priority: Tokens | None = None
     env: simpy.Environment = field(default_factory=simpy.Environment)
     engines: list[Engine] = field(default_factory=list)
     issued: int = 0
@@ -199,7 +203,12 @@ class Clients:
         """Hand the next `count` requests to `engine`, as far as there are any."""
         chosen = slice(self.issued, min(self.issued + count, len(self.prompts)))
         arrivals = np.full(chosen.stop - chosen.start, self.env.now)
-        engine.submit(arrivals, self.prompts[chosen], self.outputs[chosen])
+        engine.submit(
+            arrivals,
+            self.prompts[chosen],
+            self.outputs[chosen],
+            priority=None if self.priority is None else self.priority[chosen],
+        )
         self.issued = chosen.stop
 
     def on_completion(self, engine: Engine) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from sim.errors import ConfigError
 from sim.workload.traffic.forms import Closed, Poisson, Sessions, Trace, Traffic
 from sim.workload.traffic.lengths import sample_lengths
+from sim.workload.traffic.priorities import check_priorities, with_priorities
 from sim.workload.traffic.sessions import session_requests
 
 
@@ -60,8 +61,9 @@ def requests_of(traffic: Traffic, seed: int) -> Trace:
     arrivals 0: the engine sends each when a client is free. Arrivals, inputs and outputs are drawn
     from separate streams: another rate leaves the lengths alone and stretches the same gaps.
     """
+    check_priorities(traffic)
     if isinstance(traffic, Trace):
-        return traffic
+        return with_priorities(traffic, traffic.priorities, seed)
     if isinstance(traffic, Sessions):
         return session_requests(traffic, seed)
     if traffic.requests < 1:
@@ -80,9 +82,10 @@ def requests_of(traffic: Traffic, seed: int) -> Trace:
             arrival = np.zeros(traffic.requests)
         case _:
             assert_never(traffic)
-    return Trace(
+    made = Trace(
         name=name,
         arrival_s=arrival,
         input_tokens=sample_lengths(traffic.input, traffic.requests, inputs),
         output_tokens=sample_lengths(traffic.output, traffic.requests, outputs),
     )
+    return with_priorities(made, traffic.priorities, seed)

@@ -29,6 +29,7 @@ _OUTPUT = (
 )
 _LENGTH = ("tokens",)
 _ACTUAL = ("actual_generated_tokens",)
+_PRIORITY = ("priority",)
 
 _EXAMPLE = "arrival_s,context_tokens,generated_tokens"
 _CHUNK = 65_536
@@ -48,6 +49,7 @@ class _Layout:
     input: int
     output: int
     actual: int | None
+    priority: int | None
 
 
 @dataclass(kw_only=True)
@@ -106,6 +108,7 @@ def read_csv(file: str, text: Iterable[str], first_line: int) -> Table:
     arrivals: list[Numbers] = []
     inputs: list[Numbers] = []
     outputs: list[Numbers] = []
+    classes: list[Numbers] = []
     places: list[np.ndarray[tuple[int], np.dtype[np.int64]]] = []
     clock: _WallClock | None = None
     for rows, lines in _chunks(findings, reader, header, offset):
@@ -123,6 +126,9 @@ def read_csv(file: str, text: Iterable[str], first_line: int) -> Table:
             numbers(findings, [row[layout.input] for row in rows], lines, header[layout.input])
         )
         outputs.append(numbers(findings, _outputs(layout, rows), lines, header[layout.output]))
+        if layout.priority is not None:
+            name, texts = header[layout.priority], [row[layout.priority] for row in rows]
+            classes.append(numbers(findings, texts, lines, name))
         places.append(np.array(lines, dtype=np.int64))
     findings.stop_if_any()
     if not places:
@@ -138,6 +144,8 @@ def read_csv(file: str, text: Iterable[str], first_line: int) -> Table:
         input_name=header[layout.input],
         output_name=header[layout.output],
         clock="wall" if clock else "relative",
+        priority=None if layout.priority is None else np.concatenate(classes),
+        priority_name="" if layout.priority is None else header[layout.priority],
         no_arrivals=(
             "has no arrival times (no column 'arrival_s'): use it as a length distribution, "
             f"'input: {{empirical: {file}}}'"
@@ -213,6 +221,9 @@ def _layout(findings: Findings, header: tuple[str, ...], line: int) -> _Layout:
             findings.add(_missing(header, what, names), line=line)
     if arrival is None and (near := _near(header, _ARRIVAL[:1])):
         findings.add(f"no column for the arrival times: {near}", line=line)
+    priority = _find(findings, header, _PRIORITY, line)
+    if priority is None and (near := _near(header, _PRIORITY)):
+        findings.add(f"no column for the priorities: {near}", line=line)
     findings.stop_if_any()
     assert input_ is not None
     assert output is not None
@@ -222,6 +233,7 @@ def _layout(findings: Findings, header: tuple[str, ...], line: int) -> _Layout:
         input=input_,
         output=output,
         actual=_find(findings, header, _ACTUAL, line),
+        priority=priority,
     )
 
 

@@ -41,6 +41,9 @@ class Empirical:
 
 Length = Constant | Gaussian | LogNormal | Empirical
 
+Priorities = tuple[tuple[int, float], ...]
+"""Classes and the share of requests in each; the smaller number is the more urgent, as in vLLM."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Blocks:
@@ -84,6 +87,10 @@ class Trace:
     """Rows of the file that were not requests to serve (failed, zero output)."""
     blocks: Blocks | None = None
     """What the prompts consist of, where the trace says so."""
+    priority: npt.NDArray[np.int64] | None = None
+    """Class of each request, where the trace says so; the smaller number is the more urgent."""
+    priorities: Priorities = ()
+    """Classes to draw, where the trace says none."""
 
     def of(self, rows: slice) -> Trace:
         """Some of the requests."""
@@ -93,6 +100,7 @@ class Trace:
             input_tokens=self.input_tokens[rows],
             output_tokens=self.output_tokens[rows],
             blocks=None if self.blocks is None else self.blocks.of(rows),
+            priority=None if self.priority is None else self.priority[rows],
         )
 
 
@@ -104,6 +112,7 @@ class Poisson:
     requests: int
     input: Length
     output: Length
+    priorities: Priorities = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +128,7 @@ class Closed:
     input: Length
     output: Length
     start: Literal["steady", "cold"] = "steady"
+    priorities: Priorities = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +137,7 @@ class Sessions:
 
     `shared` tokens come first in all of them, one of `templates` texts; `input` and `output` are
     of one turn. Between an answer, at `pace_s` a token, and the next message people think for
-    `think_s` in the mean.
+    `think_s` in the mean. All turns of a session are of one of the `priorities`.
     """
 
     rate_per_s: float
@@ -139,6 +149,7 @@ class Sessions:
     templates: int = 1
     think_s: float = 30.0
     pace_s: float = 0.02
+    priorities: Priorities = ()
 
 
 Traffic = Trace | Poisson | Closed | Sessions

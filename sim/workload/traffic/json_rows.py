@@ -16,6 +16,7 @@ _ARRIVAL = ("timestamp", "created_time")
 _BLOCKS = "hash_ids"
 _INPUT = ("input_length", "input_tokens")
 _OUTPUT = ("output_length", "output_tokens")
+_PRIORITY = ("priority",)
 
 # Any of these marks a result file of `vllm bench serve`.
 _VLLM = ("input_lens", "output_lens", "ttfts", "request_throughput", "total_input_tokens")
@@ -57,7 +58,7 @@ def _document(file: str, text: str, first_line: int) -> Table:
 def _mooncake(file: str, record: Any, rest: Iterable[str], first_line: int) -> Table:
     findings = Findings(file=file)
     names = _names(findings, record, first_line)
-    columns: tuple[list[float], ...] = ([], [], [])
+    columns: tuple[list[float], ...] = ([], [], [], [])
     lines: list[int] = []
     broken: tuple[int, str] | None = None
     line = first_line
@@ -79,7 +80,7 @@ def _mooncake(file: str, record: Any, rest: Iterable[str], first_line: int) -> T
     if broken is not None:
         findings.add(f"not valid JSON ({broken[1]}): the file looks cut off here", line=broken[0])
     findings.stop_if_any()
-    arrival, inputs, outputs = (np.array(column, dtype=np.float64) for column in columns)
+    arrival, inputs, outputs, classes = (np.array(column, dtype=np.float64) for column in columns)
     has_arrivals = names[0] in _ARRIVAL
     return Table(
         file=file,
@@ -91,6 +92,7 @@ def _mooncake(file: str, record: Any, rest: Iterable[str], first_line: int) -> T
         input_name=names[1],
         output_name=names[2],
         blocks=blocks,
+        priority=classes if names[3] else None,
         no_arrivals=(
             "has no arrival times (no field 'timestamp', in ms): use it as a length "
             f"distribution, 'input: {{empirical: {file}}}'"
@@ -98,8 +100,8 @@ def _mooncake(file: str, record: Any, rest: Iterable[str], first_line: int) -> T
     )
 
 
-def _names(findings: Findings, record: Any, line: int) -> tuple[str, str, str]:
-    """The names this file uses, as its first record shows them; no arrival gives ""."""
+def _names(findings: Findings, record: Any, line: int) -> tuple[str, ...]:
+    """The names this file uses, as its first record shows them; "" where it has none."""
     if not isinstance(record, dict):
         findings.add('a JSON object a line is due, such as {"timestamp": 0, ...}', line=line)
         findings.stop_if_any()
@@ -108,12 +110,13 @@ def _names(findings: Findings, record: Any, line: int) -> tuple[str, str, str]:
         ("arrival times", _ARRIVAL),
         ("input tokens", _INPUT),
         ("output tokens", _OUTPUT),
+        ("priorities", _PRIORITY),
     ):
         found = [name for name in names if name in record]
         near = [
             (key, close[0])
             for key in record
-            if key not in (*_ARRIVAL, *_INPUT, *_OUTPUT)
+            if key not in (*_ARRIVAL, *_INPUT, *_OUTPUT, *_PRIORITY)
             and (close := get_close_matches(key, names, n=1, cutoff=0.75))
         ]
         if not found and near:
@@ -122,18 +125,18 @@ def _names(findings: Findings, record: Any, line: int) -> tuple[str, str, str]:
                 f"no field for the {what}: {key[:40]!r} is not known, did you mean {name!r}?",
                 line=line,
             )
-        elif not found and names is not _ARRIVAL:
+        elif not found and names in (_INPUT, _OUTPUT):
             there = ", ".join(repr(key[:40]) for key in list(record)[:12]) or "none"
             findings.add(f"no field for the {what}, {names[0]!r}; there are: {there}", line=line)
         chosen.append(found[0] if found else "")
     findings.stop_if_any()
-    return chosen[0], chosen[1], chosen[2]
+    return tuple(chosen)
 
 
 def _row(
     findings: Findings,
     record: Any,
-    names: tuple[str, str, str],
+    names: tuple[str, ...],
     columns: tuple[list[float], ...],
     lines: list[int],
     blocks: list[list[int]] | None,

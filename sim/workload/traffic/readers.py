@@ -39,6 +39,7 @@ def read_trace(path: str | Path) -> Trace:
         output_tokens=rows.output_tokens,
         dropped=rows.dropped,
         blocks=rows.blocks,
+        priority=rows.priority,
     )
 
 
@@ -57,16 +58,15 @@ def write_trace(trace: Trace, path: str | Path) -> None:
 
     Equal traces give equal bytes: the compressed form carries no time and no name.
     """
-    lines = ["arrival_s,context_tokens,generated_tokens"]
-    lines += [
-        f"{arrival!r},{prompt},{output}"
-        for arrival, prompt, output in zip(
-            trace.arrival_s.tolist(),
-            trace.input_tokens.tolist(),
-            trace.output_tokens.tolist(),
-            strict=True,
-        )
-    ]
+    columns: dict[str, list[float]] = {
+        "arrival_s": trace.arrival_s.tolist(),
+        "context_tokens": trace.input_tokens.tolist(),
+        "generated_tokens": trace.output_tokens.tolist(),
+    }
+    if trace.priority is not None:
+        columns["priority"] = trace.priority.tolist()
+    lines = [",".join(columns)]
+    lines += [",".join(map(repr, row)) for row in zip(*columns.values(), strict=True)]
     content = ("\n".join(lines) + "\n").encode("ascii")
     if str(path).endswith(".gz"):
         packed = io.BytesIO()

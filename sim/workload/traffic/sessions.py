@@ -9,6 +9,7 @@ import numpy as np
 from sim.errors import ConfigError
 from sim.workload.traffic.forms import Blocks, Sessions, Trace
 from sim.workload.traffic.lengths import sample_lengths
+from sim.workload.traffic.priorities import drawn
 from sim.workload.traffic.table import Integers
 
 BLOCK_TOKENS = 64
@@ -46,12 +47,14 @@ def session_requests(sessions: Sessions, seed: int) -> Trace:
     elapsed = np.cumsum(answer_s) - answer_s
     arrivals = np.repeat(begins, lengths) + elapsed - np.repeat(elapsed[first], lengths)
     order = np.argsort(arrivals, kind="stable")
+    classes = drawn(sessions.priorities, count, seed)
     return Trace(
         name="sessions",
         arrival_s=np.asarray(arrivals[order] - arrivals[order[0]]),
         input_tokens=prompts[order],
         output_tokens=answered[order],
         blocks=_blocks(sessions, (prompts + answered)[order], session[order], template),
+        priority=None if classes is None else classes[session[order]],
     )
 
 

@@ -21,6 +21,9 @@ MAX_TOKENS = 2**31 - 1
 MAX_ARRIVAL_S = 1e10
 """Three centuries; a later arrival is a time in milli- or nanoseconds read as seconds."""
 
+MAX_PRIORITY = 2**31 - 1
+"""A class is a small number; a larger one is another column read by mistake."""
+
 BLOCK_TOKENS = 512
 """Tokens of a block of Mooncake's traces, which are the ones that name blocks."""
 
@@ -88,6 +91,8 @@ class Table:
     no_arrivals: str = ""
     blocks: Sequence[Sequence[int]] | None = None
     """Ids of the blocks of `BLOCK_TOKENS` tokens that each prompt consists of."""
+    priority: Numbers | None = None
+    priority_name: str = "priority"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +104,7 @@ class Checked:
     output_tokens: Integers
     dropped: int
     blocks: Blocks | None
+    priority: Integers | None
 
 
 def checked(table: Table) -> Checked:
@@ -118,6 +124,8 @@ def checked(table: Table) -> Checked:
         )
     if table.arrival is not None:
         _check_arrivals(findings, table, table.arrival)
+    if table.priority is not None:
+        _check_priorities(findings, table, table.priority)
     findings.stop_if_any()
     if not served.any():
         rows = len(served)
@@ -131,6 +139,7 @@ def checked(table: Table) -> Checked:
         output_tokens=table.output[served].astype(np.int64),
         dropped=int(np.count_nonzero(~served)),
         blocks=None if table.blocks is None else _blocks(table, served),
+        priority=None if table.priority is None else table.priority[served].astype(np.int64),
     )
 
 
@@ -178,6 +187,13 @@ def _check_tokens(
         else:
             message = f"{value:.17g} is not a whole number of tokens"
         _at(findings, table, int(row), name, message)
+
+
+def _check_priorities(findings: Findings, table: Table, values: Numbers) -> None:
+    whole = np.isfinite(values) & (values == np.floor(values)) & (np.abs(values) <= MAX_PRIORITY)
+    for row in np.flatnonzero(~whole):
+        message = f"{float(values[row]):.17g}: a whole number is due, the smaller the more urgent"
+        _at(findings, table, int(row), table.priority_name, message)
 
 
 def _check_arrivals(findings: Findings, table: Table, arrival: Numbers) -> None:
