@@ -9,7 +9,7 @@ from sim.config.catalogue import KINDS
 
 
 @click.command("list")
-@click.argument("kind", type=click.Choice((*KINDS, "papers")))
+@click.argument("kind", type=click.Choice((*KINDS, "schedulers", "papers")))
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 def command(kind: str, as_json: bool) -> None:
     """List everything of one KIND with its title."""

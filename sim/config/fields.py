@@ -120,11 +120,14 @@ class OneOf:
     """One of a few names that are data, not a type."""
 
     names: tuple[str, ...]
+    listed: str = ""
+    """What `sim list` calls them, where it tells what each means."""
 
     def read(self, value: Any) -> str:
         """`value` if it is one of the names."""
         if value not in self.names:
-            raise wrong(unknown_name(value, self.names))
+            told = f" (`sim list {self.listed}`)" if self.listed else ""
+            raise wrong(unknown_name(value, self.names) + told)
         return str(value)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -14,14 +14,16 @@ from sim.config.fields import (
     Index,
     LinkRate,
     Number,
+    OneOf,
     Reading,
     Text,
     Time,
     wrong,
 )
 from sim.config.parallel_form import ParallelForm
+from sim.engines.fleet import ROUTES
 
-Routes = Literal["round-robin", "least-loaded", "by-length", "prefix"]
+Routes = Annotated[str, OneOf(names=tuple(ROUTES), listed="schedulers")]
 Efficiency = Annotated[Reading, Number(low=1e-6, high=1.0)]
 
 

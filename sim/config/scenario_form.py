@@ -22,7 +22,7 @@ from sim.config.fleet_form import DisaggregateForm, FailuresForm, Fleet
 from sim.config.parallel_form import ParallelForm
 from sim.config.traffic_form import Traffic, not_negative
 from sim.dtypes import BITS
-from sim.engines.scheduler import Scheduler
+from sim.engines.scheduler import CHOICES, Scheduler
 
 DType = Annotated[str, OneOf(names=tuple(BITS))]
 
@@ -36,24 +36,26 @@ class DTypeForm(Form):
     experts: DType | None = None
 
 
+def _choice(name: str) -> OneOf:
+    return OneOf(names=tuple(CHOICES[name]), listed="schedulers")
+
+
 class SchedulerForm(Form):
     """How the engine forms iterations and spends KV memory."""
 
-    kind: Literal["chunked-prefill", "layered-prefill", "continuous", "prefill-first", "static"] = (
-        Scheduler.kind
-    )
+    kind: Annotated[str, _choice("kind")] = Scheduler.kind
     max_batch: Count = Scheduler.max_batch
     token_budget: Count = Scheduler.token_budget
     max_prefill_tokens: Count = Scheduler.max_prefill_tokens
     groups: Count = Scheduler.groups
     group_tokens: Count = Scheduler.group_tokens
-    group_rule: Literal["paper", "release"] = Scheduler.group_rule
-    order: Literal["arrival", "shortest", "deadline", "priority"] = Scheduler.order
+    group_rule: Annotated[str, _choice("group_rule")] = Scheduler.group_rule
+    order: Annotated[str, _choice("order")] = Scheduler.order
     deadline: Time | None = None
     deadline_per_token: Time | None = None
     memory_utilization: Share = Scheduler.memory_utilization
     kv_block: Count = Scheduler.kv_block
-    kv_reserve: Literal["paged", "full"] = Scheduler.kv_reserve
+    kv_reserve: Annotated[str, _choice("kv_reserve")] = Scheduler.kv_reserve
     watermark: Share = Scheduler.watermark
     prefix_cache: bool = Scheduler.prefix_cache
     prefix_blocks: Count | None = Scheduler.prefix_blocks

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final
 
 from sim.hardware import Link, System
 from sim.mapping.layout import Parallel
 
-Route = Literal["round-robin", "least-loaded", "by-length", "prefix"]
+Route = str
+
+ROUTES: Final[Mapping[str, str]] = {
+    "round-robin": "in turn",
+    "least-loaded": "the replica with the fewest requests that have not ended",
+    "by-length": "each replica gets prompts of a range of lengths, cut so that all get as many "
+    "prompt tokens",
+    "prefix": "where the prompt adds least to what a replica has to compute, of blocks that it "
+    "wasn't sent before",
+}
+"""Which replica of a fleet gets a request, and what each name means: the one list of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +58,9 @@ class Slowdown:
 
 @dataclass(frozen=True, kw_only=True)
 class Fleet:
-    """Pools that all do the same work, and which replica gets a request.
+    """Pools that all do the same work; `route` says which replica gets a request (ROUTES).
 
-    "round-robin" deals in turn; "least-loaded" gives to the replica with the fewest requests that
-    have not ended; "by-length" gives each replica prompts of a range of lengths, cut so that all
-    get as many prompt tokens; "prefix" gives where prompts add least to what replicas have to
-    compute, of blocks that they weren't sent before. Replicas are numbered over all pools from 0;
+    Replicas are numbered over all pools from 0;
     one is one copy of the model, of which a system may hold several (`parallel.dp`).
     """
 

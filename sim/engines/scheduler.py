@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -16,16 +16,33 @@ if TYPE_CHECKING:
 Policy = Callable[["View"], "Iteration"]
 """A policy of the user's: from what it sees to what the engine does next."""
 
-Kind = Literal["chunked-prefill", "layered-prefill", "continuous", "prefill-first", "static"]
-Order = Literal["arrival", "shortest", "deadline", "priority"]
-
-
-CHOICES: Final = {
-    "kind": get_args(Kind),
-    "order": get_args(Order),
-    "group_rule": ("paper", "release"),
-    "kv_reserve": ("paged", "full"),
+CHOICES: Final[Mapping[str, Mapping[str, str]]] = {
+    "kind": {
+        "continuous": "whole prompts join the running decodes in one mixed iteration (Orca)",
+        "chunked-prefill": "decodes first, prompts in chunks up to `token_budget` tokens an "
+        "iteration (Sarathi, vLLM V1)",
+        "layered-prefill": "prompts of up to `max_prefill_tokens` pass one of up to `groups` "
+        "groups of layers an iteration, beside the decodes, which pass all",
+        "prefill-first": "whole prompts run alone, before any decode",
+        "static": "a batch is done before the next one begins",
+    },
+    "order": {
+        "arrival": "who came first",
+        "shortest": "the shortest prompt",
+        "deadline": "who is due first: `deadline`, and `deadline_per_token` of the prompt, after "
+        "arrival",
+        "priority": "the class with the smallest number, and of equal ones who came first (vLLM)",
+    },
+    "group_rule": {
+        "paper": "a group of layers for every `group_tokens` prompt tokens, rounded up",
+        "release": "the same, rounded to powers of two as the authors' code does",
+    },
+    "kv_reserve": {
+        "paged": "memory grows with what is generated; preemption by recompute where it runs out",
+        "full": "input and output tokens are reserved at admission",
+    },
 }
+"""What a scheduler may be told by name, and what each name means: the one list of them."""
 COUNTS: Final = (
     "max_batch", "token_budget", "max_prefill_tokens", "groups", "group_tokens", "kv_block",
 )  # fmt: skip
@@ -36,36 +53,27 @@ SHARES: Final = ("memory_utilization", "watermark")
 class Scheduler:
     """How the engine forms iterations and spends KV memory.
 
-    kind "chunked-prefill": decode first, prompts in chunks up to `token_budget` tokens (Sarathi,
-    vLLM V1). "layered-prefill": prompts of up to `max_prefill_tokens` pass one of up to `groups`
-    groups of layers an iteration, beside the decodes, which pass all; one group for every
-    `group_tokens` prompt tokens ("paper"), rounded as the authors' code does ("release").
-    "continuous": whole prompts join the running decodes in one mixed iteration (Orca).
-    "prefill-first": whole prompts run alone, before any decode. "static": a batch is done before
-    the next one begins.
-    `order` of the queue: by arrival, by prompt length, by deadline, which is `deadline_s` and
-    `deadline_s_per_token` of the prompt after arrival, or by priority, the smallest number first
-    and of equal ones by arrival (vLLM's scheduling policy "priority").
-    `max_batch` caps running requests; `memory_utilization` is the share of device memory used;
-    `kv_block` tokens are allocated at a time; `kv_reserve` "full" reserves input + output tokens
-    at admission, "paged" grows and preempts by recompute; `watermark` of the blocks stays free at
-    admission. `prefix_cache` keeps blocks of prompts for prompts that begin alike, `prefix_blocks`
-    at most (None: as memory allows); the trace must name them.
+    `kind`, `order` of the queue, `group_rule` and `kv_reserve` are as CHOICES says; deadlines are
+    `deadline_s` and `deadline_s_per_token` of the prompt after arrival. `max_batch` caps running
+    requests; `memory_utilization` is the share of device memory used; `kv_block` tokens are
+    allocated at a time; `watermark` of the blocks stays free at admission. `prefix_cache` keeps
+    blocks of prompts for prompts that begin alike, `prefix_blocks` at most (None: as memory
+    allows); the trace must name them.
     """
 
-    kind: Kind = "continuous"
+    kind: str = "continuous"
     max_batch: int = 128
     token_budget: int = 512
     max_prefill_tokens: int = 8192
     groups: int = 16
     group_tokens: int = 512
-    group_rule: Literal["paper", "release"] = "paper"
-    order: Order = "arrival"
+    group_rule: str = "paper"
+    order: str = "arrival"
     deadline_s: float = 0.0
     deadline_s_per_token: float = 0.0
     memory_utilization: float = 0.9
     kv_block: int = 16
-    kv_reserve: Literal["paged", "full"] = "paged"
+    kv_reserve: str = "paged"
     watermark: float = 0.01
     prefix_cache: bool = False
     prefix_blocks: int | None = None
@@ -75,7 +83,8 @@ class Scheduler:
     def __post_init__(self) -> None:
         """Raises ConfigError, with all that is wrong: a bad number would serve nothing for ever."""
         problems = [
-            f"{name}: {getattr(self, name)!r} is not known; known: {', '.join(known)}"
+            f"{name}: {getattr(self, name)!r} is not known; known: {', '.join(known)} "
+            "(`sim list schedulers`)"
             for name, known in CHOICES.items()
             if getattr(self, name) not in known
         ]

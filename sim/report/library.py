@@ -11,7 +11,8 @@ from rich.table import Table
 from sim.config.catalogue import document_of, load_device, load_model, load_system, names, title_of
 from sim.config.fleets import with_system
 from sim.dtypes import Precision
-from sim.engines.scheduler import Scheduler
+from sim.engines.fleet import ROUTES, Fleet
+from sim.engines.scheduler import CHOICES, Scheduler
 from sim.evidence.papers import PAPERS
 from sim.report.quantity import UNKNOWN, binary, digits, si
 from sim.report.tables import table
@@ -25,10 +26,22 @@ def entries(kind: str) -> list[Entry]:
     """One mapping for each entry of `kind`, by name."""
     if kind == "papers":
         return [{"name": name, "title": title} for name, title in PAPERS.items()]
+    if kind == "schedulers":
+        return _schedulers()
     make = _MAKERS.get(kind)
     return [
         make(name) if make else {"name": name, "title": title_of(kind, name)}
         for name in names(kind)
+    ]
+
+
+def _schedulers() -> list[Entry]:
+    """What a scheduler and a fleet's router may be told by name, with the key that takes it."""
+    keys = [(f"scheduler.{name}", getattr(Scheduler, name), CHOICES[name]) for name in CHOICES]
+    return [
+        {"name": name, "key": key, "default": name == default, "title": title}
+        for key, default, known in (*keys, ("fleet.route", Fleet.route, ROUTES))
+        for name, title in known.items()
     ]
 
 

@@ -135,7 +135,7 @@ def test_explain_takes_batch_and_context(capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.parametrize(
-    "kind", ["devices", "systems", "models", "techniques", "scenarios", "traffic"]
+    "kind", ["devices", "systems", "models", "techniques", "scenarios", "traffic", "schedulers"]
 )
 def test_list_names_everything(capsys: pytest.CaptureFixture[str], kind: str) -> None:
     code, out, _ = run(capsys, "list", kind, "--json")
@@ -146,6 +146,35 @@ def test_list_names_everything(capsys: pytest.CaptureFixture[str], kind: str) ->
     code, out, _ = run(capsys, "list", kind)
     assert code == 0
     assert entries[0]["name"][:12] in out
+
+
+def test_list_schedulers_has_all_that_scenarios_take(capsys: pytest.CaptureFixture[str]) -> None:
+    found = json.loads(run(capsys, "list", "schedulers", "--json")[1])
+    listed = {(each["key"], each["name"]) for each in found}
+    schema = json.loads(run(capsys, "schema")[1])["scenario"]
+    definitions = schema["$defs"]
+    for form, keys in (
+        ("SchedulerForm", ("kind", "order", "group_rule", "kv_reserve")),
+        ("FleetForm", ("route",)),
+    ):
+        for key in keys:
+            own = f"{form.removesuffix('Form').lower()}.{key}"
+            names = definitions[form]["properties"][key]["enum"]
+            assert {name for path, name in listed if path == own} == set(names)
+            assert [each["default"] for each in found if each["key"] == own].count(True) == 1
+
+
+def test_an_unknown_kind_says_where_they_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    for line, near in (
+        ("scheduler.kind=chunked", "chunked-prefill"),
+        ("scheduler.order=priorty", "priority"),
+        ("fleet={replicas: 2, route: least-load}", "least-loaded"),
+    ):
+        code, _, err = run(capsys, "run", "llama-8b-azure-h100", "--set", line)
+        assert code == 2
+        assert err.count("error:") == 1
+        assert f"did you mean '{near}'?" in err
+        assert "(`sim list schedulers`)" in err
 
 
 @pytest.mark.parametrize(
