@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from sim import units
 from sim.config.fields import (
     ByteEnergy,
     Count,
@@ -15,13 +16,16 @@ from sim.config.fields import (
     LinkRate,
     Number,
     OneOf,
+    Positive,
+    Quantity,
     Reading,
+    Share,
     Text,
     Time,
     wrong,
 )
 from sim.config.parallel_form import ParallelForm
-from sim.engines.fleet import ROUTES
+from sim.engines.fleet import ROUTES, Autoscale
 
 Routes = Annotated[str, OneOf(names=tuple(ROUTES), listed="schedulers")]
 Efficiency = Annotated[Reading, Number(low=1e-6, high=1.0)]
@@ -89,10 +93,39 @@ def _listed(name: str, given: Any) -> BeforeValidator:
     )
 
 
+class AutoscaleForm(Form):
+    """How many replicas of the scenario's system are on, as Kubernetes' HPA and KEDA decide it."""
+
+    min: Count
+    max: Count
+    target: Positive
+    """Requests in flight, queued or running, a replica."""
+    start_up: Time | None = None
+    load: LinkRate | None = None
+    period: Annotated[Reading, Quantity(dimension=units.TIME)] | None = None
+    stabilization: Time | None = None
+    tolerance: Share = Autoscale.tolerance
+
+    @model_validator(mode="after")
+    def _ends(self) -> AutoscaleForm:
+        if self.min > self.max:
+            raise wrong(f"{self.min} is more than max: {self.max}", "min")
+        if self.start_up is None and self.load is None:
+            raise wrong(
+                "how long a replica takes to start is due: start_up: 60 s, or load: 5 GB/s, at "
+                "which its weights come, or both"
+            )
+        return self
+
+
 class FleetForm(Form):
-    """Replicas behind a router: `replicas` of the scenario's system, or `pools` (or their list)."""
+    """Replicas behind a router: `replicas` of the scenario's system, or `pools` (or their list).
+
+    Or as many of the scenario's system as `autoscale` says.
+    """
 
     replicas: Count | None = None
+    autoscale: AutoscaleForm | None = None
     pools: tuple[PoolForm, ...] = ()
     route: Routes = "round-robin"
     failures: Annotated[FailuresForm, _listed("events", FailuresForm | tuple[OutageForm, ...])] = (
@@ -102,8 +135,14 @@ class FleetForm(Form):
 
     @model_validator(mode="after")
     def _one(self) -> FleetForm:
-        if (self.replicas is None) == (not self.pools):
-            raise wrong("one of replicas (of the scenario's system) and pools is due")
+        given = (self.replicas is not None, bool(self.pools), self.autoscale is not None)
+        if sum(given) != 1:
+            raise wrong(
+                "one of replicas (of the scenario's system), pools and autoscale (min, max, target "
+                "...) is due"
+            )
+        if self.autoscale is not None and self.route == "by-length":
+            raise wrong("by-length cuts lengths for a fixed number of replicas", "route")
         return self
 
 

@@ -7,8 +7,8 @@ from difflib import get_close_matches
 from typing import Any
 
 from sim.config.document import Document, Key, value_at
-from sim.config.fleet_form import DisaggregateForm, FleetForm, PoolForm, TransferForm
-from sim.engines.fleet import Breakdowns, Disaggregation, Fleet, Outage, Pool, Slowdown
+from sim.config.fleet_form import AutoscaleForm, DisaggregateForm, FleetForm, PoolForm, TransferForm
+from sim.engines.fleet import Autoscale, Breakdowns, Disaggregation, Fleet, Outage, Pool, Slowdown
 from sim.errors import ConfigError
 from sim.hardware import Link, System
 from sim.mapping.layout import Parallel
@@ -75,8 +75,11 @@ def fleet_of(
     breakdowns = None
     if failures.mtbf is not None and failures.repair is not None:
         breakdowns = Breakdowns(mtbf_s=failures.mtbf.value, repair_s=failures.repair.value)
+    scaled = form.autoscale
+    replicas = form.replicas or (1 if scaled is None else scaled.max)
     return Fleet(
-        pools=pools or (Pool(system=whole, replicas=form.replicas or 1, parallel=parallel),),
+        pools=pools or (Pool(system=whole, replicas=replicas, parallel=parallel),),
+        autoscale=None if scaled is None else _autoscale(scaled),
         route=form.route,
         outages=tuple(
             Outage(replica=each.replica, at_s=each.at.value, for_s=each.for_.value)
@@ -84,6 +87,22 @@ def fleet_of(
         ),
         breakdowns=breakdowns,
         slowdowns=tuple(Slowdown(replica=e.replica, factor=e.factor) for e in form.slowdown),
+    )
+
+
+def _autoscale(form: AutoscaleForm) -> Autoscale:
+    times = {
+        "start_up_s": form.start_up,
+        "load_B_per_s": form.load,
+        "period_s": form.period,
+        "stabilization_s": form.stabilization,
+    }
+    return Autoscale(
+        least=form.min,
+        most=form.max,
+        target=form.target,
+        tolerance=form.tolerance,
+        **{name: given.value for name, given in times.items() if given is not None},
     )
 
 

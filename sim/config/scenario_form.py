@@ -150,6 +150,7 @@ class ScenarioForm(Form):
             raise wrong("pools apart need open traffic: a trace or poisson", "disaggregate")
         if self.fleet is not None and closed:
             plain = self.fleet.route == "round-robin" and len(self.fleet.pools) < 2
+            plain = plain and self.fleet.autoscale is None
             if not plain or self.fleet.failures != FailuresForm() or self.fleet.slowdown:
                 raise wrong(
                     "clients of a closed loop stay with their replica, of equal ones that don't "

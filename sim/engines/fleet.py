@@ -57,6 +57,29 @@ class Slowdown:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Autoscale:
+    """From `least` to `most` replicas, so that each has `target` requests in flight (or queued).
+
+    Decided every `period_s`. Nothing changes while the mean is within `tolerance` of the target,
+    and replicas stop only when none of the last `stabilization_s` wished for more. One that starts
+    takes requests after `start_up_s`, and the time to load its weights at `load_B_per_s`, if given.
+
+    Defaults are those of Kubernetes' Horizontal Pod Autoscaler (its documentation, "Algorithm
+    details" and "Configurable scaling behavior": sync period 15 s, tolerance 0.1, downscale
+    stabilization 300 s).
+    """
+
+    least: int
+    most: int
+    target: float
+    start_up_s: float = 0.0
+    load_B_per_s: float | None = None
+    period_s: float = 15.0
+    stabilization_s: float = 300.0
+    tolerance: float = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
 class Fleet:
     """Pools that all do the same work; `route` says which replica gets a request (ROUTES).
 
@@ -69,6 +92,8 @@ class Fleet:
     outages: tuple[Outage, ...] = ()
     breakdowns: Breakdowns | None = None
     slowdowns: tuple[Slowdown, ...] = ()
+    autoscale: Autoscale | None = None
+    """Of the only pool, whose replicas are the most there can be; None: all are always on."""
 
 
 @dataclass(frozen=True, kw_only=True)

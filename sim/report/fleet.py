@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from sim.report.quantity import binary, share, si
+from sim.report.quantity import binary, digits, share, si
 from sim.report.tables import table
 
+BARS = " ▁▂▃▄▅▆▇█"
+SPARKS = 60
+"""Parts of a run whose replicas are shown."""
 MOST_ROWS = 16
 """Replicas shown one by one; of more, pools alone."""
 
@@ -28,6 +31,8 @@ def fleet_report(fleet: Mapping[str, Any]) -> list[RenderableType]:
                 f"{fleet['retried_requests']:,}, {fleet['retries']:,} times in all"
             )
         )
+    if "autoscale" in fleet:
+        shown += _scaled(fleet["autoscale"])
     sent = fleet["transfer"]
     if sent is not None:
         shown.append(
@@ -40,6 +45,31 @@ def fleet_report(fleet: Mapping[str, Any]) -> list[RenderableType]:
             )
         )
     return shown
+
+
+def _scaled(about: Mapping[str, Any]) -> list[RenderableType]:
+    """How many replicas were on, in words and as a line over the run."""
+    mean = about["replicas_mean"]
+    line = (
+        f"Replicas on: {digits(mean)} on average, {about['replicas_max']} at most, of "
+        f"{about['min']} to {about['max']}; {digits(about['serving_mean'])} took requests. "
+        f"{about['starts']:,} started ({si(about['start_up_s'], 's')} each), "
+        f"{about['stops']:,} stopped; {digits(about['replica_hours'])} replica-hours"
+    )
+    return [Text(line), Text(f"  over time: {_spark(about['series'], about['end_s'])}")]
+
+
+def _spark(series: Sequence[Mapping[str, Any]], end_s: float) -> str:
+    """The most replicas on in each of `SPARKS` equal parts of a run, as a line of bars."""
+    most = max(each["on"] for each in series)
+    first = min(series[0]["at_s"], end_s)
+    bars = []
+    for part in range(SPARKS):
+        from_s, until_s = (first + (end_s - first) * (part + k) / SPARKS for k in (0, 1))
+        before = [each["on"] for each in series if each["at_s"] <= from_s][-1:]
+        within = [each["on"] for each in series if from_s < each["at_s"] < until_s]
+        bars.append(BARS[-(-max(before + within) * (len(BARS) - 1) // most)])
+    return "".join(bars)
 
 
 def _pools(fleet: Mapping[str, Any]) -> Table:

@@ -19,7 +19,7 @@ def summary_report(about: Mapping[str, Any]) -> RenderableType:
         spread = about[f"{side}_tokens"]
         total = f"{about[f'total_{side}_tokens']:,}"
         lengths.add_row(side, *(digits(spread[column], 4) for column in COLUMNS), total)
-    classes = about["priorities"]
+    classes = about.get("priorities")
     return Group(
         Text(
             f"{about['name']}: {about['requests']:,} requests in {si(about['duration_s'], 's')}, "

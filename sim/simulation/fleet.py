@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from sim.engines.fleet import Disaggregation, Fleet, Pool
+from sim.engines.fleet import Autoscale, Disaggregation, Fleet, Pool
+from sim.engines.serving.autoscaling import Scaling
 from sim.engines.serving.disaggregation import Cache, Transfers, serve_disaggregated
-from sim.engines.serving.fleet import Faults, Trouble, serve_fleet
+from sim.engines.serving.fleet import Faults, Trouble, serve_autoscaled, serve_fleet
 from sim.engines.serving.pool import Kind
 from sim.engines.serving.simulation import Progress, Served, serve_closed
 from sim.errors import ConfigError, Problem
@@ -20,6 +21,7 @@ from sim.mapping.transfer import cache_bytes
 from sim.simulation.metrics import finite, spread
 from sim.simulation.parts import Part
 from sim.simulation.prepare import Prepared, prepare
+from sim.simulation.scaling import on_share, scaling_json
 from sim.workload.traffic import Closed
 
 
@@ -32,6 +34,8 @@ class Account:
     retried: int = 0
     transfers: Transfers | None = None
     transfer_J: float = 0.0
+    rule: Autoscale | None = None
+    scaling: Scaling | None = None
 
 
 def served_by_pools(
@@ -100,6 +104,8 @@ def _parts(
 def _together(
     prepared: Prepared, fleet: Fleet, on_progress: Progress | None
 ) -> tuple[Served, tuple[Part, ...], Account]:
+    if fleet.autoscale is not None:
+        return _autoscaled(prepared, fleet, fleet.autoscale, on_progress)
     ready = [_prepared(prepared, pool) for pool in fleet.pools]
     counts = _replicas(fleet.pools, ready)
     _check_numbers(fleet, sum(counts))
@@ -108,17 +114,54 @@ def _together(
         counts,
         prepared.requests,
         route=fleet.route,
-        trouble=Trouble(
-            outages=fleet.outages,
-            breakdowns=fleet.breakdowns,
-            slowdowns=fleet.slowdowns,
-            seed=prepared.scenario.seed,
-        ),
+        trouble=_trouble(prepared, fleet),
         extra_prompt=prepared.extra_prompt,
         on_progress=on_progress,
     )
     account = Account(route=fleet.route, faults=faults, retried=retried)
     return served, _parts(fleet.pools, ready, served, [""] * len(ready)), account
+
+
+def _trouble(prepared: Prepared, fleet: Fleet) -> Trouble:
+    return Trouble(
+        outages=fleet.outages,
+        breakdowns=fleet.breakdowns,
+        slowdowns=fleet.slowdowns,
+        seed=prepared.scenario.seed,
+    )
+
+
+def _autoscaled(
+    prepared: Prepared, fleet: Fleet, rule: Autoscale, on_progress: Progress | None
+) -> tuple[Served, tuple[Part, ...], Account]:
+    """A fleet whose replicas come and go; of each system one replica."""
+    layout = prepared.program.layout
+    if layout.dp > 1:
+        message = (
+            f"replicas come and go with their systems: {prepared.program.system.name} holds "
+            f"{layout.dp} of them; set parallel.dp: 1, or take a smaller system"
+        )
+        raise ConfigError([Problem(path="fleet.autoscale", message=message)])
+    _check_numbers(fleet, rule.most)
+    if rule.load_B_per_s is not None:
+        weights_B = prepared.budget.weights_B * prepared.program.system.count
+        loading_s = weights_B / rule.load_B_per_s
+        rule = replace(rule, start_up_s=rule.start_up_s + loading_s, load_B_per_s=None)
+    served, faults, retried, scaling = serve_autoscaled(
+        _kind(prepared),
+        rule,
+        prepared.requests,
+        route=fleet.route,
+        trouble=_trouble(prepared, fleet),
+        extra_prompt=prepared.extra_prompt,
+        on_progress=on_progress,
+    )
+    account = Account(route=fleet.route, faults=faults, retried=retried, rule=rule, scaling=scaling)
+    (part,) = _parts(fleet.pools, [prepared], served, [""])
+    if rule.least == rule.most:
+        return served, (part,), account
+    share = on_share(scaling, served.window)
+    return served, (replace(part, on_share=share, fewest=rule.least),), account
 
 
 def _check_numbers(fleet: Fleet, replicas: int) -> None:
@@ -210,7 +253,7 @@ def account_json(account: Account, parts: Sequence[Part], served: Served) -> dic
     begun = min(float(each.requests["arrival_s"].min(initial=np.inf)) for each in served.outcomes)
     ended = max(each.end_s for each in served.outcomes)
     duration_s = max(ended, served.window.until_s) - min(begun, served.window.from_s)
-    rows = list(_rows(account, parts, duration_s))
+    rows = list(_rows(account, parts, served, duration_s))
     pools = []
     for number, part in enumerate(parts):
         own = [row for row in rows if row["pool"] == number]
@@ -237,17 +280,20 @@ def account_json(account: Account, parts: Sequence[Part], served: Served) -> dic
         "retries": sum(row["retries"] for row in rows),
         "retried_requests": account.retried,
         "transfer": _transfer(account, duration_s),
+        **_scaled(account, served),
     }
 
 
 def _rows(
-    account: Account, parts: Sequence[Part], duration_s: float
+    account: Account, parts: Sequence[Part], served: Served, duration_s: float
 ) -> Iterator[Mapping[str, Any]]:
     """One row a replica. A prefill replica completes what it passed on."""
     faults, sent = account.faults, account.transfers
     number = 0
+    scaling, window = account.scaling, served.window
+    on_s = None if scaling is None else scaling.on_s(window.from_s, window.until_s)
     for pool, part in enumerate(parts):
-        static_W = part.static_W / len(part.outcomes)
+        static_W = part.static_W / part.on_share / len(part.outcomes)
         for index, outcome in enumerate(part.outcomes):
             status = outcome.requests["status"]
             passed = 0
@@ -262,13 +308,23 @@ def _rows(
                 "prefill_tokens": outcome.prefill_tokens,
                 "generated_tokens": outcome.generated_tokens,
                 "busy_share": outcome.busy_s / duration_s if duration_s > 0.0 else None,
-                "energy_J": finite(outcome.operator_joules + static_W * duration_s),
+                "energy_J": finite(
+                    outcome.operator_joules
+                    + static_W * (duration_s if on_s is None else float(on_s[number]))
+                ),
                 "preemptions": outcome.preemptions,
                 "failures": 0 if faults is None else int(faults.failures[number]),
                 "retries": 0 if faults is None else int(faults.retries[number]),
                 "down_s": 0.0 if faults is None else float(faults.down_s[number]),
+                **({} if on_s is None else {"on_s": float(on_s[number])}),
             }
             number += 1
+
+
+def _scaled(account: Account, served: Served) -> dict[str, Any]:
+    if account.rule is None or account.scaling is None:
+        return {}
+    return {"autoscale": scaling_json(account.rule, account.scaling, served.window)}
 
 
 def _transfer(account: Account, duration_s: float) -> dict[str, Any] | None:

@@ -28,6 +28,10 @@ class Part:
     systems: int
     outcomes: tuple[Outcome, ...]
     role: str = ""
+    on_share: float = 1.0
+    """How much of the time its systems are on and paid for, on average."""
+    fewest: int | None = None
+    """Of systems that come and go, how many are always there."""
 
     @property
     def system(self) -> System:
@@ -56,9 +60,20 @@ class Part:
 
     @property
     def static_W(self) -> float:
-        """Power of all its systems while on, whatever runs; NaN where not known."""
+        """Power of its systems that are on, in the mean, whatever runs; NaN where not known."""
         static = self.system.device.static_W
-        return math.nan if static is None else static * self.devices
+        return math.nan if static is None else static * self.devices * self.on_share
+
+    @property
+    def paid(self) -> float:
+        """Systems that are on, in the mean."""
+        return self.systems * self.on_share
+
+    @property
+    def title(self) -> str:
+        """How many there are: "3 h100-x1", "1 to 16 h100-x1"."""
+        count = f"{self.systems}" if self.fewest is None else f"{self.fewest} to {self.systems}"
+        return f"{count} {self.system.name}"
 
     @property
     def busy_s(self) -> float:
@@ -75,10 +90,7 @@ def titles(parts: Sequence[Part]) -> str:
     """What ran: "h100-x1", "3 h100-x1", "2 h100-x1 (prefill) and 1 duplex-x4 (decode)"."""
     if len(parts) == 1 and parts[0].systems == 1:
         return parts[0].system.name
-    words = [
-        f"{part.systems} {part.system.name}" + (f" ({part.role})" if part.role else "")
-        for part in parts
-    ]
+    words = [part.title + (f" ({part.role})" if part.role else "") for part in parts]
     return " and ".join(words)
 
 
@@ -87,7 +99,8 @@ def owned_together(
 ) -> Owned | str:
     """What tokens cost that all `parts` generate at `rate` together; why not where not known.
 
-    Each system is owned by itself, at its own power, and all costs are shared by all tokens.
+    Each system is owned by itself, at its own power, and all costs are shared by all tokens. Of
+    systems that come and go the mean number is paid: others have the use of the rest.
     """
     found: list[tuple[Part, Owned]] = []
     for part in parts:
@@ -95,8 +108,8 @@ def owned_together(
         own = owned_under(
             part.system,
             costing,
-            None if rate is None else rate / part.systems,
-            None if math.isnan(watts) else watts / part.systems,
+            None if rate is None else rate / part.paid,
+            None if math.isnan(watts) else watts / part.paid,
         )
         if isinstance(own, str):
             return own
@@ -119,7 +132,7 @@ def _together(found: Sequence[tuple[Part, Owned]]) -> Ledger:
     names = list(found[0][1].ledger.totals)
     totals: dict[str, Floats | None] = {}
     for name in names:
-        own = [(part.systems, each.ledger.totals[name]) for part, each in found]
+        own = [(part.paid, each.ledger.totals[name]) for part, each in found]
         totals[name] = _sum([None if value is None else count * value for count, value in own])
     bases = list(dict.fromkeys(own.ledger.basis for _, own in found))
     return Ledger(

@@ -25,6 +25,14 @@ APART = {
 }
 
 
+def scaled(**changes: Any) -> dict[str, Any]:
+    rule = {"min": 1, "max": 4, "target": 8, "start_up": "1 s"} | changes
+    return {
+        "system": "h100-x1",
+        "fleet": {"autoscale": {key: value for key, value in rule.items() if value is not None}},
+    }
+
+
 def problems(**changes: Any) -> str:
     with pytest.raises(sim.ConfigError) as error:
         sim.simulate(BASE | changes)
@@ -127,6 +135,17 @@ def test_clients_of_a_closed_loop_keep_a_fleet_busy() -> None:
             "mtbf and repair go together",
         ),
         ({"fleet": [{"system": "h100-y1"}]}, "did you mean"),
+        ({"system": "h100-x1", "fleet": {"autoscale": {"min": 2}}}, "fleet.autoscale.max: is miss"),
+        (scaled(min=5), "5 is more than max: 4"),
+        (scaled(start_up=None), "start_up: 60 s, or load: 5 GB/s"),
+        (scaled(targt=3), "did you mean 'target'"),
+        (scaled(period="0 s"), "fleet.autoscale.period"),
+        (scaled() | {"system": "h100-x2", "parallel": {"tp": 1}}, "holds 2 of them"),
+        ({"system": "h100-x1", "fleet": scaled()["fleet"] | {"replicas": 2}}, "one of replicas"),
+        (
+            {"system": "h100-x1", "fleet": scaled()["fleet"] | {"route": "by-length"}},
+            "fixed number",
+        ),
         ({"system": "h100-x1", "fleet": {"replicas": 2, "route": "prefix"}}, "prefix_cache: true"),
         ({"disaggregate": APART | {"link": "nvlink-5"}}, "did you mean 'nvlink-4'"),
         ({"disaggregate": APART | {"decode": {"system": "duplx-x4"}}}, "duplex-x4"),

@@ -7,12 +7,14 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sim.engines.fleet import Breakdowns, Outage, Route, Slowdown
+from sim.engines.fleet import Autoscale, Breakdowns, Outage, Route, Slowdown
 from sim.engines.serving.asking import requests_of
+from sim.engines.serving.autoscaling import DRAINING, STARTING, UP, Autoscaler, Scaling
 from sim.engines.serving.engine import Outcome
 from sim.engines.serving.pool import Kind, Pool
 from sim.engines.serving.routing import Ahead, ByLength, ByPrefix, RoundRobin
@@ -24,8 +26,8 @@ Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.int64]
 Records = npt.NDArray[np.void]
 
-DIE, BREAK, FALL, RETURN = range(4)
-"""A replica takes no more requests; what it has goes elsewhere; it is back."""
+DIE, BREAK, FALL, RETURN, DECIDE, READY = range(6)
+"""A replica takes no more requests; what it has goes elsewhere; it is back; scaling; it is up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,7 @@ class Crew:
     trouble: Trouble = NONE
     blocks: Blocks | None = None
     on_progress: Progress | None = None
+    scaler: Autoscaler | None = None
     pools: list[Pool] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -85,7 +88,8 @@ class Crew:
                 for index, number in enumerate(numbers):
                     self.where[number] = pool, index
             first += count
-        self.alive = np.ones(total, bool)
+        self.dead = np.zeros(total, bool)
+        self._look()
         self.home = np.full(len(self.table), -1, np.int64)
         self.failures = np.zeros(total, np.int64)
         self.retries = np.zeros(total, np.int64)
@@ -108,6 +112,12 @@ class Crew:
         assert self._ahead is not None or self.route == "least-loaded"
         self._plan()
 
+    def _look(self) -> None:
+        """Which replicas take requests: those that are up and not away."""
+        self.alive = ~self.dead
+        if self.scaler is not None:
+            self.alive &= self.scaler.state == UP
+
     def _plan(self) -> None:
         """Queue the outages that are known, and the first breakdown of each replica."""
         for outage in self.trouble.outages:
@@ -118,6 +128,8 @@ class Crew:
             self._random = [np.random.default_rng(each) for each in drawn.spawn(len(self.where))]
             for number in range(len(self.where)):
                 self._next_breakdown(number, 0.0)
+        if self.scaler is not None and self.scaler.moves:
+            self._add(0.0, DECIDE, -1, 0.0)
 
     def _add(self, at_s: float, kind: int, number: int, for_s: float) -> None:
         heapq.heappush(self._events, (at_s, next(self._order), kind, number, for_s))
@@ -142,6 +154,7 @@ class Crew:
             if self.on_progress is not None:
                 self.on_progress(self.ended(), total, min(at_s, float(arrivals[-1])))
             if not self._events or (done == total and self.ended() == total):
+                self._drain(np.ones(len(self.where), bool))
                 return
             self._happen()
 
@@ -209,13 +222,20 @@ class Crew:
     def _happen(self) -> None:
         """The next event: a replica dies, its requests go elsewhere, or it is back."""
         at_s, _, kind, number, for_s = heapq.heappop(self._events)
+        if kind == DECIDE:
+            return self._decide(at_s)
         pool, index = self.where[number]
         if kind == BREAK:
             self._pending[number] = False
         if kind in (DIE, BREAK):
-            if not self.alive[number]:
-                return  # it is away already
-            self.alive[number] = False
+            if self.scaler is not None and not self.scaler.running[number]:
+                if kind == BREAK:
+                    self._next_breakdown(number, at_s)
+                return None  # it isn't on
+            if self.dead[number]:
+                return None  # it is away already
+            self.dead[number] = True
+            self._look()
             # the iteration under way is the last one
             self._add(max(at_s, pool.at_work_until(index)), FALL, number, for_s)
         elif kind == FALL:
@@ -228,13 +248,51 @@ class Crew:
             self.down_s[number] += for_s
             self._add(at_s + for_s, RETURN, number, 0.0)
             self._retry(rows, at_s)
-        else:
-            self.alive[number] = True
+        elif kind == RETURN:
+            self.dead[number] = False
             if not self._pending[number]:  # a known outage leaves the drawn one as it is
                 self._next_breakdown(number, at_s)
-            held, self._held = self._held, []
-            for rows in held:
-                self._retry(rows, at_s)
+            self._resume(at_s)
+        elif self.scaler is not None and self.scaler.ready(number, at_s):
+            if isinstance(self._ahead, ByPrefix):
+                self._ahead.join(number, self.alive)
+            self._resume(at_s)
+        return None
+
+    def _resume(self, at_s: float) -> None:
+        """A replica takes requests again: those that waited for one go on, if it is not away."""
+        self._look()
+        held, self._held = self._held, []
+        for rows in held:
+            self._retry(rows, at_s)
+
+    def _decide(self, at_s: float) -> None:
+        """Start or stop replicas, as the rule wants it."""
+        scaler = self.scaler
+        assert scaler is not None
+        loads = np.array([pool.issued[index] - pool.ended[index] for pool, index in self.where])
+        self._drain(loads == 0)
+        in_flight = int(loads[scaler.state == UP].sum()) + sum(map(len, self._held))
+        more = scaler.wanted(at_s, in_flight) - int(np.isin(scaler.state, (STARTING, UP)).sum())
+        if more > 0:
+            for number in scaler.start(more, at_s, self.dead):
+                self._add(at_s + scaler.rule.start_up_s, READY, int(number), 0.0)
+        elif more < 0:
+            scaler.stop(-more, at_s, self.dead)
+            self._look()
+        self._add(at_s + scaler.rule.period_s, DECIDE, -1, 0.0)
+
+    def _drain(self, empty: npt.NDArray[np.bool_]) -> None:
+        """Replicas that drain and are `empty` are off since they finished."""
+        scaler = self.scaler
+        if scaler is None:
+            return
+        for number in np.flatnonzero((scaler.state == DRAINING) & empty):
+            pool, index = self.where[number]
+            scaler.drained(int(number), pool.at_work_until(index))
+            pool.forget(index)
+            if isinstance(self._ahead, ByPrefix):
+                self._ahead.forget(int(number))
 
     def outcomes(self, requests: Records | None = None) -> tuple[Outcome, ...]:
         """What each replica did, with the requests that were given to it last.
@@ -265,11 +323,12 @@ def serve_fleet(
     trouble: Trouble = NONE,
     extra_prompt: int = 0,
     on_progress: Progress | None = None,
+    scaler: Autoscaler | None = None,
 ) -> tuple[Served, Faults, int]:
     """Replay `trace` on `counts` replicas of each of `kinds`; outcomes in that order.
 
     `extra_prompt` tokens (image patches) come in front of every prompt. Also what failed, and how
-    many requests were tried more than once.
+    many requests were tried more than once. A `scaler` says which of the replicas are on.
     """
     table = requests_of(
         kinds[0].scheduler,
@@ -281,8 +340,20 @@ def serve_fleet(
     )
     crew = Crew(
         kinds=kinds, counts=counts, table=table, route=route, trouble=trouble,
-        blocks=trace.blocks, on_progress=on_progress,
+        blocks=trace.blocks, on_progress=on_progress, scaler=scaler,
     )  # fmt: skip
     crew.serve()
     assert np.isin(table["status"], (DONE, REJECTED)).all(), "a request was lost"
     return whole_run(crew.outcomes()), crew.faults(), int((crew.tries > 0).sum())
+
+
+def serve_autoscaled(
+    kind: Kind, rule: Autoscale, trace: Trace, **more: Any
+) -> tuple[Served, Faults, int, Scaling]:
+    """As `serve_fleet` (`more` as there) on the replicas that `rule` keeps on, and when they were.
+
+    Outcomes are of all `rule.most`, those that were never on included.
+    """
+    scaler = Autoscaler(rule=rule)
+    served, faults, retried = serve_fleet([kind], [rule.most], trace, scaler=scaler, **more)
+    return served, faults, retried, scaler.scaling()

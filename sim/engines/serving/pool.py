@@ -176,11 +176,16 @@ class Pool:
         state["head"] = state["tail"] = state["running"] = state["picked"] = 0
         state["kv_used_B"] = 0.0
         requests["shared"][running] = 0
-        self.refs[number] = state["oldest"] = state["newest"] = -1
-        state["idle_blocks"] = state["cached_blocks"] = 0
+        self.forget(number)
         dropped = np.concatenate([running, waiting])
         self.issued[number] -= len(dropped)
         return dropped
+
+    def forget(self, number: int) -> None:
+        """A replica's prefix cache is lost."""
+        state = self.states[number]
+        self.refs[number] = state["oldest"] = state["newest"] = -1
+        state["idle_blocks"] = state["cached_blocks"] = 0
 
     def _take_gaps(self, number: int) -> None:
         count = int(self.states[number]["gaps"])

@@ -116,7 +116,13 @@ class ByPrefix:
             if not bits:
                 return
 
+    def join(self, replica: int, alive: Alive) -> None:
+        """A replica starts: it is taken to have had as much work as the least loaded one."""
+        if alive.any():
+            least = float(self._work[alive].min())
+            self._work[replica] = max(float(self._work[replica]), least)
+
     def forget(self, replica: int) -> None:
-        """A replica died: what it was sent is lost."""
+        """A replica died or stopped: what it was sent is lost."""
         for block in self._holders:
             self._holders[block] &= ~(1 << replica)

@@ -23,7 +23,6 @@ def summary(trace: Trace) -> dict[str, Any]:
         "name": trace.name,
         "requests": len(trace.arrival_s),
         "dropped": trace.dropped,
-        "priorities": _counted(trace.priority),
         "duration_s": duration,
         "rate_per_s": len(gaps) / duration if duration else None,
         "gap_cv": float(gaps.std() / gaps.mean()) if paced else None,
@@ -31,13 +30,12 @@ def summary(trace: Trace) -> dict[str, Any]:
         "output_tokens": _spread(trace.output_tokens),
         "total_input_tokens": int(trace.input_tokens.sum()),
         "total_output_tokens": int(trace.output_tokens.sum()),
+        **({} if trace.priority is None else {"priorities": _counted(trace.priority)}),
     }
 
 
-def _counted(priority: Integers | None) -> dict[str, int] | None:
-    """Requests of each class, the most urgent one first; None where there are no classes."""
-    if priority is None:
-        return None
+def _counted(priority: Integers) -> dict[str, int]:
+    """Requests of each class, the most urgent one first."""
     names, counts = np.unique(priority, return_counts=True)
     return {str(name): int(count) for name, count in zip(names, counts, strict=True)}
 
