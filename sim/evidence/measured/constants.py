@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -59,6 +60,14 @@ class Constants:
         if link is not None and link.protocols is not None:
             link = replace(link, protocols=self.of_protocols(link.protocols.name))
         return replace(device, processors=processors, link=link)
+
+    def are_for(self, parts: Mapping[str, int]) -> bool:
+        """Whether a row of these parts, by kind ("models": 2), is one to predict.
+
+        Every row is, but with constants fitted without a part of them those of that part alone.
+        """
+        kind, _, part = self.without.partition("-")
+        return kind not in parts or parts[kind] == int(part)
 
     def _kernels(self, kernels: Kernels) -> Kernels | None:
         return None if self.shares_alone else self.of_kernels(kernels.name)

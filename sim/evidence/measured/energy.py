@@ -232,7 +232,7 @@ def part_of(model: str) -> int:
 
 def energy_rows(cases: Iterable[Case], servers: Servers) -> pd.DataFrame:
     """Rows of cases, one a phase, with what `servers` say; folds are families of models."""
-    made, found = answered_rows(cases, servers)
+    made, found = answered_rows(cases, servers, lambda case: {"models": part_of(case.fold)})
     return found.assign(fold=[part_of(case.fold) for case in made])
 
 

@@ -228,7 +228,7 @@ def answered(case: Case, servers: Servers) -> tuple[Mapping[str, float], str]:
 
 def case_rows(cases: Iterable[Case], servers: Servers) -> pd.DataFrame:
     """Rows of cases, one a phase, with what `servers` say; folds are lengths and layouts."""
-    made, found = answered_rows(cases, servers)
+    made, found = answered_rows(cases, servers, parts_of)
     return found.assign(
         fold=fold_of(pd.Series([case.fold for case in made], dtype=str)),
         better=[case.better for case in made],
@@ -237,11 +237,17 @@ def case_rows(cases: Iterable[Case], servers: Servers) -> pd.DataFrame:
     )
 
 
-def answered_rows(cases: Iterable[Case], servers: Servers) -> tuple[list[Case], pd.DataFrame]:
-    """The case of each row, and rows of cases, one a phase that was measured."""
+def answered_rows(
+    cases: Iterable[Case], servers: Servers, parts: Callable[[Case], Mapping[str, int]]
+) -> tuple[list[Case], pd.DataFrame]:
+    """The case of each row, and rows of cases, one a phase that was measured.
+
+    Without a prediction where constants are not for a case of its `parts` (`Constants.are_for`).
+    """
     told: list[tuple[Case, str, float, float, str]] = []
     for case in cases:
-        found, reason = answered(case, servers)
+        wanted = servers.constants.are_for(parts(case))
+        found, reason = answered(case, servers) if wanted else ({}, "")
         for phase, measured in case.measured.items():
             if measured > 0.0:  # blank where it wasn't measured
                 told.append((case, phase, measured, found.get(phase, np.nan), reason))
