@@ -124,6 +124,8 @@ class Op:
     group: int = 1
     """Devices that take part in a collective."""
     across_nodes: bool = False
+    routed: bool = False
+    """A collective whose tokens the router sends: the busiest expert rank may decide its time."""
     all_groups: bool = False
     """Sees the tokens of all data-parallel groups that share experts, not of its own alone."""
     pipeline: Mapping[str, float] | None = None
@@ -289,6 +291,7 @@ def lower(
             record["message_B_per_token"] = op.message * activation_B
             record["steps"], record["factor"] = collective_terms(op.collective, op.group)
             record["collective"], record["ranks"] = COLLECTIVES.index(op.collective), op.group
+            record["routed"] = 1 + streams[op.stream] if op.routed else 0
             continue
         record["capability"] = OPERATOR_CLASSES.index(op.operator_class)
         record["flops_per_token"] = op.flops_per_token

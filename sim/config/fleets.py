@@ -134,7 +134,7 @@ def _pool(
     return Pool(
         system=whole if form.system is None else system_at((*path, "system")),
         replicas=form.replicas,
-        parallel=parallel if own is None else Parallel(**own.model_dump()),
+        parallel=parallel if own is None else own.value(),
     )
 
 

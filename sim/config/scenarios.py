@@ -136,7 +136,7 @@ class _Loader:
             runtime=self.runtime,
             traffic=traffic,
             precision=_precision(form.dtype, model),
-            parallel=Parallel(**form.parallel.model_dump()),
+            parallel=form.parallel.value(),
             scheduler=_scheduler(form.scheduler),
             router=None if form.router is None else Router(**form.router.model_dump()),
             placement=dict(form.placement),
@@ -205,7 +205,7 @@ class _Loader:
         for key in ("fleet", "disaggregate"):
             for path, number in leaves(self.document.data.get(key), (key,)):
                 self.noted.number(path, number, USER.key)
-        parallel = Parallel(**form.parallel.model_dump())
+        parallel = form.parallel.value()
 
         def system_at(path: Key) -> System:
             if value_at(self.document.data, path) == self.document.data["system"]:

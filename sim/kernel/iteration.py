@@ -163,7 +163,7 @@ def evaluate_rest(replica: Any, scratch: Any, part: int) -> Any:
         if recalled(replica, scratch, part, index):
             continue
         grouped = grouped or op.group >= 0
-        if op.experts > 0.0 and not asked:
+        if (op.experts > 0.0 or op.routed > 0) and not asked:
             expert_features(ops, features, replica.routing, experts)
             asked = True
         if op.group < 0 or op.kind != EXPERTS:

@@ -39,6 +39,7 @@ from sim.kernel.records import (
     TOKENS,
     UNIT,
     WEIGHT_SHARE,
+    WORST_LOAD,
 )
 from sim.kernel.splitting import members_of, split_experts
 
@@ -225,7 +226,10 @@ def one_layer(
     own, mean = features[op.stream], features[op.energy_stream]
     unit, bound, launch_s, compute_J, memory_J, link_J = -1, LINK_BOUND, 0.0, 0.0, 0.0, 0.0
     if op.kind == COLLECTIVE:
-        seconds, link_J = communicate(op, own[op.phase, TOKENS], mean[op.phase, TOKENS], links)
+        tokens, mean_tokens = own[op.phase, TOKENS], mean[op.phase, TOKENS]
+        if op.routed > 0:  # received of all groups, which may be more than is sent
+            tokens = max(tokens, mean_tokens * experts[op.routed - 1, WORST_LOAD])
+        seconds, link_J = communicate(op, tokens, mean_tokens, links)
     elif op.kind == PIPELINE:  # one row for the whole model; its power is static
         unit, bound = 0, COMPUTE_BOUND
         tokens, pairs = own[op.phase, TOKENS], own[op.phase, PAIRS]

@@ -82,6 +82,7 @@ OP: Final = np.dtype(
         ("top_k", "f8"),
         ("message_B_per_token", "f8"),
         ("collective", "i8"),  # all-reduce, all-gather, all-to-all, send
+        ("routed", "i8"),  # 1 + stream of the experts whose busiest rank it waits for; 0: none
         ("latency_s", "f8"),  # of a pipeline: what a token alone takes, without attention
         ("slot_s", "f8"),  # between two tokens of a full pipeline
         ("pair_s", "f8"),  # of its longest attention stage, for a cached token attended to

@@ -127,6 +127,8 @@ def _stage_weights(program: Program, wanted: Callable[[Op], bool]) -> float:
             continue
         dtype = weight_dtype(op, program.precision.weights, program.precision.experts)
         size = op.weights * op.layers * bytes_per_element(dtype)
+        if op.experts:  # copies that are held beside those of the model
+            size *= 1.0 + program.layout.redundant / op.experts
         if op.operator_class in sizes:
             sizes[op.operator_class] += size
         else:

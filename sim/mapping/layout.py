@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sim.workload.placement import Placement
+
 
 @dataclass(frozen=True, kw_only=True)
 class Parallel:
@@ -14,7 +16,8 @@ class Parallel:
     replicas with the rest. `attention_dp` tensor-parallel groups work in
     lock-step as one engine: each serves its own sequences, all of them share the experts. `ep`
     ranks hold the experts of the tp * attention_dp devices; each expert is then tensor-split over
-    tp * attention_dp / ep devices.
+    tp * attention_dp / ep devices. `experts` says which rank holds which; None deals them in turn,
+    the most popular first, and counts no wait for the busiest rank in all-to-all.
     """
 
     tp: int | None = None
@@ -22,6 +25,7 @@ class Parallel:
     ep: int = 1
     dp: int | None = None
     attention_dp: int = 1
+    experts: Placement | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +37,12 @@ class Layout:
     ep: int
     dp: int
     attention_dp: int = 1
+    experts: Placement | None = None
+
+    @property
+    def redundant(self) -> int:
+        """Copies of experts beside the first one of each."""
+        return 0 if self.experts is None else self.experts.redundant
 
     @property
     def stage_devices(self) -> int:

@@ -22,6 +22,7 @@ def plan(graph: Graph, system: System, wanted: Parallel) -> Layout:
     if system.device.hardwired is not None:
         return Layout(tp=system.count, pp=1, ep=1, dp=1)
     tp, pp, ep, dp, groups = wanted.tp, wanted.pp or 1, wanted.ep, wanted.dp, wanted.attention_dp
+    copies = 0 if wanted.experts is None else wanted.experts.redundant
     problems: list[Problem] = []
     if groups > 1 and not any(op.experts for op in graph.ops):
         message = f"{groups} groups share experts, but {graph.name} has none: use dp"
@@ -37,8 +38,9 @@ def plan(graph: Graph, system: System, wanted: Parallel) -> Layout:
             message = f"{tp} neither divides nor is divided by {kv_heads} KV heads"
             problems.append(_problem("parallel.tp", message))
     experts = max((op.experts for op in graph.ops), default=0)
+    problems += _misplaced(graph, wanted, experts)
     many = f"tp = {tp}" if groups == 1 else f"tp x attention_dp = {tp * groups}"
-    if experts % ep:
+    if experts % ep and not copies:
         most_ep = math.gcd(experts, tp * groups)
         hint = f": ep = {most_ep} splits each over {tp * groups // most_ep} of {many} devices"
         message = f"{ep} does not divide the {experts} experts"
@@ -61,7 +63,33 @@ def plan(graph: Graph, system: System, wanted: Parallel) -> Layout:
         )
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
-    return Layout(tp=tp, pp=pp, ep=ep, dp=most if dp is None else dp, attention_dp=groups)
+    return Layout(
+        tp=tp,
+        pp=pp,
+        ep=ep,
+        dp=most if dp is None else dp,
+        attention_dp=groups,
+        experts=wanted.experts,
+    )
+
+
+def _misplaced(graph: Graph, wanted: Parallel, experts: int) -> list[Problem]:
+    """What is wrong with where `experts` experts are to lie."""
+    if wanted.experts is None:
+        return []
+    if not experts:
+        return [_problem("parallel.experts", f"{graph.name} has no experts: leave it out")]
+    ep, copies = wanted.ep, wanted.experts.redundant
+    message, left = "", (experts + copies) % ep
+    if copies and ep == 1:
+        message = f"{copies} redundant experts need ranks to lie on: write parallel.ep"
+    elif copies > experts * (ep - 1):
+        message = f"{experts * (ep - 1)} already put all {experts} experts on each of {ep} ranks"
+    elif copies and left:
+        message = f"{experts} + {copies} experts do not fill {ep} ranks evenly: "
+        fewer, more = copies - left, copies + ep - left
+        message += f"{fewer} or {more} would" if fewer >= 0 else f"{more} would"
+    return [_problem("parallel.experts.redundant", message)] if message else []
 
 
 def _problem(path: str, message: str) -> Problem:
@@ -177,8 +205,12 @@ def collective_after(
     group: int,
     *,
     across_nodes: bool = False,
+    routed: bool = False,
 ) -> Op:
-    """A collective of `message` elements a token among `group` devices, in the layers of `op`."""
+    """A collective of `message` elements a token among `group` devices, in the layers of `op`.
+
+    Of a `routed` one a device receives what its expert rank has of the tokens.
+    """
     return Op(
         name=name,
         kind=Kind.COLLECTIVE,
@@ -191,6 +223,7 @@ def collective_after(
         collective=collective,
         group=group,
         across_nodes=across_nodes,
+        routed=routed,
     )
 
 
@@ -216,8 +249,10 @@ def _exchange(op: Op, shard: str, layout: Layout, system: System) -> Iterator[Op
     Of the products of experts, the "column" one is before its tokens come, the "row" one after.
     Each device sends the tokens of its part of the group. Inside and across nodes go one after the
     other. Devices that share an expert gather its tokens from each other, and reduce-scatter (as
-    costly as a gather) their partial sums.
+    costly as a gather) their partial sums. With a placement, what the busiest rank receives counts
+    where it is more than what a device sends.
     """
+    routed = layout.experts is not None
     groups = layout.attention_dp
     if groups == 1 or op.kind != Kind.EXPERTS or op.shard != shard:
         return
@@ -229,12 +264,12 @@ def _exchange(op: Op, shard: str, layout: Layout, system: System) -> Iterator[Op
             kind = "dispatch" if shard == "column" else "return"
             name = f"experts_{kind}.all-to-all" + (".network" if across else "")
             yield collective_after(
-                op, name, "all-to-all", elements * share, group, across_nodes=across
+                op, name, "all-to-all", elements * share, group, across_nodes=across, routed=routed
             )
     sharers = min(layout.stage_devices // layout.ep, layout.tp)
     if sharers > 1:  # each received a part of the tokens of an expert it has a part of
         name = "experts_gather.all-gather" if shard == "column" else "experts_scatter.all-gather"
-        yield collective_after(op, name, "all-gather", elements * sharers, sharers)
+        yield collective_after(op, name, "all-gather", elements * sharers, sharers, routed=routed)
 
 
 def _stage_transfers(graph: Graph, layout: Layout, system: System) -> Iterator[Op]:

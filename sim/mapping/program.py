@@ -20,12 +20,14 @@ from sim.mapping.hardwired import held_by_stream, in_metal, line_of
 from sim.mapping.layout import Layout
 from sim.mapping.parallelism import shard, stage_imbalance
 from sim.operators import OPERATOR_CLASSES
+from sim.workload.placement import Slots, slots_of
 from sim.workload.routing import (
     Router,
     coverage_table,
     default_router,
     load_table,
     locality_table,
+    popularity,
 )
 
 Records = npt.NDArray[np.void]
@@ -54,6 +56,8 @@ class Program:
     machine: Records
     routing: Routing
     state_B: float
+    slots: tuple[Slots, ...] = ()
+    """What expert-parallel ranks hold, of one layer or several."""
 
     @property
     def feature_rows(self) -> int:
@@ -111,8 +115,12 @@ def assemble(
     loads = np.zeros((1, 0))
     grouped = bool((table.records["group"] >= 0).any())
     masks, mask_tokens = np.zeros((0, 0, 0), np.int64), np.zeros(0)
+    slots: tuple[Slots, ...] = ()
+    if experts and layout.ep > 1:
+        slots = slots_of(layout.experts, popularity(router, experts, top_k), layout.ep, seed)
     if experts and _draws(router, system):
-        loads = load_table(router, experts, top_k, seed=seed)
+        held = slots[0] if slots and layout.experts is not None else None
+        loads = load_table(router, experts, top_k, slots=held, seed=seed)
         if shares and callable(system.split):
             masks, mask_tokens = given_masks(table, loads, units, system)
     return Program(
@@ -127,7 +135,9 @@ def assemble(
         links=link_records(system.device.link, system.network),
         machine=machine,
         routing=Routing(
-            coverage=coverage_table(router, experts, top_k, layout.ep),
+            coverage=coverage_table(
+                router, experts, top_k, layout.ep, placement=layout.experts, seed=seed
+            ),
             local=locality_table(router, experts, top_k),
             loads=loads,
             masks=masks if grouped else None,
@@ -136,6 +146,7 @@ def assemble(
         state_B=bytes_per_element(precision.activations)
         * group_share
         * sum(op.state * op.layers for op in sharded.ops if op.phase == Phase.DECODE),
+        slots=slots,
     )
 
 

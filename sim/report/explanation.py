@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from sim.report.bands import LEVELS, within
+from sim.report.expert_ranks import rank_line
 from sim.report.quantity import binary, digits, share, si
 from sim.report.tables import provenance_line, table
 from sim.simulation.explain import Explanation
@@ -23,6 +24,7 @@ def explanation_report(explanation: Explanation) -> RenderableType:
         _units(explanation),
         _operators(explanation),
         Text(_sum(explanation)),
+        *rank_line(explanation.expert_ranks),
         Text(_band(explanation), style="dim"),
         provenance_line(provenance(scenario)),
     )

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sim.report.bands import ALIKE, alike, band_lines, band_table, bracketed, within
+from sim.report.expert_ranks import rank_line
 from sim.report.quantity import UNKNOWN, binary, digits, share, si
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def run_report(run: Run, reasons: Sequence[Reason]) -> RenderableType:
         reason_table(run, reasons),
         _bound_line(run),
         _memory_line(run),
+        *rank_line(run.expert_ranks),
         *caution_lines(run),
         provenance_line(run.to_json()["provenance"]),
     )

@@ -38,6 +38,7 @@ from sim.kernel.records import (
 from sim.scenario import Scenario
 from sim.simulation.bands.bands import Band, bands_of_step
 from sim.simulation.constants import constants
+from sim.simulation.expert_ranks import expert_ranks
 from sim.simulation.metrics import finite
 from sim.simulation.prepare import Prepared, prepare
 from sim.simulation.provenance import provenance
@@ -74,6 +75,11 @@ class Explanation:
         runtime = self.prepared.scenario.runtime
         return bands_of_step(self.prepared.program, runtime, self.done, prefill=prefill)
 
+    @cached_property
+    def expert_ranks(self) -> Mapping[str, Any] | None:
+        """How unevenly expert-parallel ranks are loaded, and what that costs; None without any."""
+        return expert_ranks(self.prepared.program, self.done)
+
     def __repr__(self) -> str:
         """One line: a notebook shows this."""
         scenario = self.prepared.scenario
@@ -93,6 +99,7 @@ class Explanation:
             "energy_J": finite(self.joules),
             "bands": {name: band.to_json() for name, band in self.bands.items()},
             "operators": [dict(row) for row in self.rows],
+            **({} if self.expert_ranks is None else {"expert_ranks": dict(self.expert_ranks)}),
             "constants": constants(scenario),
             "provenance": provenance(scenario),
         }

@@ -17,6 +17,7 @@ from sim.kernel.records import DONE, REJECTED
 from sim.simulation.bands.bands import Band, bands_of
 from sim.simulation.cautions import cautions
 from sim.simulation.cost import Owned, owned_under
+from sim.simulation.expert_ranks import mean_ranks
 from sim.simulation.fleet import Account, account_json
 from sim.simulation.metrics import (
     by_priority,
@@ -272,6 +273,15 @@ class Run:
             "kv_peak_B": max(outcome.kv_peak_B for outcome in lead.outcomes),
         }
 
+    @cached_property
+    def expert_ranks(self) -> Mapping[str, Any] | None:
+        """How unevenly expert-parallel ranks were loaded, and what that cost; None without any.
+
+        Of pools with different devices, of the one that stands for the scenario.
+        """
+        lead = self.parts[-1] if self.scenario.disaggregate is not None else self.parts[0]
+        return mean_ranks(lead)
+
     @property
     def prefix_cache(self) -> Mapping[str, float] | None:
         """Tokens of prompts, those found in the prefix cache, and their share; None without one."""
@@ -368,6 +378,7 @@ class Run:
             "bound": dict(self.bound),
             "memory": {name: finite(value) for name, value in self.memory.items()},
             "prefix_cache": self.prefix_cache,
+            **({} if self.expert_ranks is None else {"expert_ranks": dict(self.expert_ranks)}),
             "cost": dict(self.cost),
             "mapping": {
                 "tp": layout.tp,

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from sim.workload.busiest import busiest_pairs, busiest_touched
+from sim.workload.placement import Ints, Placement, Slots, slots_of
 
 Floats = npt.NDArray[np.float64]
 
 EXACT_TOKENS: Final = 1024
 """Token counts up to which the coverage table has a row each; beyond, rows 3 % apart."""
 
+
+BUSIEST_TOKENS: Final[Floats] = np.unique(
+    np.concatenate([np.arange(17.0), np.round(16.0 * 1.25 ** np.arange(1, 54))])
+)
+"""Token counts at which the busiest rank is worked out: what it has is linear between them."""
 
 POOL: Final = 8192
 """Tokens of the drawn sequence that batches are cut from: 64 batches of 128 don't overlap."""
@@ -93,42 +102,103 @@ def table_tokens(most: float = 2.0e6) -> Floats:
     return np.concatenate([np.arange(EXACT_TOKENS + 1, dtype=np.float64), sparse])
 
 
-def touched_share(router: Router, tokens: Floats, experts: int, top_k: int) -> Floats:
-    """Probability that each expert is used by a batch, shape [tokens, experts]."""
+def touched_share(
+    router: Router, tokens: Floats, experts: int, top_k: int, copies: Ints | None = None
+) -> Floats:
+    """Probability that each expert is used by a batch, shape [tokens, experts].
+
+    Where experts have `copies` [experts], of one copy: they take turns token by token.
+    """
     picked = popularity(router, experts, top_k)
+    ways = np.ones(experts) if copies is None else copies
     fresh = tokens
     if router.kind == "correlated":  # a token repeats its predecessor's experts now and then
         fresh = np.where(tokens > 0, 1.0 + (tokens - 1.0) * (1.0 - router.correlation), 0.0)
     if router.kind == "coverage":
         points = np.array([(0.0, 0.0), *router.coverage])
         share = np.interp(tokens, points[:, 0], points[:, 1])
-        return np.repeat(share[:, None], experts, axis=1)
-    return np.asarray(1.0 - (1.0 - picked)[None, :] ** fresh[:, None])
+        return np.asarray(1.0 - (1.0 - share[:, None]) ** (1.0 / ways))
+    turns = fresh[:, None] / ways
+    missed = np.asarray((1.0 - picked)[None, :] ** turns)
+    if (ways > 1).any():  # some copies have had their turn once more than others
+        whole = np.floor(turns)
+        more, fewer = (1.0 - picked) ** (whole + 1.0), (1.0 - picked) ** whole
+        missed = np.where(ways > 1, fewer + (turns - whole) * (more - fewer), missed)
+    return np.asarray(1.0 - missed)
 
 
-def coverage_table(router: Router, experts: int, top_k: int, ranks: int = 1) -> Floats:
+def clumping(router: Router, tokens: Floats) -> Floats:
+    """Times the variance of loads that tokens who choose on their own would give, shape [tokens].
+
+    A run of equal choices has geometric length; this is the sum of its autocorrelations.
+    """
+    again = router.correlation if router.kind == "correlated" else 0.0
+    if again >= 1.0:
+        return np.maximum(tokens, 1.0)
+    left = np.maximum(tokens, 1.0) * (1.0 - again)
+    return np.asarray((1.0 + again - 2.0 * again * (1.0 - again**tokens) / left) / (1.0 - again))
+
+
+def coverage_table(
+    router: Router,
+    experts: int,
+    top_k: int,
+    ranks: int = 1,
+    *,
+    placement: Placement | None = None,
+    seed: int = 0,
+) -> Floats:
     """Experts touched and their spread over ranks at token counts; shape [rows, 4].
 
-    Columns: tokens, experts touched, and on the busiest of `ranks` ranks experts touched and
-    token-expert pairs relative to the mean rank.
-
-    Experts are dealt to ranks round-robin by popularity. The busiest rank is the mean plus the
-    expected maximum of `ranks` normal deviates times the standard deviation, within its bounds.
+    Columns: tokens, experts touched (each copy for itself), and on the busiest of `ranks` ranks
+    experts touched and token-expert pairs relative to the mean rank. Of a contiguous placement the
+    mean over layers, whose popularity `seed` orders.
     Models without experts get zeros and ones, which no operator reads.
     """
+    return _coverage_table(router, experts, top_k, ranks, placement, seed).copy()
+
+
+@lru_cache(maxsize=64)
+def _coverage_table(
+    router: Router, experts: int, top_k: int, ranks: int, placement: Placement | None, seed: int
+) -> Floats:
     tokens = table_tokens()
     table = np.zeros((len(tokens), 4))
     table[:, 0] = tokens
     table[:, 3] = 1.0
     if experts == 0:
         return table
-    used = touched_share(router, tokens, experts, top_k)
-    table[:, 1] = table[:, 2] = used.sum(axis=1)
-    if ranks > 1:
-        table[:, 2] = _worst_touched(used, ranks)
-        table[:, 3] = _worst_load(router, tokens, experts, top_k, ranks)
-    table[0, 2:] = (0.0, 1.0)
+    if ranks == 1:
+        table[:, 1] = table[:, 2] = touched_share(router, tokens, experts, top_k).sum(axis=1)
+        return table
+    layers = slots_of(placement, popularity(router, experts, top_k), ranks, seed)
+    touched = [
+        (touched_share(router, tokens, experts, top_k, each.copies) * each.copies).sum(axis=1)
+        for each in layers
+    ]
+    table[:, 1] = np.mean(touched, axis=0)
+    most_touched, most_pairs = _busiest(router, experts, top_k, layers)
+    most_touched = np.minimum(most_touched, most_pairs)
+    table[:, 2] = np.interp(tokens, BUSIEST_TOKENS, most_touched)
+    table[:, 2] = np.clip(table[:, 2], table[:, 1] / ranks, table[:, 1])
+    mean = top_k / ranks
+    table[1:, 3] = np.interp(tokens[1:], BUSIEST_TOKENS, most_pairs) / (tokens[1:] * mean)
+    table[:, 3] = np.maximum(table[:, 3], 1.0)
     return table
+
+
+def _busiest(
+    router: Router, experts: int, top_k: int, layers: tuple[Slots, ...]
+) -> tuple[Floats, Floats]:
+    """Experts touched and pairs of the busiest rank, each [`BUSIEST_TOKENS`]; mean over layers."""
+    picked, tokens = popularity(router, experts, top_k), BUSIEST_TOKENS
+    clumps = clumping(router, tokens)
+    touched = [
+        busiest_touched(touched_share(router, tokens, experts, top_k, each.copies), each)
+        for each in layers
+    ]
+    pairs = [busiest_pairs(picked, each, tokens, clumps) for each in layers]
+    return np.mean(touched, axis=0), np.mean(pairs, axis=0)
 
 
 def locality_table(router: Router, experts: int, top_k: int) -> Floats:
@@ -146,36 +216,6 @@ def locality_table(router: Router, experts: int, top_k: int) -> Floats:
     touched = 1.0 - (1.0 + tokens * top_k / (experts * shape)) ** -shape
     alike = np.interp(touched, anywhere, tokens)
     return np.stack([tokens, np.clip(alike, np.minimum(tokens, 1.0), tokens)], axis=1)
-
-
-def _worst_touched(used: Floats, ranks: int) -> Floats:
-    """Experts touched on the busiest rank, by the probability that each expert is used."""
-    experts = used.shape[1]
-    rank = np.arange(experts) % ranks
-    per_rank = np.stack([used[:, rank == r].sum(axis=1) for r in range(ranks)], axis=1)
-    spread = np.sqrt((used * (1.0 - used)).sum(axis=1) / ranks)
-    worst = per_rank.max(axis=1) + expected_maximum(ranks) * spread
-    return np.asarray(np.minimum(np.minimum(worst, experts // ranks), used.sum(axis=1)))
-
-
-def _worst_load(router: Router, tokens: Floats, experts: int, top_k: int, ranks: int) -> Floats:
-    """Token-expert pairs on the busiest rank over those of the mean rank."""
-    picked = popularity(router, experts, top_k)
-    load = np.array([picked[rank::ranks].sum() for rank in range(ranks)])
-    mean = top_k / ranks
-    # a token's pairs on one rank: k draws without replacement out of E
-    variance = mean * (1.0 - 1.0 / ranks) * (experts - top_k) / max(experts - 1, 1)
-    groups = tokens * (1.0 - router.correlation) if router.kind == "correlated" else tokens
-    noise = expected_maximum(ranks) * np.sqrt(variance / np.maximum(groups, 1.0))
-    busiest = np.clip((load.max() + noise) / mean, 1.0, min(top_k, experts // ranks) / mean)
-    return np.asarray(busiest)
-
-
-def expected_maximum(count: int) -> float:
-    """Expected largest of `count` independent standard normal deviates."""
-    x = np.linspace(-9.0, 9.0, 4001)
-    below = np.array([0.5 * math.erfc(-value / math.sqrt(2.0)) for value in x])
-    return float(np.trapezoid(np.heaviside(x, 0.5) - below**count, x))
 
 
 def draw_experts(
@@ -198,13 +238,24 @@ def draw_experts(
     return chosen.astype(np.int64)
 
 
-def load_table(router: Router, experts: int, top_k: int, *, seed: int = 0) -> Floats:
+def load_table(
+    router: Router, experts: int, top_k: int, *, slots: Slots | None = None, seed: int = 0
+) -> Floats:
     """Token-expert pairs of the first 0, 1, ... `POOL` tokens of a drawn sequence.
 
-    Shape [POOL + 1, experts]; a batch of n tokens is the difference of two rows n apart.
+    Shape [POOL + 1, experts]; a batch of n tokens is the difference of two rows n apart. With
+    `slots` [POOL + 1, slots], ranks taking columns in turn: copies of an expert take turns token by
+    token, as in SGLang's "round_robin" dispatch.
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(5)[4])
     chosen = draw_experts(router, POOL, experts, top_k, rng)
-    table = np.zeros((POOL + 1, experts))
+    columns = experts
+    if slots is not None:
+        columns = len(slots.columns)
+        order = np.argsort(slots.columns, kind="stable")  # columns of each expert, one after other
+        first = np.cumsum(slots.copies) - slots.copies
+        turn = np.arange(POOL)[:, None] % slots.copies[chosen]
+        chosen = order[first[chosen] + turn]
+    table = np.zeros((POOL + 1, columns))
     np.add.at(table, (np.repeat(np.arange(1, POOL + 1), top_k), chosen.ravel()), 1.0)
     return np.cumsum(table, axis=0)

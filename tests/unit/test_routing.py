@@ -14,7 +14,6 @@ from sim.workload.routing import (
     coverage_table,
     default_router,
     draw_experts,
-    expected_maximum,
     load_table,
     popularity,
     touched_share,
@@ -125,9 +124,7 @@ def test_load_table_scatters_about_the_expected_coverage() -> None:
         touched = np.count_nonzero(on_rank, axis=0)
         load = on_rank.sum(axis=0).max() / (tokens * top_k / ranks)
         drawn.append((touched.sum(), touched.max(), load))
-    # the expected load adds the largest deviation to the largest mean: too much by 4 to 6 % here,
-    # whatever the seed
-    for column, tolerance in ((1, 0.01), (2, 0.03), (3, 0.07)):
+    for column, tolerance in ((1, 0.01), (2, 0.02), (3, 0.02)):
         mean = expected[1 : EXACT_TOKENS + 1, column].mean()
         assert np.mean(drawn, axis=0)[column - 1] == pytest.approx(mean, rel=tolerance)
 
@@ -153,9 +150,3 @@ def test_default_router_s_fit_to_the_shares_it_was_fitted_on() -> None:
 def test_model_without_experts_has_a_table_that_asks_for_nothing() -> None:
     table = coverage_table(Router(), 0, 0, 4)
     assert (table[:, 1:] == (0.0, 0.0, 1.0)).all()
-
-
-@pytest.mark.parametrize(("count", "want"), [(1, 0.0), (2, 0.5642), (4, 1.0294), (8, 1.4236)])
-def test_expected_maximum_of_normal_deviates(count: int, want: float) -> None:
-    """Harter, Biometrika 48 (1961), table of expected values of normal order statistics."""
-    assert expected_maximum(count) == pytest.approx(want, abs=1e-4)

@@ -1,0 +1,35 @@
+"""What `sim run` and `sim explain` say of expert-parallel ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.text import Text
+
+from sim.report.quantity import digits, share, si
+
+
+def rank_line(found: Mapping[str, Any] | None) -> list[Text]:
+    """How uneven ranks are, what that costs and what they exchange, where there are any."""
+    if found is None:
+        return []
+    copies = f", {found['redundant']} redundant experts" if found["redundant"] else ""
+    loads = found["rank_loads"]
+    parts = [
+        f"{found['ranks']} expert ranks of {digits(found['slots_per_rank'])} experts "
+        f"({found['placement']}{copies}): the busiest has {digits(found['load_imbalance'])} times "
+        f"the mean load ({digits(loads[0])} in the long run, the idlest {digits(loads[-1])})"
+    ]
+    if found["time_lost_s"] is not None:
+        parts.append(
+            f"waiting for it costs {si(found['time_lost_s'], 's')} "
+            f"({share(found['time_lost_share'])})"
+        )
+    sent = found["all_to_all_B"]
+    if isinstance(sent, Mapping) and sent["mean_device"]:
+        mean, busiest = (si(sent[f"{which}_device"], "B") for which in ("mean", "busiest"))
+        parts.append(f"all-to-all {mean} a device, {busiest} the busiest")
+    elif sent and not isinstance(sent, Mapping):
+        parts.append(f"all-to-all {si(sent, 'B')} in all")
+    return [Text("; ".join(parts) + ".")]
