@@ -28,6 +28,7 @@ from sim.workload.architecture import (
     StateSpace,
 )
 from sim.workload.layers import build_graph
+from sim.workload.placement import Placement
 from sim.workload.routing import Router
 from sim.workload.traffic import Trace
 
@@ -171,13 +172,14 @@ def program(
     coprocessing: Literal["none", "pe", "pe+et"] = "none",
     split: str | Split = "greedy",
     experts_on: str = "",
+    experts: Placement | None = None,
     seed: int = 0,
 ) -> Program:
     """A model on `count` devices; `experts_on` names the processor that experts are pinned to."""
     graph = build_graph(MODELS[kind])
     machines = system(DEVICES[on], count, coprocessing=coprocessing, split=split)
     tp = count // (pp * dp * attention_dp) if tp is None else tp
-    wanted = Parallel(tp=tp, pp=pp, ep=ep, dp=dp, attention_dp=attention_dp)
+    wanted = Parallel(tp=tp, pp=pp, ep=ep, dp=dp, attention_dp=attention_dp, experts=experts)
     return assemble(
         graph,
         machines,

@@ -67,7 +67,7 @@ def busiest_pairs(
     """Expected token-expert pairs of the busiest rank, shape [tokens].
 
     `clumping` [tokens] is how many times the variance is that of tokens who choose on their own.
-    Within 3 % of drawn batches from two pairs a rank on, and 25 % above them at fewer.
+    Within 4 % of drawn batches from one pair a rank on, up to 20 % above them at fewer.
     """
     mean, variance, third = spread(picked, slots.shares)
     clumps = np.ones(len(tokens)) if clumping is None else clumping

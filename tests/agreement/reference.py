@@ -113,14 +113,18 @@ def on_unit(
 
 
 def on_link(
-    op: SimpleNamespace, seen: Seen, mean: Seen, link: SimpleNamespace
+    op: SimpleNamespace, seen: Seen, mean: Seen, link: SimpleNamespace, load: float = 1.0
 ) -> tuple[float, float]:
-    """Seconds and joules of one collective by the link's algorithm, or ring or tree."""
+    """Seconds and joules of one collective by the link's algorithm, or ring or tree.
+
+    A device sends its group's tokens and receives the mean group's times `load`.
+    """
+    tokens = max(seen.tokens, mean.tokens * load)
     algorithms = range(2) if link.algorithm < 0 else [link.algorithm]
     options = []
     for algorithm in algorithms:
         sent = op.factor[algorithm] * op.message_B_per_token
-        flowing = sent * seen.tokens / (link.B_per_s * link.efficiency)
+        flowing = sent * tokens / (link.B_per_s * link.efficiency)
         seconds = op.steps[algorithm] * link.latency_s + flowing
         options.append((seconds, sent * mean.tokens * link.J_per_B))
     return min(options, key=lambda option: option[0])
@@ -166,7 +170,8 @@ class Machine:
         if seen.tokens <= 0:
             return Row()
         if op.kind == COLLECTIVE:
-            seconds, joules = on_link(op, seen, mean, self.links[op.link])
+            load = self.busiest_load(op, views) if op.routed else 1.0
+            seconds, joules = on_link(op, seen, mean, self.links[op.link], load)
             seconds *= op.layers
             return Row(seconds=seconds, busy=seconds, link_J=joules * op.layers, bound="link")
         touched = (1.0, 1.0, 1.0)
@@ -198,6 +203,14 @@ class Machine:
                 )
         assert best is not None
         return best
+
+    def busiest_load(self, op: SimpleNamespace, views: list[View]) -> float:
+        """Pairs of the busiest rank over the mean, of the experts that a collective goes to."""
+        experts = next(each for each in self.ops if each.experts and each.stream == op.routed - 1)
+        if self.drawn:
+            tokens = views[experts.stream].of(experts.phase).tokens
+            return float(self.once(touched_and_worst, experts, tokens)[2])
+        return float(experts_at(self.table, self.unlike(views[experts.stream]))[2])
 
     def shared(self, ops: list[SimpleNamespace], tokens: float) -> list[Row]:
         """Products of experts that two units share, all layers; joules of the mean rank."""

@@ -19,6 +19,7 @@ from sim.kernel import passes
 from sim.kernel.experts import expert_features
 from sim.kernel.records import JOULES, PAIR_SHARE, ROW_COLUMNS
 from sim.mapping.program import Program
+from sim.workload.placement import Placement
 from sim.workload.routing import Router
 
 Floats = npt.NDArray[np.float64]
@@ -136,6 +137,23 @@ SHARED = [
     for layout, degrees in TWO_UNITS.items()
     if coprocessing != "pe+et" or degrees.get("ep", 1) == degrees.get("attention_dp", 1)
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize("on", ["one unit", "PIM"])
+@pytest.mark.parametrize("layout", [name for name in TWO_UNITS if "ep" in name])
+@pytest.mark.parametrize("copies", [0, 4])
+def test_compiled_equals_reference_where_experts_are_placed(
+    on: str, layout: str, copies: int
+) -> None:
+    """All-to-all then waits for the busiest rank."""
+    placement = Placement(placement="balanced" if copies else "contiguous", redundant=copies)
+    router = Router(kind="zipf", skew=1.2, locality=0.4 if on == "one unit" else None)
+    for kind in ("moe", "hybrid"):
+        of = program(kind, on, experts=placement, router=router, **TWO_UNITS[layout])  # type: ignore[arg-type]
+        assert of.table.records["routed"].any() == ("attention dp" in layout)
+        plain = machine(of)
+        for name, batch in EVEN_MORE.items():
+            check(of, plain, batch, f"{kind} on {on}, {layout}, {copies} copies, {name}")
 
 
 def without_ties(of: Program) -> Program:

@@ -19,20 +19,23 @@ from sim.mapping.layout import Parallel
 from sim.mapping.parallelism import plan
 from sim.mapping.program import Program, assemble
 from sim.workload.layers import build_graph
+from sim.workload.placement import Placement
 from sim.workload.routing import Router
 from sim.workload.traffic import Trace
 
 EXACT = 1e-9
+SKEWED = Router(kind="zipf", skew=1.0, locality=0.4)
 PROGRAMS = {
     "dense": program("dense", "two units"),
     "sliding": program("sliding"),
     "chunked-window": program("chunked-window"),
     "moe": program("moe", "PIM", count=4, ep=2),
-    "alike": program(
-        "moe", "PIM", count=4, ep=2, router=Router(kind="zipf", skew=1.0, locality=0.4)
-    ),
+    "alike": program("moe", "PIM", count=4, ep=2, router=SKEWED),
     "shared experts": program("moe", "PIM", count=4, ep=2, coprocessing="pe"),
     "groups": program("moe", count=4, attention_dp=2, ep=4),
+    "groups with copies": program(
+        "moe", count=4, attention_dp=2, ep=4, router=SKEWED, experts=Placement(redundant=4)
+    ),
     "shared by groups": program(
         "hybrid", "PIM", count=4, attention_dp=2, ep=2, coprocessing="pe+et", split="greedy"
     ),
