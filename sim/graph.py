@@ -126,6 +126,10 @@ class Op:
     across_nodes: bool = False
     routed: bool = False
     """A collective whose tokens the router sends: the busiest expert rank may decide its time."""
+    inflow: float = 1.0
+    """Of that, devices that send for each one that receives."""
+    side: int = 0
+    """Attention, experts apart from it, the link there, the link back."""
     all_groups: bool = False
     """Sees the tokens of all data-parallel groups that share experts, not of its own alone."""
     pipeline: Mapping[str, float] | None = None
@@ -275,6 +279,7 @@ def lower(
         record["leads"] = int(op.concurrent not in leaders)
         leaders |= {op.concurrent} - {""}
         record["split"], record["spaces"] = split, spaces
+        record["side"] = op.side
         record["arithmetic"] = _arithmetic(op, dtype, kv, activations)
         record["layers"], record["launches"] = op.layers, op.launches
         record["pinned"] = (pinned or {}).get(op.operator_class, -1)
@@ -287,11 +292,12 @@ def lower(
                 record[name] = value
             continue
         if op.kind == Kind.COLLECTIVE:
-            record["link"] = 1 if op.across_nodes else 0
+            record["link"] = 1 if op.across_nodes else 2 if op.side else 0
             record["message_B_per_token"] = op.message * activation_B
             record["steps"], record["factor"] = collective_terms(op.collective, op.group)
             record["collective"], record["ranks"] = COLLECTIVES.index(op.collective), op.group
             record["routed"] = 1 + streams[op.stream] if op.routed else 0
+            record["inflow"] = op.inflow
             continue
         record["capability"] = OPERATOR_CLASSES.index(op.operator_class)
         record["flops_per_token"] = op.flops_per_token

@@ -14,6 +14,7 @@ from sim.engines.scheduler import Scheduler
 from sim.hardware import System
 from sim.hardware.runtime import Runtime
 from sim.mapping.layout import Parallel
+from sim.mapping.sides import Split
 from sim.units import Source, Sourced
 from sim.workload.architecture import Architecture
 from sim.workload.routing import Router
@@ -67,6 +68,8 @@ class Scenario:
     fleet: Fleet | None = None
     disaggregate: Disaggregation | None = None
     """Either has pools of its own, instead of `system` and `parallel`."""
+    split: Split | None = None
+    """Where routed experts run, if not on `system`."""
     seed: int = 0
     digest: str | None = None
     sources: Mapping[str, Sourced] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from typing import Any
 
 from sim.config.document import Document, Key, value_at
 from sim.config.fleet_form import AutoscaleForm, DisaggregateForm, FleetForm, PoolForm, TransferForm
+from sim.config.split_form import link_of
 from sim.engines.fleet import Autoscale, Breakdowns, Disaggregation, Fleet, Outage, Pool, Slowdown
 from sim.errors import ConfigError
 from sim.hardware import Link, System
@@ -141,13 +142,7 @@ def _pool(
 def _link(form: str | TransferForm, document: Document, system: System) -> Link:
     """The link written out, or that of the prefill pool's system which is named."""
     if isinstance(form, TransferForm):
-        return Link(
-            name="transfer",
-            bandwidth_B_per_s=form.bandwidth.value,
-            latency_s=form.latency.value,
-            efficiency=1.0 if form.efficiency is None else form.efficiency.value,
-            energy_J_per_B=None if form.energy is None else form.energy.value,
-        )
+        return link_of(form)
     known: dict[str, Link] = {}
     for name, link in (("network", system.network), ("link", system.device.link)):
         if link is not None:

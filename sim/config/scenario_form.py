@@ -20,6 +20,7 @@ from sim.config.fields import (
 )
 from sim.config.fleet_form import DisaggregateForm, FailuresForm, Fleet
 from sim.config.parallel_form import ParallelForm
+from sim.config.split_form import SplitForm
 from sim.config.traffic_form import Traffic, not_negative
 from sim.dtypes import BITS
 from sim.engines.scheduler import CHOICES, Scheduler
@@ -139,6 +140,7 @@ class ScenarioForm(Form):
     cost: CostForm = CostForm()
     fleet: Fleet | None = None
     disaggregate: DisaggregateForm | None = None
+    split: SplitForm | None = None
     seed: Index = 0
 
     @model_validator(mode="after")
@@ -146,6 +148,8 @@ class ScenarioForm(Form):
         closed = self.traffic.closed is not None
         if self.disaggregate is not None and self.fleet is not None:
             raise wrong("leave one of fleet and disaggregate out", "disaggregate")
+        if self.split is not None and self.fleet is not None:
+            raise wrong("a split is of one system: leave fleet out", "split")
         if self.disaggregate is not None and closed:
             raise wrong("pools apart need open traffic: a trace or poisson", "disaggregate")
         if self.fleet is not None and closed:

@@ -24,6 +24,7 @@ from sim.config.scenario_form import (
     ScenarioForm,
     SchedulerForm,
 )
+from sim.config.split_form import SplitForm
 from sim.config.traffic import traffic_of
 from sim.config.traffic_form import TrafficForm
 from sim.config.validate import validated
@@ -32,6 +33,7 @@ from sim.engines.fleet import Disaggregation, Fleet
 from sim.errors import ConfigError, Problem
 from sim.hardware import Device, System
 from sim.hardware.runtime import Runtime, under
+from sim.mapping.sides import Split
 from sim.scenario import Costing, Parallel, Scenario, Scheduler, Slo
 from sim.techniques import TECHNIQUES
 from sim.units import Source
@@ -125,6 +127,7 @@ class _Loader:
         traffic = self._try(("traffic",), lambda: self._traffic(form.traffic))
         costing = self._try(("cost",), lambda: self._costing(form.cost))
         fleet, apart = self._pools(form, system)
+        split = None if form.split is None else self._split(form.split)
         for index, technique in enumerate(form.techniques):
             self._technique(index, technique)
         if self.problems or system is None or model is None or traffic is None:
@@ -148,6 +151,7 @@ class _Loader:
             cost=costing,
             fleet=fleet,
             disaggregate=apart,
+            split=split,
             seed=form.seed,
         )
         used = {number.source for number in self.noted.numbers.values()}
@@ -219,6 +223,12 @@ class _Loader:
             given = form.disaggregate
             apart = self._try(("disaggregate",), lambda: fleets.disaggregation_of(given, *more))
         return None if form.fleet is None else fleets.fleet_of(form.fleet, *more), apart
+
+    def _split(self, form: SplitForm) -> Split | None:
+        for path, number in leaves(self.document.data["split"], ("split",)):
+            self.noted.number(path, number, USER.key)
+        experts = self._try(("split", "experts"), lambda: self._system(("split", "experts")))
+        return None if experts is None else form.value(experts)
 
     def _runtime(self, given: str) -> Runtime:
         """The runtime of a name or path; its numbers take the place of the device's."""

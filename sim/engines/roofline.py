@@ -129,7 +129,12 @@ def steps_of_parts(
     machine = program.machine[0]
     host_s = float(passes.host_time(sequences_, machine))
     passed = sum(float(rows[:, SECONDS].sum()) for _, _, _, rows, _ in made)
-    seconds = passes.step_time(passed, microbatches, host_s, machine)
+    busiest_s = 0.0
+    if program.split is not None:
+        every = np.stack([rows for _, _, _, rows, _ in made])
+        whole = np.ones(every.shape[:2])  # rows are of their shares already
+        busiest_s = passes.busiest_side(program.table.records, every, whole, len(made))
+    seconds = passes.step_time(passed, microbatches, host_s, machine, busiest_s)
     spent_J = sum(float(rows[:, JOULES].sum()) for _, _, _, rows, _ in made)
     left = passes.within_limit(spent_J, seconds, microbatches, machine)
     joules = passes.step_energy(spent_J * left, seconds, microbatches, machine)

@@ -36,6 +36,7 @@ from sim.kernel.records import (
     ROW_COLUMNS,
     SECONDS,
     SEQUENCES,
+    SIDES,
     TOKENS,
     UNIT,
     WEIGHT_SHARE,
@@ -228,7 +229,8 @@ def one_layer(
     if op.kind == COLLECTIVE:
         tokens, mean_tokens = own[op.phase, TOKENS], mean[op.phase, TOKENS]
         if op.routed > 0:  # received of all groups, which may be more than is sent
-            tokens = max(tokens, mean_tokens * experts[op.routed - 1, WORST_LOAD])
+            load = experts[op.routed - 1, WORST_LOAD]
+            tokens = max(tokens, mean_tokens * op.inflow * load)
         seconds, link_J = communicate(op, tokens, mean_tokens, links)
     elif op.kind == PIPELINE:  # one row for the whole model; its power is static
         unit, bound = 0, COMPUTE_BOUND
@@ -250,12 +252,35 @@ def host_time(sequences: float, machine: Any) -> float:
     return machine.host_step_s + machine.host_sequence_s * sequences / machine.groups
 
 
+@njit
+def busiest_side(ops: Any, rows: Any, shares: Any, parts: int) -> float:
+    """Seconds of the side that works longest in a pass of `parts` parts, each with their shares."""
+    longest = 0.0
+    for side in range(SIDES):
+        total = 0.0
+        for part in range(parts):
+            for index in range(ops.shape[0]):
+                if ops[index].side == side:
+                    total += rows[part, index, SECONDS] * shares[part, index]
+        longest = max(longest, total)
+    return longest
+
+
 @njit(inline="always")
-def step_time(seconds: float, microbatches: float, host_s: float, machine: Any) -> float:
+def step_time(
+    seconds: float, microbatches: float, host_s: float, machine: Any, busiest_s: float
+) -> float:
     """Seconds of one engine iteration around a pass of one microbatch through all stages.
 
     Few microbatches take what one needs to pass; as many as there are stages wait for the slowest.
+    Where experts are apart, each round trip of all microbatches takes what one takes alone or what
+    the busiest side takes for all of them, `busiest_s` in a pass of one; the last microbatch ends
+    that much after the first (with a side that is always busy MegaScale-Infer's equation 5).
     """
+    if machine.sides > 0.0:
+        pace_s = max(seconds, microbatches * busiest_s)
+        last_s = (seconds + (microbatches - 1.0) * busiest_s - pace_s) / machine.sides
+        return (pace_s + last_s) * machine.slow + host_s
     pace = microbatches * machine.imbalance / machine.stages
     return seconds * machine.slow * max(pace, 1.0) + host_s
 

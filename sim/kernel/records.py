@@ -33,6 +33,8 @@ SECONDS, LAUNCH_S, COMPUTE_J, MEMORY_J, LINK_J, BUSY_S, PAIR_SHARE, WEIGHT_SHARE
 joules of one device, seconds its unit works (also while another one is waited for), and the shares
 of token-expert pairs and of touched experts that an operator split between units has."""
 ROW_COLUMNS: Final = 8
+SIDES: Final = 4
+"""Attention, experts apart from it, and the links there and back."""
 JOULES: Final = slice(COMPUTE_J, LINK_J + 1)
 """The joules of a row."""
 GREEDY, EXACT, GIVEN = range(3)
@@ -83,6 +85,8 @@ OP: Final = np.dtype(
         ("message_B_per_token", "f8"),
         ("collective", "i8"),  # all-reduce, all-gather, all-to-all, send
         ("routed", "i8"),  # 1 + stream of the experts whose busiest rank it waits for; 0: none
+        ("inflow", "f8"),  # devices that send for one that receives, then
+        ("side", "i8"),  # attention, experts, link there, link back
         ("latency_s", "f8"),  # of a pipeline: what a token alone takes, without attention
         ("slot_s", "f8"),  # between two tokens of a full pipeline
         ("pair_s", "f8"),  # of its longest attention stage, for a cached token attended to
@@ -280,6 +284,7 @@ MACHINE: Final = np.dtype(
         ("stages", "f8"),  # pipeline stages
         ("groups", "f8"),  # data-parallel groups that share experts
         ("imbalance", "f8"),  # longest stage over mean stage
+        ("sides", "f8"),  # times that tokens go to the expert side of a pass; 0: there is none
         ("slow", "f8"),  # times that its devices take for what healthy ones do once
         ("host_step_s", "f8"),
         ("host_sequence_s", "f8"),  # more for every sequence of the iteration

@@ -94,7 +94,10 @@ def mixed_iteration(
         seconds += more_s
         spent_J += more_J
     host_s = passes.host_time(float(engine.picked + decoders), machine)
-    time = passes.step_time(seconds, micro, host_s, machine)
+    busiest_s = 0.0
+    if machine.sides > 0.0:
+        busiest_s = passes.busiest_side(replica.ops, scratch.rows, scratch.shares, parts)
+    time = passes.step_time(seconds, micro, host_s, machine, busiest_s)
     left = passes.within_limit(spent_J, time, micro, machine)
     energy = passes.step_energy(spent_J * left, time, micro, machine)
     devices = micro * machine.group

@@ -173,7 +173,10 @@ def decode_stretch(
                     )  # fmt: skip
                 moving_s += rows[index, SECONDS]
                 moving_J += row_joules(rows, index)
-        time = passes.step_time(still_s + moving_s, micro, host_s, machine)
+        busiest_s = 0.0
+        if machine.sides > 0.0:
+            busiest_s = passes.busiest_side(ops, scratch.rows, scratch.shares, 1)
+        time = passes.step_time(still_s + moving_s, micro, host_s, machine, busiest_s)
         spent_J = still_J + moving_J
         left = passes.within_limit(spent_J, time, micro, machine)
         energy = passes.step_energy(spent_J * left, time, micro, machine)

@@ -76,7 +76,10 @@ def design_points(
     ops: Any, asked: Any, features: Any, experts: Any, routing: Any, microbatches: Any,
     sequences: Any, units: Any, links: Any, machines: Any, begin: int, end: int, out: Any,
 ) -> None:  # fmt: skip
-    """As `sweep`, of points [begin, end), whose batches' operators ask for `asked`."""
+    """As `sweep`, of points [begin, end), whose batches' operators ask for `asked`.
+
+    Experts are with attention: sides apart have no sweeps.
+    """
     stride = 1 if features.shape[0] > 1 else 0
     grouped = False
     for index in range(ops.shape[0]):
@@ -97,7 +100,7 @@ def design_points(
             )  # fmt: skip
         machine = machines[point]
         host_s = host_time(sequences[batch], machine)
-        time = step_time(seconds, microbatches[batch], host_s, machine)
+        time = step_time(seconds, microbatches[batch], host_s, machine, 0.0)
         out[point, 0] = time
         spent_J *= within_limit(spent_J, time, microbatches[batch], machine)
         out[point, 1] = step_energy(spent_J, time, microbatches[batch], machine)

@@ -49,16 +49,19 @@ def budget(program: Program, *, utilization: float, tokens: int, sequences: int)
     for what, sizes in (("weights", weights), ("activations", activations)):
         for name, size in sizes.items():
             if size > free[name]:
+                layout = program.layout
+                apart = layout.expert_devices and name.startswith("experts-")
+                devices = layout.expert_devices if apart else layout.devices
                 raise Infeasible(
                     f"{program.graph.name} does not fit {program.system.name}: {what} take "
-                    f"{_size(size)} on each of {program.layout.devices} device(s), "
+                    f"{_size(size)} on each of {devices} device(s), "
                     f"{_size(free[name])} are left of {name} "
                     f"({_size(device.memory(name).capacity_B or 0.0)} at {utilization:.0%} use); "
                     "spread it over more devices (parallel.tp, parallel.pp) or use a smaller "
                     "format",
                     needed_B=size,
                     free_B=free[name],
-                    devices=program.layout.devices,
+                    devices=devices,
                 )
             free[name] -= size
     kv_B = free[kv_memory]

@@ -38,6 +38,13 @@ class Layout:
     dp: int
     attention_dp: int = 1
     experts: Placement | None = None
+    expert_devices: int = 0
+    """Devices of a side of their own that experts are on; 0: they are on those of the layout."""
+
+    @property
+    def expert_group(self) -> int:
+        """Devices that routed experts are spread over."""
+        return self.expert_devices or self.stage_devices
 
     @property
     def redundant(self) -> int:

@@ -133,6 +133,9 @@ def shard(graph: Graph, layout: Layout, system: System) -> Graph:
         )
 
     def rule(op: Op) -> tuple[Op, ...]:
+        if layout.expert_devices:
+            before, after = (tuple(_transfer(op, way, layout)) for way in ("column", "row"))
+            return (*before, _on_its_side(op, layout), *after, *_collectives(op, layout, system))
         before = tuple(_exchange(op, "column", layout, system))
         after = tuple(_exchange(op, "row", layout, system))
         return (*before, slice_of(op, layout), *after, *_collectives(op, layout, system))
@@ -149,7 +152,7 @@ def slice_of(op: Op, layout: Layout) -> Op:
     Of experts it has the mean rank's: tokens sent to others are neither read nor written here, and
     tp * attention_dp / ep devices share each matrix.
     """
-    tp = layout.stage_devices if op.all_groups else layout.tp
+    tp = layout.expert_group if op.all_groups else layout.tp
     if tp == 1 or op.shard == "none":
         return op
     ep = layout.ep if op.experts else 1
@@ -270,6 +273,28 @@ def _exchange(op: Op, shard: str, layout: Layout, system: System) -> Iterator[Op
     if sharers > 1:  # each received a part of the tokens of an expert it has a part of
         name = "experts_gather.all-gather" if shard == "column" else "experts_scatter.all-gather"
         yield collective_after(op, name, "all-gather", elements * sharers, sharers, routed=routed)
+
+
+def _on_its_side(op: Op, layout: Layout) -> Op:
+    """The slice of `op`, on the expert side where it works on what the router sent."""
+    own = slice_of(op, layout)
+    return replace(own, side=1, operator_class="experts") if op.all_groups else own
+
+
+def _transfer(op: Op, shard: str, layout: Layout) -> Iterator[Op]:
+    """What goes to the expert side before the first product of experts, and back after the last.
+
+    A device of the attention side sends the token-expert pairs of its part of its group, and one
+    of the expert side gets those of its experts; the busiest of all decides.
+    """
+    if op.kind != Kind.EXPERTS or op.shard != shard:
+        return
+    forth = shard == "column"
+    elements = (op.inputs if forth else op.outputs) / layout.tp
+    name = f"experts_{'dispatch' if forth else 'return'}.send"
+    sent = collective_after(op, name, "send", elements, 2, routed=True)
+    inflow = layout.stage_devices / layout.expert_devices
+    yield replace(sent, side=2 if forth else 3, inflow=inflow)
 
 
 def _stage_transfers(graph: Graph, layout: Layout, system: System) -> Iterator[Op]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from sim.dtypes import COMPUTE, Precision, bytes_per_element
 from sim.errors import ConfigError, Infeasible, Problem
-from sim.graph import Graph, OpTable, Phase, Stream, lower
+from sim.graph import Graph, Kind, OpTable, Phase, Stream, lower
 from sim.hardware import System
 from sim.hardware.formats import for_weights
 from sim.hardware.records import fill_machine, link_records, processor_records
@@ -19,6 +19,7 @@ from sim.mapping.coprocessing import coprocess, given_masks, memory_spaces, poli
 from sim.mapping.hardwired import held_by_stream, in_metal, line_of
 from sim.mapping.layout import Layout
 from sim.mapping.parallelism import shard, stage_imbalance
+from sim.mapping.sides import Split
 from sim.operators import OPERATOR_CLASSES
 from sim.workload.placement import Slots, slots_of
 from sim.workload.routing import (
@@ -58,6 +59,8 @@ class Program:
     state_B: float
     slots: tuple[Slots, ...] = ()
     """What expert-parallel ranks hold, of one layer or several."""
+    split: Split | None = None
+    """Where experts are apart from attention: `system` then has processors of both sides."""
 
     @property
     def feature_rows(self) -> int:
@@ -73,10 +76,12 @@ def assemble(
     *,
     router: Router | None = None,
     placement: Mapping[str, str] | None = None,
+    split: Split | None = None,
     seed: int = 0,
 ) -> Program:
     """The program of `graph` on one replica of `layout` in `system`; `seed` draws sampled experts.
 
+    Of a `split` the system is of `sides.both`.
     Raises Infeasible where the device cannot run, ConfigError for a placement that names no
     processor of the device or no operator class.
     """
@@ -109,6 +114,8 @@ def assemble(
     machine["devices"], machine["group"] = layout.devices, layout.stage_devices
     machine["groups"] = layout.attention_dp
     machine["stages"], machine["imbalance"] = layout.pp, stage_imbalance(graph, layout)
+    if split is not None:
+        machine["stages"], machine["sides"] = split.microbatches, _round_trips(graph)
     fill_machine(machine, system.device)
     kv_B = bytes_per_element(precision.kv)
     group_share = stage_share / layout.attention_dp  # a group holds its own sequences only
@@ -132,7 +139,9 @@ def assemble(
         table=table,
         streams=stream_records(sharded, kv_B * group_share),
         units=units,
-        links=link_records(system.device.link, system.network),
+        links=link_records(
+            system.device.link, system.network, *([] if split is None else [split.link])
+        ),
         machine=machine,
         routing=Routing(
             coverage=coverage_table(
@@ -147,7 +156,13 @@ def assemble(
         * group_share
         * sum(op.state * op.layers for op in sharded.ops if op.phase == Phase.DECODE),
         slots=slots,
+        split=split,
     )
+
+
+def _round_trips(graph: Graph) -> int:
+    """Layers whose tokens go to the expert side and come back."""
+    return sum(op.layers for op in graph.ops if op.kind == Kind.EXPERTS and op.shard == "column")
 
 
 def _in_metal(graph: Graph, system: System, precision: Precision) -> Program:

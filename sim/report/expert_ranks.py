@@ -1,4 +1,4 @@
-"""What `sim run` and `sim explain` say of expert-parallel ranks."""
+"""What `sim run` and `sim explain` say of expert-parallel ranks and of experts apart."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
-from sim.report.quantity import digits, share, si
+from sim.report.quantity import binary, digits, share, si
 
 
 def rank_line(found: Mapping[str, Any] | None) -> list[Text]:
@@ -33,3 +33,26 @@ def rank_line(found: Mapping[str, Any] | None) -> list[Text]:
     elif sent and not isinstance(sent, Mapping):
         parts.append(f"all-to-all {si(sent, 'B')} in all")
     return [Text("; ".join(parts) + ".")]
+
+
+def side_lines(found: Mapping[str, Any] | None) -> list[Text]:
+    """What each side takes of a layer, who waits, and what is held where; nothing without sides."""
+    if found is None:
+        return []
+    took, busy = found["layer_s"], found["busy_share"]
+    names = (name.replace("_", " ") for name in took)
+    parts = ", ".join(
+        f"{name} {si(seconds, 's')} (busy {share(busy[key])})"
+        for name, (key, seconds) in zip(names, took.items(), strict=True)
+    )
+    held = ", ".join(
+        f"{side} on {found[side]['system']}, {binary(found[side]['weights_B'])} of weights a device"
+        for side in ("attention", "experts")
+    )
+    return [
+        Text(
+            f"A layer of one of {digits(found['microbatches'])} microbatches: {parts}. "
+            f"{digits(found['microbatches_needed'])} microbatches keep the busier side at work."
+        ),
+        Text(f"Sides: {held}."),
+    ]

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from sim.report.bands import LEVELS, within
-from sim.report.expert_ranks import rank_line
+from sim.report.expert_ranks import rank_line, side_lines
 from sim.report.quantity import binary, digits, share, si
 from sim.report.tables import provenance_line, table
 from sim.simulation.explain import Explanation
@@ -25,6 +25,7 @@ def explanation_report(explanation: Explanation) -> RenderableType:
         _operators(explanation),
         Text(_sum(explanation)),
         *rank_line(explanation.expert_ranks),
+        *side_lines(explanation.sides),
         Text(_band(explanation), style="dim"),
         provenance_line(provenance(scenario)),
     )
@@ -32,7 +33,7 @@ def explanation_report(explanation: Explanation) -> RenderableType:
 
 def _heading(explanation: Explanation) -> str:
     scenario, batch = explanation.prepared.scenario, explanation.batch
-    layout = explanation.prepared.program.layout
+    layout, system = explanation.prepared.program.layout, explanation.prepared.program.system
     count = "1 sequence" if batch["sequences"] == 1 else f"{batch['sequences']:,} sequences"
     what = (
         f"{count} with {batch['context']:,} cached tokens each"
@@ -41,7 +42,7 @@ def _heading(explanation: Explanation) -> str:
     )
     return (
         f"{scenario.name}: one {explanation.phase} iteration of {scenario.model.title} on "
-        f"{scenario.system.name} (tp {layout.tp}, pp {layout.pp}, ep {layout.ep}), {what}"
+        f"{system.name} (tp {layout.tp}, pp {layout.pp}, ep {layout.ep}), {what}"
     )
 
 
@@ -49,7 +50,7 @@ def _units(explanation: Explanation) -> RenderableType:
     """Peaks and ridge points of each unit; the numbers to check the table by hand."""
     made = table("Units of one device", "unit", "arithmetic", "peak", "weights bandwidth",
                  "ridge Op/B", "compute eff.", "memory eff.", "ramp", "launch", left=2)  # fmt: skip
-    device = explanation.prepared.scenario.system.device
+    device = explanation.prepared.program.system.device
     records = explanation.prepared.program.units
     for processor, record in zip(device.processors, records, strict=True):
         for arithmetic, peak in processor.peak_flop_per_s.items():
@@ -115,12 +116,21 @@ def _sum(explanation: Explanation) -> str:
     parts = f"operators {si(passed, 's')}"
     pace = (explanation.seconds - explanation.host_s) / passed
     if pace > 1.0 + 1e-9:
-        parts += f" x {pace:.3f} for the longest pipeline stage"
+        split = explanation.prepared.program.split
+        why = "the longest pipeline stage" if split is None else "all microbatches"
+        parts += f" x {pace:.3f} for {why}"
     budget = explanation.prepared.budget
     return (
         f"Iteration: {parts} + host {si(explanation.host_s, 's')} = "
         f"{si(explanation.seconds, 's')}, {si(explanation.joules, 'J')} in all "
-        f"{explanation.prepared.program.layout.devices} devices, static power included.\n"
-        f"Memory of one device: weights {binary(budget.weights_B)}, KV cache up to "
+        f"{_devices(explanation)} devices, static power included.\n"
+        f"Memory of one device{' of each side' if explanation.sides else ''}: weights "
+        f"{binary(budget.weights_B)}, KV cache up to "
         f"{binary(budget.kv_B)} of {binary(budget.usable_B)}."
     )
+
+
+def _devices(explanation: Explanation) -> int:
+    """Devices of a replica, those of an expert side included."""
+    layout = explanation.prepared.program.layout
+    return layout.devices + layout.expert_devices

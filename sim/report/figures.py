@@ -69,7 +69,7 @@ def plot_roofline(found: Explanation, path: Path) -> None:
 
 def _roofs(axes: Axes, found: Explanation, rows: Sequence[Any], units: Sequence[str]) -> None:
     """The roof of each processor for each arithmetic that operators on it use."""
-    names = [each.name for each in found.prepared.scenario.system.device.processors]
+    names = [each.name for each in found.prepared.program.system.device.processors]
     lows = [row["op_per_B"] for row in rows]
     roofs = []
     for unit, arithmetic in {(row["unit"], row["arithmetic"]): None for row in rows}:

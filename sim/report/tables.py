@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sim.report.bands import ALIKE, alike, band_lines, band_table, bracketed, within
-from sim.report.expert_ranks import rank_line
+from sim.report.expert_ranks import rank_line, side_lines
 from sim.report.quantity import UNKNOWN, binary, digits, share, si
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def run_report(run: Run, reasons: Sequence[Reason]) -> RenderableType:
         _bound_line(run),
         _memory_line(run),
         *rank_line(run.expert_ranks),
+        *side_lines(run.sides),
         *caution_lines(run),
         provenance_line(run.to_json()["provenance"]),
     )
@@ -180,7 +181,8 @@ def _memory_line(run: Run) -> Text:
     memory, cache = run.memory, run.prefix_cache
     found = "" if cache is None else f"; prefix cache: {share(cache['hit_rate'])} of prompt tokens"
     return Text(
-        f"Memory of one device: weights {binary(memory['weights_B'])}, "
+        f"Memory of one device{' of each side' if run.sides else ''}: weights "
+        f"{binary(memory['weights_B'])}, "
         f"KV cache {binary(memory['kv_peak_B'])} at its peak of "
         f"{binary(memory['kv_capacity_B'])} free, of {binary(memory['capacity_B'])} usable{found}"
     )

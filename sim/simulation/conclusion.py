@@ -74,7 +74,8 @@ class Conclusion:
 
 def conclude(runs: Sequence[Run]) -> Conclusion | None:
     """The conclusion of runs of one workload; None where fewer than two have a cost."""
-    alone = [run for run in runs if not run.pools]  # inputs are varied of one system
+    # inputs are varied of one system
+    alone = [run for run in runs if not run.pools and run.scenario.split is None]
     priced = [run for run in alone if run.metrics["cost_usd_per_Mtok"] is not None]
     if len(priced) < 2:
         return None

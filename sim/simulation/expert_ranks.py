@@ -9,17 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from sim.engines.roofline import (
-    Step,
-    decode_batch,
-    features_of,
-    prefill_batch,
-    step_of_features,
-)
+from sim.engines.roofline import Step, step_of_features
 from sim.kernel.experts import drawn
-from sim.kernel.iteration import microbatches
 from sim.kernel.records import ALL_TO_ALL, COLLECTIVE, TOKENS, TOUCHED, WORST_LOAD, WORST_TOUCHED
 from sim.mapping.program import Program
+from sim.simulation.mean_step import mean_step
 from sim.workload.routing import popularity
 
 if TYPE_CHECKING:
@@ -106,28 +100,15 @@ def mean_ranks(part: Part) -> Mapping[str, Any] | None:
     `time_lost_s` and `all_to_all_B` are of all iterations, the latter summed over all devices.
     """
     program = part.prepared.program
-    iterations = sum(each.iterations for each in part.outcomes)
-    requests = np.concatenate([each.requests for each in part.outcomes])
-    first = int((requests["generated"] > 0).sum())  # tokens that prompts gave
-    prompts = sum(each.prefill_tokens for each in part.outcomes)
-    decodes = max(sum(each.generated_tokens for each in part.outcomes) - first, 0)
-    if program.layout.ep == 1 or iterations == 0 or prompts + decodes == 0:
+    done = mean_step(part) if program.layout.ep > 1 else None
+    if done is None:
         return None
-    prompt = max(round(float(requests["input"].mean())), 1) + part.prepared.extra_prompt
-    context = prompt + max(round(float(requests["output"].mean()) / 2.0), 1)
-    of_prompt, parts = features_of(program, prefill_batch(1, prompt))
-    of_decode, _ = features_of(program, decode_batch(1, context))
-    features = of_prompt * parts * (prompts / prompt) + of_decode * parts * decodes
-    count = (prompts / prompt + decodes) / iterations
-    micro = float(microbatches(program.machine[0], count))
-    done = step_of_features(program, features / iterations / micro, micro, count)
     found = expert_ranks(program, done)
     if found is None:
         return None
-    busy_s = sum(each.busy_s for each in part.outcomes)
     share = found["time_lost_share"]
-    devices = iterations * program.layout.devices
+    devices = sum(each.iterations for each in part.outcomes) * program.layout.devices
     return found | {
-        "time_lost_s": None if share is None else share * busy_s,
+        "time_lost_s": None if share is None else share * part.busy_s,
         "all_to_all_B": found["all_to_all_B"]["mean_device"] * devices / program.layout.pp,
     }

@@ -43,6 +43,7 @@ from sim.simulation.metrics import finite
 from sim.simulation.prepare import Prepared, prepare
 from sim.simulation.provenance import provenance
 from sim.simulation.result import BOUNDS
+from sim.simulation.sides import sides_of
 from sim.workload.traffic import Closed
 
 Floats = npt.NDArray[np.float64]
@@ -80,6 +81,12 @@ class Explanation:
         """How unevenly expert-parallel ranks are loaded, and what that costs; None without any."""
         return expert_ranks(self.prepared.program, self.done)
 
+    @cached_property
+    def sides(self) -> Mapping[str, Any] | None:
+        """What attention, experts apart from it and the link take; None where they are together."""
+        program = self.prepared.program
+        return sides_of(program, self.prepared.scenario.pools[0].system, self.done)
+
     def __repr__(self) -> str:
         """One line: a notebook shows this."""
         scenario = self.prepared.scenario
@@ -91,7 +98,7 @@ class Explanation:
         return {
             "scenario": scenario.name,
             "model": scenario.model.name,
-            "system": scenario.system.name,
+            "system": self.prepared.program.system.name,
             "phase": self.phase,
             "batch": dict(self.batch),
             "iteration_s": self.seconds,
@@ -100,6 +107,7 @@ class Explanation:
             "bands": {name: band.to_json() for name, band in self.bands.items()},
             "operators": [dict(row) for row in self.rows],
             **({} if self.expert_ranks is None else {"expert_ranks": dict(self.expert_ranks)}),
+            **({} if self.sides is None else {"sides": dict(self.sides)}),
             "constants": constants(scenario),
             "provenance": provenance(scenario),
         }
@@ -219,7 +227,7 @@ def operator_row(
     program = prepared.program
     record = program.table.records[index]
     chosen = int(done.chosen[index, UNIT])
-    names = [each.name for each in prepared.scenario.system.device.processors]
+    names = [each.name for each in prepared.program.system.device.processors]
     flops, moved = float(asked[0]), float(asked[1:].sum())
     intensity = flops / moved if moved > 0.0 else math.nan
     ridges = {
@@ -317,9 +325,12 @@ def _why(
 ) -> str:
     """The reason for the choice, in words."""
     record = prepared.program.table.records[index]
-    device = prepared.scenario.system.device
+    device = prepared.program.system.device
     if chosen < 0:
-        link = prepared.scenario.system.network if op.across_nodes else device.link
+        system, split = prepared.program.system, prepared.program.split
+        link = system.network if op.across_nodes else device.link
+        if op.side and split is not None:
+            return f"to the other side over {split.link.name}, busiest device"
         return f"{op.collective} over {op.group} devices on {link.name if link else 'no link'}"
     name = device.processors[chosen].name
     if op.kind == Kind.PIPELINE:

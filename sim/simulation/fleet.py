@@ -68,7 +68,12 @@ def _prepared(prepared: Prepared, pool: Pool) -> Prepared:
     if pool == scenario.pools[0]:
         return prepared
     alone = replace(
-        scenario, system=pool.system, parallel=pool.parallel, fleet=None, disaggregate=None
+        scenario,
+        system=pool.system,
+        parallel=pool.parallel,
+        fleet=None,
+        disaggregate=None,
+        split=None,  # of the pool that decodes
     )
     return prepare(alone)
 

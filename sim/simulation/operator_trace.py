@@ -43,7 +43,7 @@ def operator_trace(prepared: Prepared, iterations: int) -> Iterator[dict[str, An
     slower; `busy_s` is how long its own unit works.
     """
     program = prepared.program
-    names = [each.name for each in prepared.scenario.system.device.processors]
+    names = [each.name for each in prepared.program.system.device.processors]
     reach = layers_reached(program.table.graph)
     for replica, outcome in enumerate(serve(prepared, log=iterations).outcomes):
         for number, logged in enumerate(outcome.log):

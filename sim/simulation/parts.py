@@ -16,6 +16,7 @@ from sim.hardware import System
 from sim.scenario import Costing
 from sim.simulation.cost import Owned, owned_under
 from sim.simulation.prepare import Prepared
+from sim.simulation.sides import joules_by_side
 
 Floats = npt.NDArray[np.float64]
 
@@ -76,6 +77,11 @@ class Part:
         return f"{count} {self.system.name}"
 
     @property
+    def in_microbatches(self) -> bool:
+        """Whether an iteration is cut: by a pipeline, or between attention and experts apart."""
+        return self.prepared.program.layout.pp > 1 or self.prepared.program.split is not None
+
+    @property
     def busy_s(self) -> float:
         """Seconds of all replicas within iterations."""
         return sum(outcome.busy_s for outcome in self.outcomes)
@@ -102,24 +108,41 @@ def owned_together(
     Each system is owned by itself, at its own power, and all costs are shared by all tokens. Of
     systems that come and go the mean number is paid: others have the use of the rest.
     """
-    found: list[tuple[Part, Owned]] = []
-    for part in parts:
-        watts = part.static_W + part.operator_joules / duration_s if duration_s > 0 else math.nan
+    shares = [share for part in parts for share in _shares(part, duration_s)]
+    found: list[tuple[float, Owned]] = []
+    for system, systems, watts in shares:
         own = owned_under(
-            part.system,
+            system,
             costing,
-            None if rate is None else rate / part.paid,
-            None if math.isnan(watts) else watts / part.paid,
+            None if rate is None else rate / systems,
+            None if math.isnan(watts) else watts / systems,
         )
         if isinstance(own, str):
             return own
-        found.append((part, own))
+        found.append((systems, own))
     # the rate is that of all: what each of a part's systems costs a token adds up to the part's
     return Owned(
         USD_per_Mtok=_sum([own.USD_per_Mtok for _, own in found]),
         kg_per_Mtok=_sum([own.kg_per_Mtok for _, own in found]),
-        ledger=_together(found),
+        ledger=_together(found, titles(parts)),
     )
+
+
+def _shares(part: Part, duration_s: float) -> list[tuple[System, float, float]]:
+    """Systems of a part, how many of each, and the watts of all of a kind; two sides are two."""
+    split = part.prepared.program.split
+    if split is None:
+        watts = part.static_W + part.operator_joules / duration_s if duration_s > 0 else math.nan
+        return [(part.system, part.paid, watts)]
+    attention = part.prepared.scenario.pools[0].system
+    made = []
+    spent = joules_by_side(part.joules, part.system, split)
+    for system, joules in zip((attention, split.system), spent, strict=True):
+        static, watts = system.device.static_W, math.nan
+        if static is not None and duration_s > 0.0:
+            watts = static * system.count * part.paid + joules / duration_s
+        made.append((system, part.paid, watts))
+    return made
 
 
 def _sum(values: Sequence[Floats | None]) -> Floats | None:
@@ -127,16 +150,16 @@ def _sum(values: Sequence[Floats | None]) -> Floats | None:
     return np.asarray(sum(known)) if len(known) == len(values) else None
 
 
-def _together(found: Sequence[tuple[Part, Owned]]) -> Ledger:
+def _together(found: Sequence[tuple[float, Owned]], title: str) -> Ledger:
     """Lines of one system of each part, and totals of all systems."""
     names = list(found[0][1].ledger.totals)
     totals: dict[str, Floats | None] = {}
     for name in names:
-        own = [(part.paid, each.ledger.totals[name]) for part, each in found]
+        own = [(systems, each.ledger.totals[name]) for systems, each in found]
         totals[name] = _sum([None if value is None else count * value for count, value in own])
     bases = list(dict.fromkeys(own.ledger.basis for _, own in found))
     return Ledger(
-        system=titles([part for part, _ in found]),
+        system=title,
         basis=bases[0] if len(bases) == 1 else " and ".join(bases),
         lines=tuple(line for _, own in found for line in own.ledger.lines),
         totals=totals,

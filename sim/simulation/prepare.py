@@ -9,9 +9,11 @@ import numpy as np
 from sim.engines.scheduler import Scheduler
 from sim.errors import ConfigError, Infeasible, Problem
 from sim.graph import Graph
+from sim.mapping import sides
 from sim.mapping.capacity import Budget, budget
 from sim.mapping.parallelism import plan
 from sim.mapping.program import Program, assemble
+from sim.mapping.sides import Split
 from sim.scenario import Scenario
 from sim.techniques import apply
 from sim.workload.architecture import Architecture
@@ -74,6 +76,8 @@ def _laid_out(
     scenario: Scenario, graph: Graph, *, tokens: int, sequences: int
 ) -> tuple[Program, Budget]:
     """Program and memory of one replica; with stages left open, of the fewest that fit."""
+    if scenario.split is not None:
+        return _on_two_sides(scenario, scenario.split, graph, tokens=tokens, sequences=sequences)
     system, wanted = scenario.system, scenario.parallel
     stages = [wanted.pp or 1]
     if wanted.pp is None and system.device.hardwired is None:
@@ -107,6 +111,30 @@ def _laid_out(
             return program, memory
     assert refused is not None
     raise refused
+
+
+def _on_two_sides(
+    scenario: Scenario, split: Split, graph: Graph, *, tokens: int, sequences: int
+) -> tuple[Program, Budget]:
+    """As `_laid_out`, with attention on the scenario's system and experts on another."""
+    layout = sides.lay_out(graph, scenario.system, split, scenario.parallel)
+    program = assemble(
+        graph,
+        sides.both(scenario.system, split, scenario.precision.weights),
+        layout,
+        scenario.precision,
+        router=scenario.router,
+        placement=scenario.placement,
+        split=split,
+        seed=scenario.seed,
+    )
+    memory = budget(
+        program,
+        utilization=scenario.scheduler.memory_utilization,
+        tokens=tokens,
+        sequences=sequences,
+    )
+    return program, memory
 
 
 def _check_prefix_cache(scenario: Scenario, requests: Trace) -> None:

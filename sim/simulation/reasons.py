@@ -57,7 +57,7 @@ def reasons(run: Run) -> Sequence[Reason]:
             time_share=host,
             energy_share=None,
             why="scheduling and sampling between iterations"
-            + ("; pipeline stages of unequal length" if "pipeline" in _classes(run) else ""),
+            + (f"; {_pipeline(run)}" if "pipeline" in _classes(run) else ""),
         )
     )
     occupied = busy / (run.duration_s * len(run.served.outcomes))
@@ -75,6 +75,12 @@ def reasons(run: Run) -> Sequence[Reason]:
 
 def _or_nan(value: float | None) -> float:
     return math.nan if value is None else value
+
+
+def _pipeline(run: Run) -> str:
+    """What there is beside one pass of one microbatch."""
+    apart = run.scenario.split is not None
+    return "microbatches after the first" if apart else "pipeline stages of unequal length"
 
 
 def _classes(run: Run) -> Sequence[str]:

@@ -19,6 +19,7 @@ from sim.simulation.cautions import cautions
 from sim.simulation.cost import Owned, owned_under
 from sim.simulation.expert_ranks import mean_ranks
 from sim.simulation.fleet import Account, account_json
+from sim.simulation.mean_step import mean_step
 from sim.simulation.metrics import (
     by_priority,
     finite,
@@ -29,6 +30,7 @@ from sim.simulation.metrics import (
 from sim.simulation.parts import Part, owned_together, titles
 from sim.simulation.prepare import Prepared
 from sim.simulation.provenance import provenance
+from sim.simulation.sides import op_copies, sides_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -149,8 +151,8 @@ class Run:
         duration = window.until_s - window.from_s
         rate = window.generated_tokens / duration if duration > 0 else None
         costing = self.scenario.cost or usual_costing()
-        if self.pools:
-            return owned_together(self.pools, costing, rate, duration)
+        if self.pools or self.scenario.split is not None:
+            return owned_together(self.parts, costing, rate, duration)
         return owned_under(self.scenario.system, costing, rate, self._power_W)
 
     @property
@@ -204,7 +206,8 @@ class Run:
                 entry = classes.setdefault(breakdown_class(op), [0.0, 0.0, 0.0])
                 entry[0] += float(part.seconds[index].sum())
                 entry[1] += float(part.joules[index].sum())
-                entry[2] += sum(float(each.weights_B[index]) for each in part.outcomes)
+                copies = op_copies(part.prepared.program, index)
+                entry[2] += sum(float(each.weights_B[index]) for each in part.outcomes) * copies
             for number, name in enumerate(part.processors):
                 unit = units.setdefault(self.unit_name(part, name), [0.0, 0.0])
                 unit[0] += float(part.seconds[:, number].sum())
@@ -214,7 +217,7 @@ class Run:
         stages = busy - host - sum(float(part.seconds.sum()) for part in self.parts)
         time = {name: entry[0] for name, entry in classes.items()} | {"host": host}
         fleet = self.scenario.fleet
-        if any(part.prepared.program.layout.pp > 1 for part in self.parts):
+        if any(part.in_microbatches for part in self.parts):
             time["pipeline"] = stages
         elif fleet is not None and fleet.slowdowns:
             time["slowdown"] = stages
@@ -263,14 +266,13 @@ class Run:
 
         Of pools with different devices, of the one that stands for the scenario.
         """
-        lead = self.parts[-1] if self.scenario.disaggregate is not None else self.parts[0]
         budget = self.prepared.budget
         return {
             "capacity_B": budget.usable_B,
             "weights_B": budget.weights_B,
             "activations_B": budget.activations_B,
             "kv_capacity_B": budget.kv_B,
-            "kv_peak_B": max(outcome.kv_peak_B for outcome in lead.outcomes),
+            "kv_peak_B": max(outcome.kv_peak_B for outcome in self._lead.outcomes),
         }
 
     @cached_property
@@ -279,8 +281,20 @@ class Run:
 
         Of pools with different devices, of the one that stands for the scenario.
         """
-        lead = self.parts[-1] if self.scenario.disaggregate is not None else self.parts[0]
-        return mean_ranks(lead)
+        return mean_ranks(self._lead)
+
+    @cached_property
+    def sides(self) -> Mapping[str, Any] | None:
+        """What attention, experts apart from it and the link take in a mean iteration; or None."""
+        done = None if self.scenario.split is None else mean_step(self._lead)
+        if done is None:
+            return None
+        return sides_of(self.prepared.program, self.scenario.pools[0].system, done)
+
+    @property
+    def _lead(self) -> Part:
+        """The part that stands for the scenario: of pools apart the one that decodes."""
+        return self.parts[-1] if self.scenario.disaggregate is not None else self.parts[0]
 
     @property
     def prefix_cache(self) -> Mapping[str, float] | None:
@@ -369,7 +383,7 @@ class Run:
         return {
             "scenario": scenario.name,
             "model": scenario.model.name,
-            "system": scenario.system.name,
+            "system": self.prepared.program.system.name,
             "seed": scenario.seed,
             "requests": request_counts(self.records),
             "metrics": dict(self.metrics),
@@ -390,6 +404,7 @@ class Run:
             },
             **({} if self.priorities is None else {"priorities": self.priorities}),
             **({} if self.fleet is None else {"fleet": dict(self.fleet)}),
+            **({} if self.sides is None else {"sides": dict(self.sides)}),
             "cautions": list(self.cautions),
             "provenance": provenance(scenario),
         }

@@ -70,7 +70,7 @@ class Slices:
         self._blocks = _blocks(table.records["group"].tolist())
         self._classes = [breakdown_class(op) for op in table.graph.ops]
         self._kinds = table.records["kind"].tolist()
-        self._names = [each.name for each in prepared.scenario.system.device.processors]
+        self._names = [each.name for each in prepared.program.system.device.processors]
         self._demands = self._costs = np.empty(0)
         self._ends: dict[int, int] = {}
         self._words: dict[int, tuple[bytes, dict[str, Any]]] = {}
@@ -90,11 +90,12 @@ class Slices:
         for done in parts:
             yield from self._operators(done, start + passed)
             passed += float(done.rows[:, SECONDS].sum())
-        if program.layout.pp > 1 and seconds - passed > ROUNDING * seconds:
+        cut = program.layout.pp > 1 or program.split is not None
+        if cut and seconds - passed > ROUNDING * seconds:
             about = {
                 "seconds": seconds - passed,
                 "microbatches": parts[0].microbatches,
-                "why": "further microbatches follow, paced by the longest stage",
+                "why": "further microbatches follow, paced by the longest stage or side",
             }
             track = UNITS + len(self._names) + 1
             yield self._slice(

@@ -81,7 +81,7 @@ class Timeline:
         """Names and order of a replica's tracks, those that can have events."""
         prepared = self.run.prepared
         scenario, layout = prepared.scenario, prepared.program.layout
-        units = [each.name for each in scenario.system.device.processors]
+        units = [each.name for each in prepared.program.system.device.processors]
         tracks = {ITERATIONS: "iterations"}
         host = prepared.program.machine[0]
         if host["host_step_s"] > 0.0 or host["host_sequence_s"] > 0.0:
@@ -89,7 +89,7 @@ class Timeline:
         tracks |= {UNITS + number: name for number, name in enumerate(units)}
         if (prepared.program.table.records["kind"] == COLLECTIVE).any():
             tracks[UNITS + len(units)] = "link"
-        if layout.pp > 1:
+        if layout.pp > 1 or prepared.program.split is not None:
             tracks[UNITS + len(units) + 1] = "pipeline"
         of_process = {"ph": "M", "ts": 0, "pid": pid, "tid": thread(pid, ITERATIONS)}
         name = f"replica {pid - 1} of {scenario.name} on {scenario.system.name}"

@@ -245,10 +245,12 @@ def _wrong(study: Study, form: StudyForm, document: Document) -> Iterator[Proble
         if column not in study.columns:
             message = unknown_name(column, list(study.columns))
             yield document.problem(("objectives", column), message)
-    pools = ("fleet", "disaggregate")
+    pools = ("fleet", "disaggregate", "split")
     fleets = any(study.base.data.get(key) is not None for key in pools)
     if study.fidelity != "events" and (fleets or any(p.split(".")[0] in pools for p in paths)):
-        message = "closed forms are of one replica: fleet and disaggregate need fidelity: events"
+        message = (
+            "closed forms are of one replica: fleet, disaggregate, split need fidelity: events"
+        )
         yield document.problem(("fidelity",), message)
     if not study.objectives:
         yield document.problem(("objectives",), "at least one column is due, e.g. tpot_s: min")

@@ -7,6 +7,7 @@ experts take whose loads are drawn.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -170,7 +171,7 @@ class Machine:
         if seen.tokens <= 0:
             return Row()
         if op.kind == COLLECTIVE:
-            load = self.busiest_load(op, views) if op.routed else 1.0
+            load = self.busiest_load(op, views) * op.inflow if op.routed else 1.0
             seconds, joules = on_link(op, seen, mean, self.links[op.link], load)
             seconds *= op.layers
             return Row(seconds=seconds, busy=seconds, link_J=joules * op.layers, bound="link")
@@ -309,11 +310,36 @@ class Machine:
         if group != every:
             rows += self.in_layers(every - group, [], decodes, parts)
         passed = sum(row.seconds for row in rows)
+        if self.one.sides:
+            return self.on_two_sides(rows, int(parts), len(prompts) + len(decodes))
         # each stage takes passed / stages; the slowest `imbalance` times that, once a microbatch
         pipelined = parts * self.one.imbalance * passed / self.one.stages
         sequences = len(prompts) + len(decodes)
         host = self.one.host_step_s + self.one.host_sequence_s * sequences / self.one.groups
         seconds = max(passed, pipelined) + host
+        return self.with_energy(rows, seconds, parts)
+
+    def on_two_sides(
+        self, rows: list[Row], parts: int, sequences: int
+    ) -> tuple[float, float, list[Row]]:
+        """As `iteration`, of microbatches that go to and fro, each side one after the other."""
+        trips = round(self.one.sides)
+        ops = itertools.cycle(self.ops)  # rows of layers with and without prompts follow
+        took = [0.0] * 4
+        for op, row in zip(ops, rows, strict=False):
+            took[op.side] += row.seconds / trips
+        free, ready = [0.0] * 4, [0.0] * parts
+        for _ in range(trips):
+            for number in range(parts):
+                for side in (0, 2, 1, 3):  # attention, there, experts, back
+                    ready[number] = free[side] = max(ready[number], free[side]) + took[side]
+        host = self.one.host_step_s + self.one.host_sequence_s * sequences / self.one.groups
+        return self.with_energy(rows, max(ready) + host, parts)
+
+    def with_energy(
+        self, rows: list[Row], seconds: float, parts: int
+    ) -> tuple[float, float, list[Row]]:
+        """An iteration with its joules: operators' as far as power allows, and of being on."""
         spent = sum(row.compute_J + row.memory_J + row.link_J for row in rows)
         always = self.one.static_W * self.one.devices * seconds
         room = self.one.limit_W * self.one.devices * seconds - always

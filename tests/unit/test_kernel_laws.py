@@ -96,7 +96,7 @@ def machine(**fields: float) -> np.void:
 def test_only_a_full_pipeline_waits_for_its_slowest_stage(microbatches: float, want: float) -> None:
     """Four stages of 2.5 s in the mean, the slowest 1.6 times that."""
     record = machine(stages=4.0, imbalance=1.6)
-    assert passes.step_time(10.0, microbatches, 2.0, record) == pytest.approx(want + 2.0)
+    assert passes.step_time(10.0, microbatches, 2.0, record, 0.0) == pytest.approx(want + 2.0)
 
 
 def test_step_energy_counts_devices_and_microbatches() -> None:

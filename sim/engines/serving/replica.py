@@ -117,7 +117,7 @@ def token_classes(
     """
     classes = np.full(len(program.table.records), -1)
     leaders: list[int] = []
-    if program.layout.pp > 1 or program.layout.attention_dp > 1:
+    if program.layout.pp > 1 or program.layout.attention_dp > 1 or program.split is not None:
         return classes, np.zeros(0, np.int64)
     numbers: dict[tuple[int, int, bytes], int] = {}
     for index, op in enumerate(program.table.records):

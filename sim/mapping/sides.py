@@ -1,0 +1,161 @@
+"""Sides: attention on one system, routed experts on another, joined by a link.
+
+MegaScale-Infer (arXiv 2504.02263) and Step-3 (arXiv 2507.19427): microbatches go back and forth, so
+that both sides work all the time. To everything but the mapping, the two are one system of devices
+that have processors of both sides: a device of the attention side with its part of the other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from sim.dtypes import COMPUTE
+from sim.errors import ConfigError, Infeasible, Problem
+from sim.graph import Graph
+from sim.hardware import Device, Link, Memory, Processor, System
+from sim.hardware.formats import for_weights
+from sim.hardware.records import processor_records, sustained_clock
+from sim.mapping.layout import Layout, Parallel
+from sim.mapping.parallelism import plan
+from sim.operators import OPERATOR_CLASSES
+
+EXPERTS = "experts"
+"""The class of operators that the expert side runs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Routed experts run on `system`, all else on the scenario's own.
+
+    A device of either has one port of `link` to the other side. An iteration is cut in
+    `microbatches`, never more than it has sequences; three hide a link that takes up to half as
+    long as the slower side (MegaScale-Infer, equation 3).
+    """
+
+    system: System
+    link: Link
+    microbatches: int = 3
+
+
+def both(attention: System, split: Split, weights: str) -> System:
+    """`attention` with a part of the expert side in each device, for `weights` of that format.
+
+    Energies and static power of the expert side are those of as many of its devices as there are
+    for one of the attention side.
+    """
+    ratio = split.system.count / attention.count
+    own, other = for_weights(attention.device, weights), for_weights(split.system.device, weights)
+    names = {each.name for each in own.processors}
+    device = replace(
+        own,
+        title=f"{own.title} and {other.title}",
+        processors=(
+            *(_without_experts(each, own) for each in own.processors),
+            *(
+                _for_experts(each, other, names, ratio)
+                for each in other.processors
+                if not each.operators or EXPERTS in each.operators
+            ),
+        ),
+        memories=(*own.memories, *(_memory(each, ratio) for each in other.memories)),
+        static_W=_sum(own.static_W, other.static_W, ratio),
+        tdp_W=_sum(own.tdp_W, other.tdp_W, ratio),
+        power=own.power if other.power is not None else None,
+    )
+    return replace(attention, name=f"{attention.name} + {split.system.name}", device=device)
+
+
+def _sum(own: float | None, other: float | None, ratio: float) -> float | None:
+    return None if own is None or other is None else own + ratio * other
+
+
+def _clocked(processor: Processor, device: Device) -> Processor:
+    """`processor` with the clock that its own device's power limit leaves it."""
+    kernels = processor.kernels
+    if kernels is None or processor.sustained is not None:
+        return processor
+    number = device.processors.index(processor)
+    peak = float(processor_records(device)[number]["flop_per_s"][COMPUTE.index("fp16")])
+    return replace(processor, sustained=sustained_clock(kernels, peak, device.tdp_W))
+
+
+def _without_experts(processor: Processor, device: Device) -> Processor:
+    able = processor.operators or OPERATOR_CLASSES
+    rest = tuple(name for name in able if name != EXPERTS)
+    return replace(_clocked(processor, device), operators=rest)
+
+
+def _for_experts(processor: Processor, device: Device, taken: set[str], ratio: float) -> Processor:
+    """`processor` as it runs experts, for each device of the other side `ratio` of them."""
+    energy = processor.memory_energy_J_per_B
+    name = processor.name if processor.name not in taken else f"experts-{processor.name}"
+    return replace(
+        _clocked(processor, device),
+        name=name,
+        operators=(EXPERTS,),
+        weights_memory=f"experts-{processor.weights_memory}",
+        kv_memory=f"experts-{processor.kv_memory}",
+        activations_memory=f"experts-{processor.activations_memory}",
+        energy_J_per_flop=_times(processor.energy_J_per_flop, ratio),
+        memory_energy_J_per_B=None if energy is None else energy * ratio,
+        path_J_per_B=processor.path_J_per_B * ratio,
+        kv_path_J_per_B=processor.kv_path_J_per_B * ratio,
+    )
+
+
+def _times(energies: Mapping[str, float], ratio: float) -> dict[str, float]:
+    return {name: value * ratio for name, value in energies.items()}
+
+
+def _memory(memory: Memory, ratio: float) -> Memory:
+    energy = memory.energy_J_per_B
+    return replace(
+        memory,
+        name=f"experts-{memory.name}",
+        energy_J_per_B=None if energy is None else energy * ratio,
+    )
+
+
+def lay_out(graph: Graph, attention: System, split: Split, wanted: Parallel) -> Layout:
+    """Attention laid out on its own system, experts over all devices of the other.
+
+    Raises ConfigError for what can't be, Infeasible for devices that can't be a side.
+    """
+    for system in (attention, split.system):
+        if system.device.hardwired is not None or system.coprocessing != "none":
+            raise Infeasible(
+                f"{system.name}: sides of a split are of processors that work one after the other"
+            )
+    ranks = split.system.count
+    experts = max((op.experts for op in graph.ops), default=0)
+    held = experts + (0 if wanted.experts is None else wanted.experts.redundant)
+    problems = []
+    if not experts:
+        problems.append(("split", f"{graph.name} has no routed experts: leave it out"))
+    elif held % ranks:
+        message = f"{held} experts do not go evenly on {ranks} devices"
+        problems.append(("split.experts.count", message))
+    if wanted.ep not in (1, ranks):
+        message = f"experts are over all {ranks} devices of their side: leave ep out"
+        problems.append(("parallel.ep", message))
+    for name in ("pp", "dp"):
+        if (getattr(wanted, name) or 1) > 1:
+            message = "microbatches go between two sides of one replica: leave it out"
+            problems.append((f"parallel.{name}", message))
+    if problems:
+        raise ConfigError([Problem(path=path, message=message) for path, message in problems])
+    own = plan(graph, attention, replace(wanted, pp=1, dp=1, ep=1, experts=None))
+    if own.stage_devices != attention.count:
+        message = (
+            f"tp {own.tp} x attention_dp {own.attention_dp} is not the {attention.count} devices "
+            f"of {attention.name}"
+        )
+        raise ConfigError([Problem(path="parallel", message=message)])
+    return replace(own, ep=ranks, experts=wanted.experts, expert_devices=ranks)
+
+
+def needed(link_s: float, side_s: float) -> float:
+    """Microbatches that hide the link: 2 (1 + Tc / max(Ta, Te)), MegaScale-Infer, equation 3."""
+    return 2.0 * (1.0 + link_s / side_s) if side_s > 0.0 else math.inf
