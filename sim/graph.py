@@ -63,7 +63,9 @@ class Stream:
     bidirectional, once (image patches, audio frames). "generated": only generated tokens, after
     one start token (decoder of an encoder-decoder). "cross": queries from generated tokens, keys
     from the prompt, or from `tokens` fixed ones.
-    `keep` is the share of prompt tokens that techniques leave in these layers.
+    `keep` is the share of prompt tokens that techniques leave in these layers. `draft` is for the
+    layers of a draft (`workload.speculation`): "own" keeps keys and values of its own, "shared"
+    works on those of the model.
     """
 
     kind: Literal["causal", "encoder", "fixed", "generated", "cross"] = "causal"
@@ -71,6 +73,7 @@ class Stream:
     chunked: bool = False
     tokens: int = 0
     keep: float = 1.0
+    draft: Literal["", "own", "shared"] = ""
 
 
 CAUSAL = Stream()
@@ -277,6 +280,7 @@ def lower(
             record["energy_stream"] += 2 * len(streams)
         record["group"] = concurrent.index(op.concurrent) if op.concurrent else -1
         record["leads"] = int(op.concurrent not in leaders)
+        record["drafts"] = int(op.stream.draft != "")
         leaders |= {op.concurrent} - {""}
         record["split"], record["spaces"] = split, spaces
         record["side"] = op.side

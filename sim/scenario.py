@@ -18,6 +18,7 @@ from sim.mapping.sides import Split
 from sim.units import Source, Sourced
 from sim.workload.architecture import Architecture
 from sim.workload.routing import Router
+from sim.workload.speculation import Speculation
 from sim.workload.traffic import Traffic
 
 __all__ = ["Costing", "Parallel", "Precision", "Scenario", "Scheduler", "Slo"]
@@ -70,6 +71,7 @@ class Scenario:
     """Either has pools of its own, instead of `system` and `parallel`."""
     split: Split | None = None
     """Where routed experts run, if not on `system`."""
+    speculation: Speculation | None = None
     seed: int = 0
     digest: str | None = None
     sources: Mapping[str, Sourced] = field(default_factory=dict)

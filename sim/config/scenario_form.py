@@ -20,6 +20,7 @@ from sim.config.fields import (
 )
 from sim.config.fleet_form import DisaggregateForm, FailuresForm, Fleet
 from sim.config.parallel_form import ParallelForm
+from sim.config.speculation_form import SpeculationForm
 from sim.config.split_form import SplitForm
 from sim.config.traffic_form import Traffic, not_negative
 from sim.dtypes import BITS
@@ -141,6 +142,7 @@ class ScenarioForm(Form):
     fleet: Fleet | None = None
     disaggregate: DisaggregateForm | None = None
     split: SplitForm | None = None
+    speculation: SpeculationForm | None = None
     seed: Index = 0
 
     @model_validator(mode="after")

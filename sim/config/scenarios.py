@@ -24,6 +24,7 @@ from sim.config.scenario_form import (
     ScenarioForm,
     SchedulerForm,
 )
+from sim.config.speculation_form import OWN, SpeculationForm, speculation_of
 from sim.config.split_form import SplitForm
 from sim.config.traffic import traffic_of
 from sim.config.traffic_form import TrafficForm
@@ -39,6 +40,7 @@ from sim.techniques import TECHNIQUES
 from sim.units import Source
 from sim.workload.architecture import Architecture
 from sim.workload.routing import Router
+from sim.workload.speculation import Speculation
 from sim.workload.traffic import Traffic
 
 Part = TypeVar("Part")
@@ -63,7 +65,7 @@ def load_scenario(
     settings = {
         SETTINGS.get(key, key): value
         for key, value in replacements.items()
-        if isinstance(value, Precision | Parallel | Scheduler | Router | Slo)
+        if isinstance(value, Precision | Parallel | Scheduler | Router | Slo | Speculation)
     }
     if settings:
         rest = {
@@ -128,6 +130,7 @@ class _Loader:
         costing = self._try(("cost",), lambda: self._costing(form.cost))
         fleet, apart = self._pools(form, system)
         split = None if form.split is None else self._split(form.split)
+        drafted = self._try(("speculation",), lambda: self._speculation(form.speculation, model))
         for index, technique in enumerate(form.techniques):
             self._technique(index, technique)
         if self.problems or system is None or model is None or traffic is None:
@@ -152,6 +155,7 @@ class _Loader:
             fleet=fleet,
             disaggregate=apart,
             split=split,
+            speculation=drafted,
             seed=form.seed,
         )
         used = {number.source for number in self.noted.numbers.values()}
@@ -279,26 +283,37 @@ class _Loader:
                     key=key, kind=item["kind"], title=item["title"], note=item.get("note", "")
                 )
 
-    def _model(self) -> Architecture:
-        if "model" in self.objects:
+    def _speculation(
+        self, form: SpeculationForm | None, model: Architecture | None
+    ) -> Speculation | None:
+        if form is None or form.tokens == 0 or model is None:
+            return None
+        at = ("speculation",)
+        for path, number in leaves({**self.document.data["speculation"], "draft": None}, at):
+            self.noted.number(path, number, USER.key)
+        draft = None if form.draft in OWN else self._model((*at, "draft"))
+        return speculation_of(form, model, draft, self.document)
+
+    def _model(self, at: Key = ("model",)) -> Architecture:
+        if at == ("model",) and "model" in self.objects:
             model: Architecture = self.objects["model"]
-            self._note_model(model, None)
+            self._note_model(model, None, at)
             return model
-        given = self.document.data["model"]
-        base = catalogue.folder_of(self.document, ("model",))
+        given = value_at(self.document.data, at)
+        base = catalogue.folder_of(self.document, at)
         document: Document | None = None
         if isinstance(given, dict):
-            document = library.with_bases("models", self.document.under(("model",)))
+            document = library.with_bases("models", self.document.under(at))
             model = catalogue.model_of(str(document.data.get("name") or "inline"), document)
         elif catalogue.config_json(given, base) is not None:
             model = catalogue.load_model(given, base)
         else:
             name, document = catalogue.document_of("models", given, base)
             model = catalogue.model_of(name, document)
-        self._note_model(model, document)
+        self._note_model(model, document, at)
         return model
 
-    def _note_model(self, model: Architecture, document: Document | None) -> None:
+    def _note_model(self, model: Architecture, document: Document | None, at: Key) -> None:
         """Remember where each number of the model comes from."""
         key = model.source or USER.key
         if document is not None:
@@ -310,7 +325,7 @@ class _Loader:
         for path, number in leaves(data, ()):
             place = None if document is None else document.places.get(path)
             source = place.source if place is not None and place.source == USER.key else key
-            self.noted.number(("model", *path), number, source)
+            self.noted.number((*at, *path), number, source)
 
     def _traffic(self, form: TrafficForm) -> Traffic:
         if "traffic" in self.objects:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from sim.graph import OpTable
 from sim.kernel import iteration, passes, sequences, sweeping
 from sim.kernel.experts import expert_features
 from sim.kernel.records import BUSY_S, JOULES, ROW_COLUMNS, SECONDS
@@ -22,7 +23,8 @@ class Batch:
     """What one iteration works on.
 
     `prompts` are (input, begin, tokens): prompt tokens [begin, begin + tokens) of `input`;
-    `decodes` are (input, generated): sequences that get one more token.
+    `decodes` are (input, generated): sequences that get one more token, or with speculation as
+    many as are accepted; prompts then come in other iterations.
     """
 
     prompts: tuple[tuple[int, int, int], ...] = ()
@@ -72,15 +74,47 @@ def features_of(program: Program, batch: Batch) -> tuple[Floats, float]:
     for prompt, begin, tokens in batch.prompts:
         sequences.add_prefill(program.streams, features, prompt, begin, tokens, prompt)
     for prompt, generated in batch.decodes:
-        sequences.add_decode(program.streams, features, prompt, prompt + generated)
+        add_decode(program, features, prompt, prompt + generated)
     count = float(len(batch.prompts) + len(batch.decodes))
     parts = iteration.microbatches(program.machine[0], count)
     return features / parts, parts
 
 
+def add_decode(program: Program, features: Floats, prompt: int, context: int) -> None:
+    """One sequence decodes, its newest token the last of `context`; drafts count in the mean."""
+    if program.ahead == 0:
+        sequences.add_decode(program.streams, features, prompt, context)
+        return
+    sequences.add_verification(program.streams, features, prompt, context, program.ahead)
+    sequences.add_drafting(program.streams, features, prompt, context, 0, program.ahead)
+
+
+def drafting(program: Program) -> Program:
+    """`program` as an iteration without prompts runs it: its draft once for each token drafted.
+
+    The draft's operators have that many times their layers. Without speculation the same.
+    """
+    if program.ahead < 2:
+        return program
+    graph = program.table.graph
+    ops = tuple(
+        replace(op, layers=op.layers * program.ahead) if op.stream.draft else op for op in graph.ops
+    )
+    records = program.table.records.copy()
+    records["layers"][program.drafts] *= program.ahead
+    table = OpTable(graph=replace(graph, ops=ops), records=records)
+    return replace(program, table=table)
+
+
 def step(program: Program, batch: Batch) -> Step:
-    """One iteration of `batch` by one replica of `program`."""
+    """One iteration of `batch` by one replica of `program`.
+
+    With speculation, of prompts or of sequences that decode: then `drafting` has its operators.
+    """
     features, parts = features_of(program, batch)
+    if program.ahead:
+        assert not (batch.prompts and batch.decodes), "with speculation prompts come by themselves"
+        program = drafting(program) if batch.decodes else program
     return step_of_features(program, features, parts, float(batch.sequences))
 
 
@@ -208,7 +242,11 @@ def _seen(program: Program, features: Floats) -> tuple[Floats, Floats]:
 
 
 def request_times(program: Program, prompt: int, output: int) -> Floats:
-    """Seconds from arrival to each output token of a request served alone; shape [output]."""
+    """Seconds from arrival to each output token of a request served alone; shape [output].
+
+    Without speculation, whose steps give as many tokens as chance will have it.
+    """
+    assert program.ahead == 0, "speculation draws how many tokens come at once"
     times = [step(program, prefill_batch(1, prompt)).seconds]
     times += [
         step(program, Batch(decodes=((prompt, generated),))).seconds

@@ -80,7 +80,7 @@ def asked_iteration(
         prompt_tokens += prompts[index, 1]
     log_step(
         books.log, engine, time, energy, micro, int(sequences), decodes.shape[0], prompt_tokens,
-        0, replica.reach.shape[1] - 1, scratch.features[0],
+        0, replica.reach.shape[1] - 1, replica.streams.shape[0], scratch.features[0],
     )  # fmt: skip
     spend(engine, time, host_s, energy, spent_J * left * devices, 1)
     for index in range(decodes.shape[0]):

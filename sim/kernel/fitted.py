@@ -72,23 +72,25 @@ def matmul_time(
 
 @njit(inline="always")
 def decode_time(
-    op: Any, pair_flops: float, token_B: float, tokens: float, cached: float, beside_prompts: bool,
-    flop_per_s: float, unit: Any,
+    op: Any, pair_flops: float, token_B: float, tokens: float, sequences: float, cached: float,
+    beside_prompts: bool, flop_per_s: float, unit: Any,
 ) -> Any:  # fmt: skip
     """Seconds of attention of one new token a sequence: busy, and fixed, compute and memory.
 
     Work is cut in units: a sequence and a head, or the query heads that share keys and values.
     `slots` times some units run at once, each for a least time; a unit walks its keys one after
     the other, which more of them on a slot hide. All of them stream the cache. `pair_flops` are of
-    a query-key pair of a head, `token_B` of a cached token of a key-value head.
+    a query-key pair of a head, `token_B` of a cached token of a key-value head. Several new tokens
+    of a sequence are as many more query heads that share its keys and values.
     """
     kernel = unit.decode
+    queries = tokens / sequences if tokens > sequences else 1.0
     if op.latent == 1 or (kernel.mixed > 0.0 and beside_prompts):
-        return unpacked_time(op, pair_flops, tokens, cached, flop_per_s, unit)
+        return unpacked_time(op, pair_flops, sequences, queries, cached, flop_per_s, unit)
     group = op.heads / op.kv_heads
     packed = group > 1.0 and group <= kernel.pack
     narrow = token_B < 0.75 * pair_flops
-    rows = group if packed else 1.0
+    rows = (group if packed else 1.0) * queries
     heads = op.kv_heads if packed else op.heads
     if packed:
         running = kernel.packed_8 if narrow else kernel.packed
@@ -97,6 +99,8 @@ def decode_time(
     else:
         running, chain_s = kernel.alone, kernel.chain_s * kernel.chain_alone
         padded, read_B = 1.0, max(token_B, pair_flops)
+        if queries > 1.0:
+            padded = np.ceil(rows / 8.0) * 8.0
     wide = 1.0 + kernel.per_rows * (np.ceil(rows / 16.0) - 1.0)
     wide *= max(1.0 + kernel.per_dim * (pair_flops / 512.0 - 1.0), 0.5)
     stored_B = op.kv_B_per_cached * cached
@@ -106,34 +110,35 @@ def decode_time(
     stream_s = max(memory_s, heads * cached * read_B / (kernel.cache_B_per_s * unit.slots))
     arithmetic_s = heads * cached * padded * pair_flops / (flop_per_s * kernel.compute)
     stream_s = max(stream_s, arithmetic_s)
-    run_s = np.ceil(tokens * heads / (unit.slots * running)) * kernel.unit_s * wide
+    run_s = np.ceil(sequences * heads / (unit.slots * running)) * kernel.unit_s * wide
     walked = min(heads * cached / unit.slots, kernel.hidden_tokens)
-    walked = min(cached / tokens, max(walked, kernel.split_tokens))
+    walked = min(cached / sequences, max(walked, kernel.split_tokens))
     busy_s = partly_hidden(run_s, stream_s, kernel.exposed) + chain_s * wide * walked
     return busy_s, kernel.fixed_s, max(run_s, arithmetic_s), memory_s
 
 
 @njit(inline="always")
 def unpacked_time(
-    op: Any, pair_flops: float, tokens: float, cached: float, flop_per_s: float, unit: Any
-) -> Any:
+    op: Any, pair_flops: float, sequences: float, queries: float, cached: float, flop_per_s: float,
+    unit: Any,
+) -> Any:  # fmt: skip
     """As `decode_time`, where nothing is packed or split: each unit walks all its keys.
 
-    In one launch with prompts a new token of each head fills a tile of its own. Heads that share a
-    latent fill one together, 64 of them, in two halves of the values.
+    In one launch with prompts the new tokens of each head fill a tile of their own. Heads that
+    share a latent fill one together, 64 of them, in two halves of the values.
     """
     kernel, prompts = unit.decode, unit.prefill
     if op.latent == 1:
-        units, tile = 2.0 * tokens * np.ceil(op.heads / 64.0), 64.0
+        units, tile = 2.0 * sequences * np.ceil(op.heads * queries / 64.0), 64.0
         pair_s = 0.5 * pair_flops / (flop_per_s * kernel.latent)
         fixed_s = kernel.fixed_s
     else:
-        units, tile = tokens * op.heads, prompts.tile
+        units, tile = sequences * op.heads, prompts.tile
         pair_s = pair_flops / (flop_per_s * prompts.compute)
         pair_s += prompts.softmax / unit.flop_per_s[VECTOR]
         fixed_s = 0.0
     waves = max(units / unit.slots, 1.0)
-    walked = waves * (cached / tokens + prompts.pad)
+    walked = waves * (cached / sequences + prompts.pad)
     compute_s = walked * pair_s * tile * unit.slots
     memory_s = op.kv_B_per_cached * cached / (unit.kv_B_per_s * kernel.memory)
     return partly_hidden(compute_s, memory_s, prompts.exposed), fixed_s, compute_s, memory_s

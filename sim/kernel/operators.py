@@ -170,6 +170,7 @@ def fitted_times(op: Any, asked: Any, features: Any, experts: Any, unit: Any) ->
             rows,
             depth,
             features[DECODE, TOKENS],
+            features[DECODE, SEQUENCES],
             features[DECODE, CACHED],
             features[PREFILL, TOKENS] > 0.0,
             flop_per_s,

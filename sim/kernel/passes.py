@@ -59,7 +59,9 @@ def spread_over_groups(features: Any, streams: int, groups: float) -> None:
         for feature in range(4):
             features[streams + stream, ALL, feature] = 0.0
         for phase in (PREFILL, DECODE, LOGITS):
-            count = features[stream, phase, TOKENS if phase == LOGITS else SEQUENCES]
+            count = features[stream, phase, SEQUENCES]
+            if phase == LOGITS and count == 0.0:  # a token each
+                count = features[stream, LOGITS, TOKENS]
             share = 1.0 / groups
             if count > 0.0:
                 share = min(np.ceil(count / groups) / count, 1.0)

@@ -62,6 +62,7 @@ OP: Final = np.dtype(
         ("energy_stream", "i8"),  # features of the mean group, where `stream` has the busiest one's
         ("group", "i8"),  # operators of one number run at the same time on different units; or -1
         ("leads", "i8"),  # first of its group
+        ("drafts", "i8"),  # 1: of a draft, which runs for each token it proposes
         ("split", "i8"),  # how a group of expert operators shares the experts
         ("spaces", "i8"),  # memory spaces that the experts of a device lie in
         ("layers", "f8"),
@@ -319,6 +320,8 @@ WAITING, RUNNING, DONE, REJECTED = range(4)
 IDLE, HORIZON, COMPLETED, LOG_FULL, LIMIT = range(5)
 """Why `serve` returned: nothing left, time is up, a request ended, room for gaps or steps used."""
 CAUSAL, ENCODER, FIXED, GENERATED, CROSS = range(5)
+OWN_CACHE, SHARED_CACHE = 1, 2
+"""Where a draft keeps keys and values."""
 
 REQUEST: Final = np.dtype(
     [
@@ -345,6 +348,7 @@ REQUEST: Final = np.dtype(
         ("cached", "i8"),  # tokens that it found there when it was admitted
         ("priority", "i8"),  # its class; the smaller number is the more urgent
         ("urgency", "f8"),  # the least waits least, where the order isn't that of arrival
+        ("draw", "u8"),  # where the random numbers of its speculation begin
     ],
     align=True,
 )
@@ -357,6 +361,7 @@ STREAM: Final = np.dtype(
         ("tokens", "i8"),
         ("keep", "f8"),
         ("kv_B", "f8"),  # on one device, per cached token
+        ("draft", "i8"),  # of a draft: `OWN_CACHE` or `SHARED_CACHE`; 0: of the model itself
     ],
     align=True,
 )
@@ -384,6 +389,7 @@ POLICY: Final = np.dtype(
         ("state_B", "f8"),  # per sequence, whatever its length
         ("plain", "i8"),  # 1: every layer attends to all earlier tokens, and keeps them
         ("prefix_blocks", "i8"),  # most blocks of prompts that are kept for others; 0: none
+        ("ahead", "i8"),  # tokens drafted for each sequence; 0: no speculation
     ],
     align=True,
 )
@@ -420,6 +426,8 @@ ENGINE: Final = np.dtype(
         ("dropped_blocks", "i8"),
         ("cached_tokens", "i8"),  # found in the cache, of those asked for
         ("asked_tokens", "i8"),
+        ("verified", "i8"),  # times that a sequence had its drafted tokens verified
+        ("accepted", "i8"),  # and how many of these tokens were accepted
     ],
     align=True,
 )

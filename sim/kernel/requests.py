@@ -61,6 +61,13 @@ def own_bytes(request: Any, tokens: int, engine: Any, streams: Any, policy: Any)
 
 
 @njit
+def whole_bytes(request: Any, streams: Any, policy: Any) -> float:
+    """Bytes one device holds for a request at its end, with what is drafted beyond."""
+    tokens = request.input + request.output + policy.ahead
+    return kv_bytes(streams, policy, request.input, tokens)
+
+
+@njit
 def compact(requests: Any, running: Any, engine: Any) -> None:
     """Drop finished and preempted requests from the running list, keeping its order."""
     count = 0
@@ -81,7 +88,9 @@ def decoding(request: Any) -> bool:
 
 @njit
 def grow(flow: Any, engine: Any, streams: Any, policy: Any) -> int:
-    """Give every decoding sequence room for one more token; returns how many decode.
+    """Give every decoding sequence room for one more token, and for those drafted for it.
+
+    Returns how many decode.
 
     Where memory runs out, the request admitted last is preempted, at the end the one in need
     itself: its cache is dropped and it goes to the head of the queue, to be computed again (vLLM's
@@ -92,7 +101,7 @@ def grow(flow: Any, engine: Any, streams: Any, policy: Any) -> int:
         request = requests[running[index]]
         if request.status != RUNNING or not decoding(request):
             continue
-        context = request.input + request.generated
+        context = request.input + request.generated + policy.ahead
         if context <= request.room:
             continue
         need = own_bytes(request, context, engine, streams, policy)
@@ -165,7 +174,9 @@ def pick(flow: Any, engine: Any, streams: Any, policy: Any, decoders: int) -> in
         for index in range(engine.running):
             if requests[running[index]].generated > 1:
                 return 0
-    budget = policy.budget - (decoders if policy.decoders_first == 1 else 0)
+    budget = policy.budget
+    if policy.decoders_first == 1:
+        budget -= decoders * (1 + policy.ahead)
     count = 0
     if policy.cut != WHOLE:
         for index in range(engine.running):
@@ -182,7 +193,7 @@ def pick(flow: Any, engine: Any, streams: Any, policy: Any, decoders: int) -> in
         request = requests[number]
         if request.arrival_s > engine.now_s or decoding(request):
             break
-        need = kv_bytes(streams, policy, request.input, request.input + request.output)
+        need = whole_bytes(request, streams, policy)
         if rejected(request, need, engine, policy):
             continue
         if policy.reserve_full == 0:
@@ -221,7 +232,7 @@ def take_ready(flow: Any, engine: Any, streams: Any, policy: Any) -> None:
         request = flow.requests[number]
         if not decoding(request) or request.arrival_s > engine.now_s:
             break
-        need = kv_bytes(streams, policy, request.input, request.input + request.output)
+        need = whole_bytes(request, streams, policy)
         if rejected(request, need, engine, policy):
             continue
         if policy.reserve_full == 0:

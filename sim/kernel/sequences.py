@@ -20,6 +20,7 @@ from sim.kernel.records import (
     PAIRS,
     PREFILL,
     SEQUENCES,
+    SHARED_CACHE,
     TOKENS,
 )
 
@@ -122,6 +123,55 @@ def add_decode(streams: Any, features: Any, prompt: int, context: int) -> None:
         features[index, LOGITS, TOKENS] += 1.0
 
 
+@njit(inline="always")
+def span(stream: Any, prompt: int, begin: int, tokens: int) -> Any:
+    """Tokens, query-key pairs and cached tokens of tokens [begin, begin + tokens), all at once.
+
+    Of a causal stream; the tokens themselves count as cached.
+    """
+    left, right = kept(stream, prompt, begin), kept(stream, prompt, begin + tokens)
+    pairs = window_pairs(stream, right) - window_pairs(stream, left)
+    cached = right
+    if stream.window > 0 and stream.chunked == 1:
+        cached = right - left // stream.window * stream.window
+    elif stream.window > 0:
+        cached = min(right, stream.window + (right - left) - 1.0)
+    return right - left, pairs, cached
+
+
+@njit
+def add_verification(streams: Any, features: Any, prompt: int, context: int, ahead: int) -> None:
+    """A sequence has `ahead` drafted tokens verified, behind the newest of `context`.
+
+    All of them give logits. Cached tokens are read once for all.
+    """
+    for index in range(streams.shape[0]):
+        if streams[index].draft != 0:
+            continue
+        tokens, pairs, cached = span(streams[index], prompt, context - 1, ahead + 1)
+        add_features(features[index], DECODE, tokens, pairs, cached, 1.0)
+        features[index, LOGITS, TOKENS] += ahead + 1.0
+        features[index, LOGITS, SEQUENCES] += 1.0
+
+
+@njit
+def add_drafting(
+    streams: Any, features: Any, prompt: int, context: int, first: int, last: int
+) -> None:
+    """The draft's mean pass of passes [first, last) over a sequence: one token each.
+
+    The first pass takes the newest of `context` tokens, each later one the token drafted before.
+    """
+    for index in range(streams.shape[0]):
+        if streams[index].draft == 0:
+            continue
+        _, pairs, _ = span(streams[index], prompt, context - 1 + first, last - first)
+        seen = pairs / (last - first)
+        add_features(features[index], DECODE, 1.0, seen, seen, 1.0)
+        features[index, LOGITS, TOKENS] += 1.0
+        features[index, LOGITS, SEQUENCES] += 1.0
+
+
 @njit
 def add_prefill(
     streams: Any, features: Any, prompt: int, begin: int, tokens: int, target: int
@@ -131,15 +181,11 @@ def add_prefill(
     for index in range(streams.shape[0]):
         stream = streams[index]
         own = features[index]
+        if stream.draft == SHARED_CACHE:
+            continue
         if stream.kind == CAUSAL:
-            left, right = kept(stream, prompt, begin), kept(stream, prompt, begin + tokens)
-            pairs = window_pairs(stream, right) - window_pairs(stream, left)
-            cached = right
-            if stream.window > 0 and stream.chunked == 1:
-                cached = right - left // stream.window * stream.window
-            elif stream.window > 0:
-                cached = min(right, stream.window + (right - left) - 1.0)
-            add_features(own, PREFILL, right - left, pairs, cached, 1.0)
+            passed, pairs, cached = span(stream, prompt, begin, tokens)
+            add_features(own, PREFILL, passed, pairs, cached, 1.0)
         elif stream.kind == ENCODER or stream.kind == FIXED:
             if begin == 0:
                 size = float(stream.tokens if stream.kind == FIXED else prompt)

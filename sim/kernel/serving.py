@@ -38,10 +38,8 @@ from sim.kernel.requests import (
     prefilled,
     take_ready,
 )
-from sim.kernel.sequences import (
-    add_prefill,
-)
-from sim.kernel.steps import add_decodes, log_step, spend
+from sim.kernel.speculation import speculative_iteration
+from sim.kernel.steps import add_decodes, fill_prompts, log_step, spend
 from sim.kernel.stretch import decode_stretch, stretch_length
 
 
@@ -51,12 +49,7 @@ def fill_features(
 ) -> int:
     """Fill `features` with the prompts picked and `decoders` decoding; returns prompt tokens."""
     features[:] = 0.0
-    prompt_tokens = 0
-    for index in range(engine.picked):
-        number, tokens = flow.picked[index]
-        request = flow.requests[number]
-        prompt_tokens += tokens
-        add_prefill(streams, features, request.input, request.prefilled, tokens, request.target)
+    prompt_tokens = fill_prompts(flow, engine, streams, features)
     if decoders > 0:
         add_decodes(flow.requests, flow.running, engine, streams, policy, features)
     return prompt_tokens
@@ -64,12 +57,17 @@ def fill_features(
 
 @njit
 def mixed_iteration(
-    replica: Any, flow: Any, engine: Any, decoders: int, scratch: Any, books: Any
+    reached: Any, replica: Any, flow: Any, engine: Any, decoders: int, scratch: Any, books: Any
 ) -> None:
     """One iteration with prompt tokens, and with decodes where the policy mixes them.
 
     Prompts pass one group of the layers; where that is not all of them, decodes alone pass others.
+    `reached` is None, or there is speculation and perhaps no prompt; without it numba leaves that
+    out.
     """
+    if reached is not None:
+        speculative_iteration(reached, replica, flow, engine, decoders, scratch, books)
+        return
     machine, streams = replica.machine, replica.streams
     features = scratch.features[0]
     if replica.policy.decode_with_prefill == 0:
@@ -105,7 +103,7 @@ def mixed_iteration(
         tally_part(replica, scratch, books, part, 1.0, devices, left)
     log_step(
         books.log, engine, time, energy, micro, engine.picked + decoders, decoders, prompt_tokens,
-        first, last, features,
+        first, last, streams.shape[0], features,
     )  # fmt: skip
     spend(engine, time, host_s, energy, spent_J * left * devices, 1)
     if decoders > 0:
@@ -163,8 +161,8 @@ def serve(
         take_ready(flow, engine, replica.streams, policy)
         decoders = grow(flow, engine, replica.streams, policy)
         engine.picked = choose(flow, engine, replica, decoders)
-        if engine.picked > 0:
-            mixed_iteration(replica, flow, engine, decoders, scratch, books)
+        if engine.picked > 0 or (policy.ahead > 0 and decoders > 0):
+            mixed_iteration(replica.reached, replica, flow, engine, decoders, scratch, books)
             continue
         if decoders == 0:
             if engine.head >= engine.tail:

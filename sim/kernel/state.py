@@ -20,7 +20,8 @@ class Replica(NamedTuple):
     `classes` [ops] numbers operators whose cost depends on the tokens of one stream and phase
     alone, equal ones of which lie in the same layers; -1 for others. `leaders` [classes] has the
     first operator of each. `reach` [ops, layers + 1] is the share of an operator's layers below
-    each layer of the model.
+    each layer of the model. `reached` [tokens] is the probability that so many drafted tokens are
+    accepted; None without speculation, so that what does it need not be compiled.
     """
 
     ops: npt.NDArray[np.void]
@@ -33,6 +34,7 @@ class Replica(NamedTuple):
     classes: npt.NDArray[np.int64]
     leaders: npt.NDArray[np.int64]
     reach: npt.NDArray[np.float64]
+    reached: npt.NDArray[np.float64] | None
 
 
 class Flow(NamedTuple):

@@ -26,13 +26,14 @@ from sim.kernel.requests import (
 from sim.kernel.sequences import (
     add_decode,
     add_features,
+    add_prefill,
 )
 
 
 @njit
 def log_step(
     log: Any, engine: Any, seconds: float, joules: float, micro: float, sequences: int,
-    decoders: int, prompt_tokens: int, first: int, last: int, features: Any,
+    decoders: int, prompt_tokens: int, first: int, last: int, streams: int, features: Any,
 ) -> None:  # fmt: skip
     """Record one iteration with the features its operators saw, where a log is kept."""
     if engine.logged >= log.shape[0]:
@@ -42,13 +43,31 @@ def log_step(
     row[LOG_DECODING], row[LOG_PROMPT_TOKENS] = decoders, prompt_tokens
     row[LOG_JOULES], row[LOG_MICROBATCHES], row[LOG_SEQUENCES] = joules, micro, sequences
     row[LOG_FIRST_LAYER], row[LOG_LAST_LAYER] = first, last
-    at = LOG_COLUMNS
-    for stream in range((log.shape[1] - LOG_COLUMNS) // 16):
+    log_features(row, 0, streams, features)
+    engine.logged += 1
+
+
+@njit
+def log_features(row: Any, begin: int, streams: int, features: Any) -> None:
+    """Record `features` of `streams` streams behind those of `begin` others."""
+    at = LOG_COLUMNS + 16 * begin
+    for stream in range(streams):
         for phase in range(4):
             for feature in range(4):
                 row[at] = features[stream, phase, feature]
                 at += 1
-    engine.logged += 1
+
+
+@njit
+def fill_prompts(flow: Any, engine: Any, streams: Any, features: Any) -> int:
+    """Add the prompts picked to `features`; returns their tokens."""
+    prompt_tokens = 0
+    for index in range(engine.picked):
+        number, tokens = flow.picked[index]
+        request = flow.requests[number]
+        prompt_tokens += tokens
+        add_prefill(streams, features, request.input, request.prefilled, tokens, request.target)
+    return prompt_tokens
 
 
 @njit

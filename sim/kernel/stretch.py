@@ -187,7 +187,10 @@ def decode_stretch(
                     books.weights_B, 1.0, devices, devices * left,
                 )  # fmt: skip
         left_in_all += left
-        log_step(books.log, engine, time, energy, micro, decoders, decoders, 0, 0, layers, features)
+        log_step(
+            books.log, engine, time, energy, micro, decoders, decoders, 0, 0, layers,
+            streams.shape[0], features,
+        )  # fmt: skip
         spend(engine, time, host_s, energy, spent_J * left * devices, 1)
         steps += 1
         if steps == 1:

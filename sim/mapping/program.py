@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -30,9 +30,12 @@ from sim.workload.routing import (
     locality_table,
     popularity,
 )
+from sim.workload.speculation import Speculation
 
 Records = npt.NDArray[np.void]
 
+DRAFT_CACHES = ("", "own", "shared")
+"""In the order of the kernel's numbers."""
 STREAM_KINDS = {"causal": 0, "encoder": 1, "fixed": 2, "generated": 3, "cross": 4}
 
 
@@ -42,7 +45,8 @@ class Program:
 
     `units` has the device's processors; `links` the node's and the network's; `machine` one
     record. `routing` tells where the model's router sends tokens. `state_B` is what a sequence
-    keeps on one device whatever its length.
+    keeps on one device whatever its length. With `speculation` the table has the draft's operators
+    too, behind those of the model; `seed` begins the draws of what is accepted.
     """
 
     graph: Graph
@@ -61,6 +65,23 @@ class Program:
     """What expert-parallel ranks hold, of one layer or several."""
     split: Split | None = None
     """Where experts are apart from attention: `system` then has processors of both sides."""
+    speculation: Speculation | None = None
+    seed: int = 0
+
+    @property
+    def ahead(self) -> int:
+        """Tokens drafted for a sequence each step; 0 without speculation."""
+        return 0 if self.speculation is None else self.speculation.tokens
+
+    @property
+    def tokens_per_step(self) -> float:
+        """Tokens that a sequence gets a step, on average."""
+        return 1.0 if self.speculation is None else self.speculation.tokens_per_step
+
+    @property
+    def drafts(self) -> npt.NDArray[np.bool_]:
+        """Which operators are the draft's; shape [ops]."""
+        return np.array([bool(op.stream.draft) for op in self.table.graph.ops], bool)
 
     @property
     def feature_rows(self) -> int:
@@ -78,17 +99,21 @@ def assemble(
     placement: Mapping[str, str] | None = None,
     split: Split | None = None,
     seed: int = 0,
+    speculation: Speculation | None = None,
+    draft: Graph | None = None,
 ) -> Program:
     """The program of `graph` on one replica of `layout` in `system`; `seed` draws sampled experts.
 
     Of a `split` the system is of `sides.both`.
+    With `speculation` the devices run its `draft` (`workload.speculation.draft_graph`) too.
     Raises Infeasible where the device cannot run, ConfigError for a placement that names no
     processor of the device or no operator class.
     """
     if system.device.hardwired is not None:
         return _in_metal(graph, system, precision)
     units = processor_records(for_weights(system.device, precision.weights))
-    sharded = shard(graph, layout, system)
+    drafted = () if draft is None else draft.ops
+    sharded = shard(replace(graph, ops=(*graph.ops, *drafted)), layout, system)
     shares = system.coprocessing != "none"
     if shares:
         sharded = coprocess(sharded, layout, system)
@@ -157,6 +182,8 @@ def assemble(
         * sum(op.state * op.layers for op in sharded.ops if op.phase == Phase.DECODE),
         slots=slots,
         split=split,
+        speculation=speculation,
+        seed=seed,
     )
 
 
@@ -280,7 +307,9 @@ def stream_records(sharded: Graph, kv_B: float) -> Records:
         record["window"] = stream.window or 0
         record["chunked"] = int(stream.chunked)
         record["tokens"], record["keep"] = stream.tokens, stream.keep
-        record["kv_B"] = kv_B * _cached_elements(sharded, stream)
+        record["draft"] = DRAFT_CACHES.index(stream.draft)
+        if stream.draft != "shared":
+            record["kv_B"] = kv_B * _cached_elements(sharded, stream)
     return records
 
 

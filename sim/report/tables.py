@@ -49,6 +49,7 @@ def run_report(run: Run, reasons: Sequence[Reason]) -> RenderableType:
         _rate_line(run),
         *band_lines(run.bands),
         *_cost_line(run),
+        *_speculation(run),
         *_fleet(run),
         reason_table(run, reasons),
         _bound_line(run),
@@ -144,6 +145,29 @@ def _cost_line(run: Run) -> list[Text]:
     if not parts:
         return [Text(f"Cost unknown: {run.cost['unknown']}")] if run.cost["unknown"] else []
     return [Text(f"Owned for its life, a million tokens: {', '.join(parts)}")]
+
+
+def _speculation(run: Run) -> list[Text]:
+    """How many drafted tokens were accepted, and what that was worth."""
+    found = run.speculation
+    if found is None:
+        return []
+    parts = [
+        f"Speculation: {found['draft']} drafts {found['tokens']} tokens; "
+        f"{digits(found['acceptance_length'])} tokens a step come out "
+        f"({digits(found['expected_length'])} expected), {share(found['acceptance_rate'])} of the "
+        f"drafted ones accepted; the draft takes {share(found['draft_time_share'])} of busy time, "
+        f"{share(found['draft_energy_share'])} of operators' energy"
+    ]
+    steady = found["steady"]
+    if steady is not None:
+        parts.append(
+            f"A step of {steady['sequences']} sequences at {steady['context']:,} tokens takes "
+            f"{si(steady['step_s'], 's')}, {si(steady['draft_s'], 's')} of it the draft's, and "
+            f"without speculation {si(steady['plain_s'], 's')}: answers come "
+            f"{digits(steady['speedup'])} times as fast"
+        )
+    return [Text("\n".join(parts))]
 
 
 def _fleet(run: Run) -> list[RenderableType]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,15 @@ import numpy.typing as npt
 
 from sim.config.scenarios import load_scenario
 from sim.dtypes import COMPUTE
-from sim.engines.roofline import Batch, Step, asked_for, decode_batch, prefill_batch, step
+from sim.engines.roofline import (
+    Batch,
+    Step,
+    asked_for,
+    decode_batch,
+    drafting,
+    prefill_batch,
+    step,
+)
 from sim.engines.serving.replica import CUT, policy_record
 from sim.errors import ConfigError, Problem
 from sim.graph import Kind, Op, breakdown_class
@@ -146,6 +154,8 @@ def explain_prepared(
         raise ConfigError(f"{model.name} has no decoder: write --phase prefill")
     batch, about = _batch(prepared, phase, sequences, context)
     done = step(prepared.program, batch)
+    if phase == "decode":
+        prepared = replace(prepared, program=drafting(prepared.program))
     return Explanation(
         prepared=prepared,
         phase=phase,
@@ -178,13 +188,18 @@ def _batch(
         return prefill_batch(count, tokens), about
     cached = context or prompt + output // 2
     count = sequences or running_sequences(prepared, cached, output)
-    return decode_batch(count, cached), {"sequences": count, "context": cached, "tokens": count}
+    ahead = prepared.program.ahead
+    about = {"sequences": count, "context": cached, "tokens": count * (1 + ahead)}
+    if ahead:
+        about["drafted_tokens"] = count * ahead
+    return decode_batch(count, cached), about
 
 
 def running_sequences(prepared: Prepared, context: int, output: int) -> int:
     """Sequences one replica decodes at a time: what clients, arrivals, batch and memory allow.
 
-    Open loop: Little's law, arrivals times the time `output` steps take, found by iteration.
+    Open loop: Little's law, arrivals times the time that the steps of `output` tokens take, found
+    by iteration.
     """
     program, scenario = prepared.program, prepared.scenario
     policy = policy_record(scenario.scheduler, prepared.budget.kv_B, program)
@@ -202,7 +217,7 @@ def running_sequences(prepared: Prepared, context: int, output: int) -> int:
     count = 1
     for _ in range(64):
         seconds = step(program, decode_batch(count, context)).seconds
-        wanted = min(max(math.ceil(rate * output * seconds), 1), most)
+        wanted = min(max(math.ceil(rate * output / program.tokens_per_step * seconds), 1), most)
         if wanted <= count:
             return count
         count = wanted

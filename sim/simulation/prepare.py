@@ -15,6 +15,7 @@ from sim.mapping.parallelism import plan
 from sim.mapping.program import Program, assemble
 from sim.mapping.sides import Split
 from sim.scenario import Scenario
+from sim.simulation.speculation import check_heads, drafted
 from sim.techniques import apply
 from sim.workload.architecture import Architecture
 from sim.workload.layers import build_graph
@@ -56,11 +57,14 @@ def prepare(scenario: Scenario) -> Prepared:
         prompts = prompts + requests.output_tokens
     longest = int(prompts.max()) + extra
     lead = scenario.pools[0]
+    draft = drafted(scenario)
+    ahead = 0 if scenario.speculation is None else scenario.speculation.tokens
     program, memory = _laid_out(
         replace(scenario, system=lead.system, parallel=lead.parallel),
         graph,
-        tokens=_most_tokens(scheduler, longest, causal=_causal(graph)),
-        sequences=min(scheduler.max_batch, len(requests.input_tokens)),
+        draft,
+        tokens=_most_tokens(scheduler, longest, causal=_causal(graph), ahead=ahead),
+        sequences=min(scheduler.max_batch, len(requests.input_tokens)) * (1 + ahead),
     )
     return Prepared(
         scenario=scenario,
@@ -73,27 +77,32 @@ def prepare(scenario: Scenario) -> Prepared:
 
 
 def _laid_out(
-    scenario: Scenario, graph: Graph, *, tokens: int, sequences: int
+    scenario: Scenario, graph: Graph, draft: Graph | None, *, tokens: int, sequences: int
 ) -> tuple[Program, Budget]:
     """Program and memory of one replica; with stages left open, of the fewest that fit."""
     if scenario.split is not None:
         return _on_two_sides(scenario, scenario.split, graph, tokens=tokens, sequences=sequences)
     system, wanted = scenario.system, scenario.parallel
     stages = [wanted.pp or 1]
-    if wanted.pp is None and system.device.hardwired is None:
+    if wanted.pp is None and system.device.hardwired is None and draft is None:
         most = min(system.count, graph.layers)
         stages = [2**power for power in range(most.bit_length()) if 2**power <= most]
     refused: Infeasible | None = None
     for count in stages:
         try:
+            layout = plan(graph, system, replace(wanted, pp=count))
+            if draft is not None:
+                check_heads(draft, layout)
             program = assemble(
                 graph,
                 system,
-                plan(graph, system, replace(wanted, pp=count)),
+                layout,
                 scenario.precision,
                 router=scenario.router,
                 placement=scenario.placement,
                 seed=scenario.seed,
+                speculation=scenario.speculation,
+                draft=draft,
             )
             memory = budget(
                 program,
@@ -205,13 +214,16 @@ def _image_tokens(model: Architecture) -> int:
     return model.encoder.output_tokens if model.layers and model.encoder else 0
 
 
-def _most_tokens(scheduler: Scheduler, longest: int, *, causal: bool) -> int:
-    """Tokens of the largest iteration: what activations must have room for."""
-    limit, batch = scheduler.prompt_tokens, scheduler.max_batch
+def _most_tokens(scheduler: Scheduler, longest: int, *, causal: bool, ahead: int) -> int:
+    """Tokens of the largest iteration: what activations must have room for.
+
+    `ahead` tokens are drafted for each sequence.
+    """
+    limit, batch = scheduler.prompt_tokens, scheduler.max_batch * (1 + ahead)
     if scheduler.kind == "chunked-prefill" and causal:
         return max(limit, batch)
     if scheduler.kind == "layered-prefill" and causal:
-        return min(limit, longest * batch) + batch
+        return min(limit, longest * scheduler.max_batch) + batch
     # prompts go together up to the limit, and one longer than it goes alone
-    prompts = max(longest, min(limit, longest * batch))
+    prompts = max(longest, min(limit, longest * scheduler.max_batch))
     return prompts + (0 if scheduler.kind == "prefill-first" else batch)

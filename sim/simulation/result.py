@@ -31,6 +31,7 @@ from sim.simulation.parts import Part, owned_together, titles
 from sim.simulation.prepare import Prepared
 from sim.simulation.provenance import provenance
 from sim.simulation.sides import op_copies, sides_of
+from sim.simulation.speculation import speculation_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -307,6 +308,11 @@ class Run:
         return {"asked_tokens": asked, "cached_tokens": cached, "hit_rate": share}
 
     @cached_property
+    def speculation(self) -> Mapping[str, Any] | None:
+        """Drafted tokens, how many were accepted, what the draft took; None without any."""
+        return speculation_json(self)
+
+    @cached_property
     def requests(self) -> pd.DataFrame:
         """One row a request: lengths, status and latencies in seconds (NaN where it has none)."""
         import pandas as pd
@@ -393,6 +399,7 @@ class Run:
             "memory": {name: finite(value) for name, value in self.memory.items()},
             "prefix_cache": self.prefix_cache,
             **({} if self.expert_ranks is None else {"expert_ranks": dict(self.expert_ranks)}),
+            **({} if self.speculation is None else {"speculation": dict(self.speculation)}),
             "cost": dict(self.cost),
             "mapping": {
                 "tp": layout.tp,

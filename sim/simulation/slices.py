@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sim.engines.roofline import Step, asked_for, steps_of_layers
+from sim.engines.roofline import Step, asked_for, steps_of_layers, steps_of_parts
 from sim.engines.serving.replica import layers_reached
 from sim.graph import breakdown_class
 from sim.kernel.records import (
@@ -47,11 +47,25 @@ def replayed(program: Program, logged: Floats, reach: Floats) -> list[Step]:
 
     `reach` as `layers_reached` gives it.
     """
+    if program.ahead:
+        return _replayed_drafts(program, logged)
     features = logged[LOG_COLUMNS:].reshape(len(program.streams), 4, 4)
     first, last = int(logged[LOG_FIRST_LAYER]), int(logged[LOG_LAST_LAYER])
     inside = reach[:, last] - reach[:, first]
     sequences = float(logged[LOG_SEQUENCES])
     return steps_of_layers(program, features, float(logged[LOG_MICROBATCHES]), sequences, inside)
+
+
+def _replayed_drafts(program: Program, logged: Floats) -> list[Step]:
+    """As `replayed`, with speculation: further passes of the draft beside prompts come first."""
+    first, further = logged[LOG_COLUMNS:].reshape(2, len(program.streams), 4, 4)
+    alone = logged[LOG_DECODING] > 0.0 and logged[LOG_PROMPT_TOKENS] == 0.0
+    ahead = float(program.ahead)
+    shares = np.where(program.drafts, ahead if alone else 1.0, 1.0)
+    parts: list[tuple[Floats, Floats | None]] = [(first, shares)]
+    if further.any():
+        parts.insert(0, (further, np.where(program.drafts, ahead - 1.0, 0.0)))
+    return steps_of_parts(program, parts, 1.0, float(logged[LOG_SEQUENCES]))
 
 
 class Slices:

@@ -2,7 +2,8 @@
 
 A point serves `load.batch` sequences at once, each of `load.input` tokens in and `load.output` out,
 at steady state: the batch decodes at half the answer, and in the time of one answer as many prompts
-come in as there are sequences.
+come in as there are sequences. With speculation an answer takes as many steps as it has tokens over
+those that a step gives on average.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy.typing as npt
 from sim.config.cost_form import costs_of
 from sim.cost.ledger import ledger
 from sim.cost.ownership import HOURS_A_YEAR
-from sim.engines.roofline import step_of_features, sweep_features
+from sim.engines.roofline import add_decode, drafting, step_of_features, sweep_features
 from sim.engines.serving.replica import policy_record
 from sim.errors import ConfigError, Infeasible
 from sim.hardware.records import fill_machine, link_records, processor_records
@@ -239,14 +240,17 @@ class _Tables:
                 "free"
             )
         records = self.records(levels)
-        decode_s, decode_J = self._step(_decoding(program, load, batch), batch, records)
-        prefill_s, prefill_J = self._step(_prompt(program, load), 1, records)
+        decode_s, decode_J = self._step(
+            drafting(program), _decoding(program, load, batch), batch, records
+        )
+        prefill_s, prefill_J = self._step(program, _prompt(program, load), 1, records)
         answer = load["output"]
-        span_s = answer * decode_s + batch * prefill_s
+        steps = answer / program.tokens_per_step
+        span_s = steps * decode_s + batch * prefill_s
         rate = load["batch"] * answer / span_s  # the busiest replica sets the pace
         busy = min(layout.dp, load["batch"])
         idle = self.built.owner.system.count - busy * layout.devices
-        working = (answer * decode_J / batch + prefill_J) / answer * rate
+        working = (steps * decode_J / batch + prefill_J) / answer * rate
         power = working + idle * records[2]["static_W"]
         return {
             "ttft_s": prefill_s,
@@ -274,17 +278,17 @@ class _Tables:
             self._bands[key] = steady_factors(
                 program,
                 scenario.runtime,
-                step_of_features(program, decode, parts, float(batch)),
+                step_of_features(drafting(program), decode, parts, float(batch)),
                 step_of_features(program, _prompt(program, load), 1.0, 1.0),
-                steps=float(load["output"]),
+                steps=load["output"] / program.tokens_per_step,
                 prompts=float(batch),
             )
         return self._bands[key]
 
     def _step(
-        self, features: Floats, sequences_: int, records: tuple[Any, Any, Any]
+        self, program: Program, features: Floats, sequences_: int, records: tuple[Any, Any, Any]
     ) -> tuple[Floats, Floats]:
-        out = sweep_features(self.built.program, features, float(sequences_), *records)
+        out = sweep_features(program, features, float(sequences_), *records)
         return out[:, 0], out[:, 1]
 
 
@@ -321,7 +325,7 @@ def _decoding(program: Program, load: Mapping[str, int], batch: int) -> Floats:
     """Features of a replica's sequences, all half through their answers."""
     features = _one(program)
     context = load["input"] + max(load["output"] // 2, 1)
-    sequences.add_decode(program.streams, features, load["input"], context)
+    add_decode(program, features, load["input"], context)
     return features * batch
 
 
@@ -335,7 +339,7 @@ def _kv_B(built: Built, load: Mapping[str, int]) -> float:
     """Bytes one device holds for a whole sequence."""
     scheduler = built.prepared.scenario.scheduler
     policy = policy_record(scheduler, built.budget.kv_B, built.program)[0]
-    whole = load["input"] + load["output"]
+    whole = load["input"] + load["output"] + built.program.ahead
     return float(sequences.kv_bytes(built.program.streams, policy, load["input"], whole))
 
 

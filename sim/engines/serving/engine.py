@@ -14,11 +14,18 @@ import simpy
 from sim.engines.scheduler import Scheduler
 from sim.engines.serving import asked
 from sim.engines.serving.asking import requests_of
-from sim.engines.serving.replica import block_bytes, books_of, replica_of, scratch_of
+from sim.engines.serving.replica import (
+    block_bytes,
+    books_of,
+    most_tokens,
+    replica_of,
+    scratch_of,
+)
 from sim.kernel import asked as asked_kernel
 from sim.kernel import iteration, records, sequences, serving
 from sim.kernel.state import Books, Flow, Replica, Scratch
 from sim.mapping.program import Program
+from sim.workload.speculation import draws_of
 from sim.workload.traffic import Blocks
 
 Floats = npt.NDArray[np.float64]
@@ -38,7 +45,8 @@ class Outcome:
     between tokens and how many such gaps; `seconds` [op, unit, bound] and `joules`
     [op, unit, part] add up what its operators took (the last unit is the links), `weights_B` [op]
     the weights that all its devices read; `cached_tokens` of the `asked_tokens` of its prompts came
-    from the prefix cache; `log` [iterations, columns] has those asked for.
+    from the prefix cache; drafts were `verified` so many times, a sequence and iteration each, and
+    `accepted_tokens` of them taken; `log` [iterations, columns] has those asked for.
     """
 
     requests: Records
@@ -59,6 +67,8 @@ class Outcome:
     cached_tokens: int
     asked_tokens: int
     log: Floats
+    verified: int = 0
+    accepted_tokens: int = 0
 
 
 def outcome_of(
@@ -90,6 +100,8 @@ def outcome_of(
         generated_tokens=int(state["generated_tokens"]),
         cached_tokens=int(state["cached_tokens"]),
         asked_tokens=int(state["asked_tokens"]),
+        verified=int(state["verified"]),
+        accepted_tokens=int(state["accepted"]),
         log=log,
     )
 
@@ -137,7 +149,7 @@ class Engine:
         self.books = books_of(
             program,
             self.replica,
-            tokens=scheduler.prompt_tokens + scheduler.max_batch,
+            tokens=most_tokens(scheduler, program.ahead),
             gaps=GAP_ROOM + 4 * scheduler.max_batch,
             log=ITERATIONS_PER_CALL if log_iterations else 0,
         )
@@ -160,12 +172,18 @@ class Engine:
         outputs: npt.NDArray[np.int64],
         blocks: Blocks | None = None,
         priority: npt.NDArray[np.int64] | None = None,
+        numbers: npt.NDArray[np.int64] | None = None,
     ) -> None:
         """Hand over requests, sorted by arrival, none before those already handed over.
 
-        `blocks` say what their prompts consist of; only a prefix cache asks.
+        `blocks` say what their prompts consist of; only a prefix cache asks. `numbers` are those
+        of the whole traffic, by which what is accepted of their drafts is drawn.
         """
         new = requests_of(self.scheduler, arrival_s, prompts, outputs, blocks, priority)
+        if self.program.speculation is not None:
+            if numbers is None:
+                numbers = np.arange(self._issued, self._issued + len(new))
+            new["draw"] = draws_of(self.program.seed, numbers)
         if self.scheduler.prefix_cache and blocks is not None:
             self._know(blocks, new)
         first, last = self._issued, self._issued + len(new)
@@ -207,7 +225,9 @@ class Engine:
                 self.program.streams,
                 policy,
                 request["input"],
-                request["input"] + (request["output"] if policy["reserve_full"] else tokens),
+                request["input"]
+                + (request["output"] if policy["reserve_full"] else tokens)
+                + policy["ahead"],
             )
             if state["kv_used_B"] + need > policy["capacity_B"]:
                 break

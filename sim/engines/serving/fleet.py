@@ -20,6 +20,7 @@ from sim.engines.serving.pool import Kind, Pool
 from sim.engines.serving.routing import Ahead, ByLength, ByPrefix, RoundRobin
 from sim.engines.serving.simulation import Progress, Served, whole_run
 from sim.kernel.records import DONE, REJECTED, WAITING
+from sim.workload.speculation import draws_of
 from sim.workload.traffic import Blocks, Trace
 
 Floats = npt.NDArray[np.float64]
@@ -338,6 +339,8 @@ def serve_fleet(
         trace.blocks,
         trace.priority,
     )
+    if kinds[0].program.speculation is not None:
+        table["draw"] = draws_of(kinds[0].program.seed, np.arange(len(table)))
     crew = Crew(
         kinds=kinds, counts=counts, table=table, route=route, trouble=trouble,
         blocks=trace.blocks, on_progress=on_progress, scaler=scaler,

@@ -9,7 +9,13 @@ import numpy.typing as npt
 
 from sim.engines.scheduler import Scheduler
 from sim.engines.serving.engine import Outcome, outcome_of
-from sim.engines.serving.replica import block_bytes, books_of, replica_of, scratch_of
+from sim.engines.serving.replica import (
+    block_bytes,
+    books_of,
+    most_tokens,
+    replica_of,
+    scratch_of,
+)
 from sim.kernel import pool, records
 from sim.kernel.state import Books
 from sim.mapping.program import Program
@@ -76,7 +82,7 @@ class Pool:
         own = books_of(
             kind.program,
             self.replica,
-            tokens=kind.scheduler.prompt_tokens + batch,
+            tokens=most_tokens(kind.scheduler, kind.program.ahead),
             gaps=GAP_ROOM + 4 * batch,
             log=0,
         )

@@ -46,6 +46,7 @@ def policy_record(scheduler: Scheduler, kv_B: float, program: Program) -> Record
     streams = program.streams
     whole = (streams["kind"] == records.CAUSAL) & (streams["window"] == 0) & (streams["keep"] == 1)
     record["plain"] = int(bool(whole.all()) and program.layout.attention_dp == 1)
+    record["ahead"] = program.ahead
     if scheduler.prefix_cache:
         most = scheduler.prefix_blocks
         record["prefix_blocks"] = np.iinfo(np.int64).max if most is None else most
@@ -67,6 +68,7 @@ def replica_of(program: Program, scheduler: Scheduler, kv_B: float) -> Replica:
         classes=classes,
         leaders=leaders,
         reach=reach,
+        reached=None if program.speculation is None else program.speculation.reached,
     )
 
 
@@ -154,10 +156,19 @@ def scratch_of(program: Program, replica: Replica, *, parts: int) -> Scratch:
     )
 
 
+def most_tokens(scheduler: Scheduler, ahead: int) -> int:
+    """Tokens of the largest usual iteration, with `ahead` tokens drafted for each sequence."""
+    return scheduler.prompt_tokens + scheduler.max_batch * (1 + ahead)
+
+
 def books_of(program: Program, replica: Replica, *, tokens: int, gaps: int, log: int) -> Books:
-    """Empty books, which remember times of up to `tokens` tokens."""
+    """Empty books, which remember times of up to `tokens` tokens.
+
+    With speculation a log has the features of both parts of an iteration.
+    """
     operators, units = len(replica.ops), len(replica.units)
     remembered = min(tokens, REMEMBERED_TOKENS) + 1
+    logged = 1 if program.speculation is None else 2
     return Books(
         memo=np.full((len(replica.leaders), remembered, 2), math.nan),
         visits=np.zeros((len(replica.leaders), remembered, 3)),
@@ -165,5 +176,5 @@ def books_of(program: Program, replica: Replica, *, tokens: int, gaps: int, log:
         joules=np.zeros((operators, units + 1, 3)),
         weights_B=np.zeros(operators),
         gaps=np.zeros((gaps, 2)),
-        log=np.zeros((log, records.LOG_COLUMNS + 16 * len(program.streams))),
+        log=np.zeros((log, records.LOG_COLUMNS + 16 * len(program.streams) * logged)),
     )

@@ -84,6 +84,7 @@ def serve_trace(
             trace.output_tokens[replica::replicas],
             None if trace.blocks is None else trace.blocks.of(slice(replica, None, replicas)),
             None if trace.priority is None else trace.priority[replica::replicas],
+            np.arange(replica, len(trace.arrival_s), replicas),
         )
         env.process(engine.run())
         engines.append(engine)
@@ -208,6 +209,7 @@ class Clients:
             self.prompts[chosen],
             self.outputs[chosen],
             priority=None if self.priority is None else self.priority[chosen],
+            numbers=np.arange(chosen.start, chosen.stop),
         )
         self.issued = chosen.stop
 
