@@ -30,6 +30,7 @@ from sim.workload.architecture import (
 from sim.workload.layers import build_graph
 from sim.workload.placement import Placement
 from sim.workload.routing import Router
+from sim.workload.speculation import Speculation, draft_graph, unfit
 from sim.workload.traffic import Trace
 
 HIDDEN, VOCABULARY = 64, 1000
@@ -134,6 +135,9 @@ IMAGE_ENCODER = Encoder(
     projector_parameters=48 * HIDDEN,
 )
 
+SMALL = model(Block(mixer=replace(GQA, head_dim=8), ffn=MLP), name="small", hidden=32)
+"""What drafts for the models below."""
+
 MODELS = {
     "dense": model(*(DENSE,) * 4),
     "moe": model(*(Block(mixer=GQA, ffn=MOE),) * 4),
@@ -188,6 +192,40 @@ def program(
         router=router,
         placement={"experts": experts_on} if experts_on else None,
         seed=seed,
+    )
+
+
+@cache
+def drafted(
+    kind: str = "dense",
+    draft: str = "small",
+    tokens: int = 3,
+    acceptance: float | tuple[float, ...] = 0.7,
+    on: str = "one unit",
+    *,
+    count: int = 1,
+    ep: int = 1,
+    attention_dp: int = 1,
+    seed: int = 0,
+    router: Router | None = None,
+) -> Program:
+    """As `program`, with speculation: `draft` is "small", another model, "mtp" or "self"."""
+    of, machines = MODELS[kind], system(DEVICES[on], count)
+    graph, layers = build_graph(of), 1 if draft == "self" else None
+    shares = (acceptance,) * tokens if isinstance(acceptance, float) else acceptance
+    by: Any = draft if draft in ("mtp", "self") else SMALL if draft == "small" else MODELS[draft]
+    speculation = Speculation(draft=by, tokens=tokens, acceptance=shares, layers=layers)
+    assert not unfit(of, speculation)
+    wanted = Parallel(tp=count // attention_dp, ep=ep, attention_dp=attention_dp)
+    return assemble(
+        graph,
+        machines,
+        plan(graph, machines, wanted),
+        Precision(),
+        router=router,
+        seed=seed,
+        speculation=speculation,
+        draft=draft_graph(of, speculation),
     )
 
 

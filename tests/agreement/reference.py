@@ -22,7 +22,7 @@ from reference_experts import (
     sequence,
     touched_and_worst,
 )
-from reference_views import Seen, View, see_decode, see_prompt
+from reference_views import Seen, View, see_decode, see_prompt, see_step
 
 from sim.mapping.program import Program
 
@@ -288,7 +288,10 @@ class Machine:
                 see_prompt(view, stream, prompt, begin, tokens, target)
             for prompt, context in decodes:
                 see_decode(view, stream, prompt, context)
-        views = [view.share(parts) for view in views]
+        return self.in_groups([view.share(parts) for view in views])
+
+    def in_groups(self, views: list[View]) -> list[View]:
+        """Views of all groups, the busiest and the mean one, where there are several."""
         if self.one.groups > 1:  # what all groups, the busiest and the mean one see
             busiest = [view.busiest(self.one.groups) for view in views]
             views = views + busiest + [view.share(self.one.groups) for view in views]
@@ -309,12 +312,46 @@ class Machine:
         rows = self.in_layers(group, prompts, decodes, parts)
         if group != every:
             rows += self.in_layers(every - group, [], decodes, parts)
+        return self.around(rows, len(prompts) + len(decodes), parts)
+
+    def speculative(
+        self, prompts: list[tuple[int, int, int, int]], contexts: list[int], ahead: int
+    ) -> tuple[float, float, list[Row]]:
+        """As `iteration`, with `ahead` drafted tokens of each sequence.
+
+        The draft's mean pass comes once for each token; beside prompts its first by itself.
+        """
+        passes = range(1 if prompts and contexts else ahead)
+        rows = self.drafting(prompts, contexts, ahead, passes, True)
+        if prompts and contexts and ahead > 1:
+            rows += self.drafting([], contexts, ahead, range(1, ahead), False)
+        return self.around(rows, len(prompts) + len(contexts), 1)
+
+    def drafting(
+        self, prompts: list[tuple[int, int, int, int]], contexts: list[int], ahead: int,
+        passes: range, verify: bool,
+    ) -> list[Row]:  # fmt: skip
+        """Rows of passes of the draft over sequences, and of what else comes with the first."""
+        views = [View() for _ in self.streams]
+        for view, stream in zip(views, self.streams, strict=True):
+            for prompt, begin, tokens, target in prompts:
+                see_prompt(view, stream, prompt, begin, tokens, target)
+            for context in contexts:
+                see_step(view, stream, context, ahead, passes, verify)
+        rows = self.passed(self.in_groups(views))
+        for row, op in zip(rows, self.ops, strict=True):
+            if self.streams[op.stream % len(self.streams)].draft and contexts:
+                for name in ("seconds", "launch", "compute_J", "memory_J", "link_J", "busy"):
+                    setattr(row, name, getattr(row, name) * len(passes))
+        return rows
+
+    def around(self, rows: list[Row], sequences: int, parts: int) -> Any:
+        """The iteration around the rows of its passes, each of one of `parts` microbatches."""
         passed = sum(row.seconds for row in rows)
         if self.one.sides:
             return self.on_two_sides(rows, int(parts), len(prompts) + len(decodes))
         # each stage takes passed / stages; the slowest `imbalance` times that, once a microbatch
         pipelined = parts * self.one.imbalance * passed / self.one.stages
-        sequences = len(prompts) + len(decodes)
         host = self.one.host_step_s + self.one.host_sequence_s * sequences / self.one.groups
         seconds = max(passed, pipelined) + host
         return self.with_energy(rows, seconds, parts)

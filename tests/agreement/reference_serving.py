@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,6 +36,7 @@ class Sequence:
     first: float = math.nan
     last: float = math.nan
     worst_gap: float = 0.0
+    number: int = 0
     preempted: int = 0
     rejected: bool = False
 
@@ -73,6 +75,10 @@ class Server:
     groups: list[set[int]] = field(default_factory=list)
     """Groups of layers that they have yet to pass."""
     gaps: list[float] = field(default_factory=list)
+    ahead: int = 0
+    """Tokens drafted for each sequence."""
+    accept: Callable[[Sequence], int] = lambda _: 0
+    """How many of them are accepted."""
 
     @property
     def chunks(self) -> bool:
@@ -124,7 +130,8 @@ class Server:
         for sequence in list(self.running):
             if sequence not in self.running or not sequence.is_decoding:
                 continue
-            need = max(self.bytes_of(sequence.prompt, sequence.context), sequence.held)
+            tokens = sequence.context + self.ahead
+            need = max(self.bytes_of(sequence.prompt, tokens), sequence.held)
             while self.used - sequence.held + need > self.capacity:
                 victim = self.running[-1]
                 self.preempt(victim)
@@ -144,7 +151,8 @@ class Server:
             sequence = self.queue[0]
             if sequence.arrival > self.now:
                 return None
-            whole = self.bytes_of(sequence.prompt, sequence.prompt + sequence.output)
+            most = sequence.prompt + sequence.output + self.ahead
+            whole = self.bytes_of(sequence.prompt, most)
             if whole > self.capacity:
                 sequence.rejected = True
                 self.queue.popleft()
@@ -199,7 +207,8 @@ class Server:
         budget = self.budget
         if self.chunks:
             if not self.layered:
-                budget -= sum(sequence.is_decoding for sequence in self.running)
+                each = 1 + self.ahead
+                budget -= sum(each * sequence.is_decoding for sequence in self.running)
             for sequence in self.running:
                 if budget > 0 and not sequence.is_decoding:
                     tokens = min(budget, sequence.goal - sequence.done)
@@ -234,17 +243,21 @@ class Server:
                 return False
             self.now = max(self.now, self.queue[0].arrival)
             return True
-        seconds, joules, _ = self.plain.iteration(
-            [(s.prompt, s.done, tokens, s.goal) for s, tokens in prompts],
-            [(s.prompt, s.context) for s in decoders],
-            group,
-        )
+        chosen = [(s.prompt, s.done, tokens, s.goal) for s, tokens in prompts]
+        if self.ahead:
+            contexts = [s.context for s in decoders]
+            seconds, joules, _ = self.plain.speculative(chosen, contexts, self.ahead)
+        else:
+            decodes = [(s.prompt, s.context) for s in decoders]
+            seconds, joules, _ = self.plain.iteration(chosen, decodes, group)
         self.now += seconds
         self.busy += seconds
         self.joules += joules
         self.iterations += 1
         for sequence in decoders:
+            more = min(self.accept(sequence), sequence.output - sequence.generated - 1)
             self.emit(sequence)
+            sequence.generated += more
         through = prompts if not self.layered or not self.groups else []
         if self.layered and through:
             self.cohort = []
@@ -266,21 +279,57 @@ def released_groups(thirds: float, most: int) -> int:
     return most
 
 
+def accepting(program: Program) -> Callable[[Sequence], int]:
+    """How many drafted tokens of a sequence the model of `program` accepts."""
+    speculation = program.speculation
+    if speculation is None:
+        return lambda _: 0
+
+    def accept(sequence: Sequence) -> int:
+        number = uniform(program.seed, sequence.number, sequence.generated)
+        chance, accepted = 1.0, 0
+        for each in speculation.acceptance:
+            chance *= each
+            accepted += number < chance
+        return accepted
+
+    return accept
+
+
+def uniform(seed: int, number: int, count: int) -> float:
+    """A number from [0, 1) by SplitMix64, of a seed, a request and how far it is."""
+    word, gamma, whole = 0, 0x9E3779B97F4A7C15, 2**64
+    for places in (seed + gamma, (number + 1) * gamma, count * gamma):
+        word = (word + places) % whole
+        word = (word ^ (word >> 30)) * 0xBF58476D1CE4E5B9 % whole
+        word = (word ^ (word >> 27)) * 0x94D049BB133111EB % whole
+        word ^= word >> 31
+    return (word >> 11) / 2**53
+
+
 def serve(
     program: Program, scheduler: Scheduler, kv_B: float, trace: Trace
 ) -> tuple[Server, list[Sequence]]:
     """The server after the whole trace, and its requests in order of arrival."""
     requests = [
-        Sequence(arrival=float(arrival), prompt=int(prompt), output=int(output), goal=int(prompt))
-        for arrival, prompt, output in zip(
-            trace.arrival_s, trace.input_tokens, trace.output_tokens, strict=True
+        Sequence(
+            arrival=float(arrival), prompt=int(prompt), output=int(output), goal=int(prompt),
+            number=number,
         )
-    ]
+        for number, (arrival, prompt, output) in enumerate(
+            zip(trace.arrival_s, trace.input_tokens, trace.output_tokens, strict=True)
+        )
+    ]  # fmt: skip
     if trace.priority is not None:
         for sequence, priority in zip(requests, trace.priority.tolist(), strict=True):
             sequence.priority = priority
     server = Server(
-        plain=machine(program), scheduler=scheduler, capacity=kv_B, queue=deque(requests)
+        plain=machine(program),
+        scheduler=scheduler,
+        capacity=kv_B,
+        queue=deque(requests),
+        ahead=program.ahead,
+        accept=accepting(program),
     )
     while server.advance():
         pass

@@ -11,6 +11,8 @@ from types import SimpleNamespace
 
 PREFILL, DECODE, LOGITS = 1, 2, 3
 CAUSAL, ENCODER, FIXED, GENERATED, CROSS = range(5)
+SHARED = 2
+"""A draft that works on the model's cache."""
 
 
 @dataclass(kw_only=True)
@@ -55,12 +57,15 @@ class View:
     prefill: Seen = field(default_factory=Seen)
     decode: Seen = field(default_factory=Seen)
     logits: float = 0.0
+    answers: float = 0.0
+    """Sequences that these logits are of."""
 
     def share(self, parts: float) -> View:
         return View(
             prefill=self.prefill.share(parts),
             decode=self.decode.share(parts),
             logits=self.logits / parts,
+            answers=self.answers / parts,
         )
 
     def busiest(self, groups: float) -> View:
@@ -68,7 +73,7 @@ class View:
         return View(
             prefill=self.prefill.busiest(groups),
             decode=self.decode.busiest(groups),
-            logits=most(self.logits, groups),
+            logits=self.logits / max(self.answers, 1e-30) * most(self.answers, groups),
         )
 
     def of(self, phase: int) -> Seen:
@@ -125,8 +130,11 @@ def see_prompt(
     elif stream.kind == CROSS and last:
         size = stream.tokens or prompt
         new = Seen(tokens=written, pairs=written * size, cached=size, sequences=1)
+    if stream.draft == SHARED:
+        return
     view.prefill += new
     view.logits += last
+    view.answers += last
 
 
 def see_decode(view: View, stream: SimpleNamespace, prompt: int, context: int) -> None:
@@ -140,3 +148,23 @@ def see_decode(view: View, stream: SimpleNamespace, prompt: int, context: int) -
         seen, _ = attention(stream, places - 1, places)
     view.decode += Seen(tokens=1, pairs=seen, cached=seen, sequences=1)
     view.logits += 1
+    view.answers += 1
+
+
+def see_step(
+    view: View, stream: SimpleNamespace, context: int, ahead: int, passes: range, verify: bool
+) -> None:
+    """Add a sequence of `context` tokens with `ahead` drafted ones; of `passes`, the mean one."""
+    if stream.draft:
+        for number in passes:
+            place = context - 1 + number
+            seen, _ = attention(stream, place, place + 1)
+            new = Seen(tokens=1, pairs=seen, cached=seen, sequences=1)
+            view.decode += new.share(len(passes))
+        view.logits += 1
+        view.answers += 1
+    elif verify:
+        pairs, read = attention(stream, context - 1, context + ahead)
+        view.decode += Seen(tokens=1 + ahead, pairs=pairs, cached=read, sequences=1)
+        view.logits += 1 + ahead
+        view.answers += 1

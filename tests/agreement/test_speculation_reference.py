@@ -1,0 +1,85 @@
+"""Compiled serving with speculation equals the plain one, request by request."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from builders import drafted, trace
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_serving_reference import compare, sequence_bytes, traces
+
+from sim.engines.roofline import Batch, step
+from sim.engines.scheduler import Scheduler
+from sim.engines.serving import serve_trace
+from sim.kernel.records import CACHED, DECODE, LOG_COLUMNS, REJECTED
+from sim.workload.routing import Router
+from sim.workload.traffic import Trace
+
+KINDS = ("chunked-prefill", "continuous", "prefill-first", "static")
+PROGRAMS = {
+    "dense": drafted("dense", on="two units"),
+    "one token": drafted("dense", tokens=1),
+    "windows": drafted("sliding", "chunked-window", 4, (0.9, 0.5, 0.0, 1.0)),
+    "mtp": drafted("moe", "mtp", 2, on="PIM", count=4, ep=2),
+    "self": drafted("dense", "self", 5),
+    "latent": drafted("mla", "mtp", 1, 0.9),
+    "groups": drafted("moe", "mtp", 2, count=4, attention_dp=2, ep=4),
+    "alike": drafted("moe", "self", 2, router=Router(kind="zipf", skew=1.0, locality=0.4)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=60)
+@given(
+    requests=traces(),
+    name=st.sampled_from(sorted(PROGRAMS)),
+    max_batch=st.integers(1, 6),
+    budget=st.sampled_from((8, 17, 64)),
+    reserve=st.sampled_from(("paged", "full")),
+    block=st.sampled_from((1, 4, 16)),
+    room=st.floats(0.3, 3.0),
+    watermark=st.sampled_from((0.0, 0.2)),
+    order=st.sampled_from(("arrival", "shortest")),
+)
+def test_compiled_speculation_equals_reference(
+    kind: str, requests: Trace, name: str, max_batch: int, budget: int, reserve: str, block: int,
+    room: float, watermark: float, order: str,
+) -> None:  # fmt: skip
+    of = PROGRAMS[name]
+    scheduler = Scheduler(
+        kind=kind,  # type: ignore[arg-type]
+        max_batch=max_batch,
+        token_budget=budget,
+        max_prefill_tokens=budget,
+        kv_reserve=reserve,  # type: ignore[arg-type]
+        kv_block=block,
+        watermark=watermark,
+        order=order,  # type: ignore[arg-type]
+    )
+    compare(of, scheduler, np.floor(sequence_bytes(of, 65) * room), requests)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_preemption_and_rejection_happen_and_agree(kind: str) -> None:
+    of = PROGRAMS["dense"]
+    scheduler = Scheduler(kind=kind, kv_block=4, token_budget=24, watermark=0.0)  # type: ignore[arg-type]
+    requests = trace((0.0, 10, 30), (0.0, 12, 30), (1e-4, 8, 25), (2e-4, 70, 5), (3e-4, 9, 20))
+    got = compare(of, scheduler, sequence_bytes(of, 64), requests)
+    assert got.preemptions > 0
+    assert (got.requests["status"] == REJECTED).sum() == 1
+
+
+@pytest.mark.parametrize("name", ["dense", "one token", "mtp", "self", "latent", "groups"])
+def test_closed_form_equals_events(name: str) -> None:
+    """A prompt, then steps one by one, each at the context that the last one left."""
+    of = PROGRAMS[name]
+    requests = trace((0.0, 20, 30))
+    (got,) = serve_trace(of, Scheduler(), 2.0**30, requests, log_iterations=100).outcomes
+    features = got.log[:, LOG_COLUMNS:].reshape(len(got.log), 2, len(of.streams), 4, 4)
+    contexts = features[1:, 0, 0, DECODE, CACHED].astype(int) - of.ahead
+    steps = [step(of, Batch(prompts=((20, 0, 20),)))]
+    steps += [step(of, Batch(decodes=((20, int(context) - 20),))) for context in contexts]
+    assert got.iterations == len(steps)
+    assert got.log[:, 1].tolist() == pytest.approx([each.seconds for each in steps], rel=1e-9)
+    assert got.log[:, 4].tolist() == pytest.approx([each.joules for each in steps], rel=1e-9)
