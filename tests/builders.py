@@ -206,11 +206,12 @@ def drafted(
     count: int = 1,
     ep: int = 1,
     attention_dp: int = 1,
+    coprocessing: Literal["none", "pe", "pe+et"] = "none",
     seed: int = 0,
     router: Router | None = None,
 ) -> Program:
     """As `program`, with speculation: `draft` is "small", another model, "mtp" or "self"."""
-    of, machines = MODELS[kind], system(DEVICES[on], count)
+    of, machines = MODELS[kind], system(DEVICES[on], count, coprocessing=coprocessing)
     graph, layers = build_graph(of), 1 if draft == "self" else None
     shares = (acceptance,) * tokens if isinstance(acceptance, float) else acceptance
     by: Any = draft if draft in ("mtp", "self") else SMALL if draft == "small" else MODELS[draft]

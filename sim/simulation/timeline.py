@@ -226,10 +226,12 @@ def _sizes(timeline: Timeline, outcome: Outcome) -> tuple[npt.NDArray[Any], npt.
     """When each iteration and request of a replica begins, in seconds, and its events (at most)."""
     program = timeline.run.prepared.program
     log, streams = outcome.log, len(program.streams)
-    features = log[:, LOG_COLUMNS:].reshape(len(log), streams, 4, 4)
+    width = log.shape[1] - LOG_COLUMNS  # with speculation, features of two parts
+    features = log[:, LOG_COLUMNS:].reshape(len(log), width // (16 * streams), streams, 4, 4)
     events = np.full(len(log), 3 if program.layout.pp > 1 else 2)
     for record in program.table.records:
-        events += features[:, record["stream"] % streams, record["phase"], TOKENS] > 0.0
+        seen = features[:, :, record["stream"] % streams, record["phase"], TOKENS]
+        events += (seen > 0.0).sum(axis=1)
     arrivals = outcome.requests["arrival_s"][_under_way(outcome, timeline.window_s)]
     starts = np.concatenate([log[:, LOG_START_S], np.maximum(arrivals, timeline.window_s[0])])
     return starts, np.concatenate([events, np.full(len(arrivals), 8)])

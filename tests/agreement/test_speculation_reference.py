@@ -25,6 +25,7 @@ PROGRAMS = {
     "self": drafted("dense", "self", 5),
     "latent": drafted("mla", "mtp", 1, 0.9),
     "groups": drafted("moe", "mtp", 2, count=4, attention_dp=2, ep=4),
+    "shared experts": drafted("moe", "mtp", 2, on="PIM", count=4, ep=2, coprocessing="pe"),
     "alike": drafted("moe", "self", 2, router=Router(kind="zipf", skew=1.0, locality=0.4)),
 }
 

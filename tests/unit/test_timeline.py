@@ -68,6 +68,10 @@ CASES = {
         ),
     ),
     "encoder": ("encoder-ethos-u55", ()),
+    "speculation": (
+        DENSE,
+        ("speculation={draft: llama-3.2-1b, tokens: 3, acceptance: 0.7}", "traffic.rate_scale=20"),
+    ),
 }
 
 
