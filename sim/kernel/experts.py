@@ -14,6 +14,7 @@ import numpy as np
 from sim.kernel import laws
 from sim.kernel.compiled import njit
 from sim.kernel.records import (
+    DECODE,
     DRAWS,
     PREFILL,
     SEQUENCES,
@@ -150,7 +151,14 @@ def expert_features(ops: Any, features: Any, routing: Any, out: Any) -> None:
 
 @njit
 def unlike_tokens(features: Any, tokens: float, local: Any) -> float:
-    """As how many tokens from anywhere an iteration's tokens count: those of a prompt are alike."""
+    """As how many tokens from anywhere an iteration's tokens count: those of a prompt are alike.
+
+    So are those that a sequence has drafted and verified at once.
+    """
+    sequences, new = features[DECODE, SEQUENCES], features[DECODE, TOKENS]
+    if new > sequences:
+        alike = sequences * laws.interpolate(local, new / sequences, 1)
+        tokens = max(tokens - new, 0.0) + alike
     prompts, theirs = features[PREFILL, SEQUENCES], features[PREFILL, TOKENS]
     if prompts <= 0.0 or theirs <= 0.0:
         return tokens

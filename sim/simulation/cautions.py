@@ -40,6 +40,12 @@ def cautions(run: Run) -> Iterator[str]:
             )
     elif overloaded(run):
         yield "requests arrive faster than they are served: the queue, and TTFT, grow to the end"
+    steady = None if run.speculation is None else run.speculation["steady"]
+    if steady is not None and steady["speedup"] < 1.0:
+        yield (
+            f"speculation does not pay: a step of {steady['sequences']} sequences gives tokens "
+            f"{steady['speedup']:.2f} times as fast as one without"
+        )
     for part in run.parts:
         power, tdp = run.power_of(part), part.system.device.tdp_W
         if power is not None and tdp is not None and power > tdp * part.devices:

@@ -22,6 +22,7 @@ from sim.simulation.metrics import finite, spread
 from sim.simulation.parts import Part
 from sim.simulation.prepare import Prepared, prepare
 from sim.simulation.scaling import on_share, scaling_json
+from sim.simulation.speculation import drafted
 from sim.workload.traffic import Closed
 
 
@@ -221,10 +222,11 @@ def _apart(
     # what comes over the link is a request's own: there is nothing to share blocks with
     decode = replace(decode, scheduler=replace(decode.scheduler, prefix_cache=False))
     counts = _replicas(pools, ready)
-    requests = prepared.requests
+    requests, draft = prepared.requests, drafted(scenario)
+    kept = replace(prepared.graph, ops=(*prepared.graph.ops, *(draft.ops if draft else ())))
     cache = Cache(
         prompt_B=cache_bytes(
-            prepared.graph, scenario.precision, requests.input_tokens + prepared.extra_prompt
+            kept, scenario.precision, requests.input_tokens + prepared.extra_prompt
         ),
         layers=prepared.graph.layers,
     )

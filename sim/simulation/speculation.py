@@ -45,9 +45,6 @@ def _apart(scenario: Scenario) -> list[str]:
         "layered-prefill cuts iterations by layers, which the draft hasn't; take another kind": (
             scheduler.policy is None and scheduler.kind == "layered-prefill"
         ),
-        "pools apart would have to send the draft's cache too; leave disaggregate out": (
-            scenario.disaggregate is not None
-        ),
         "the draft isn't cut into pipeline stages; write parallel.pp 1": any(
             (pool.parallel.pp or 1) > 1 for pool in scenario.pools
         ),

@@ -157,13 +157,17 @@ class Machine:
         return self.known[key]
 
     def unlike(self, view: View) -> float:
-        """Tokens that a router takes for different ones: a prompt's own count for fewer."""
-        everything, prompts = view.of(0), view.of(1)
-        if not self.local or not prompts.sequences:
-            return everything.tokens
-        each = prompts.tokens / prompts.sequences
-        (alike,) = experts_at(self.local, each)
-        return everything.tokens - prompts.tokens + prompts.sequences * alike
+        """Tokens that a router takes for different ones: a prompt's own count for fewer.
+
+        As do those that a sequence has verified at once.
+        """
+        if not self.local:
+            return view.of(0).tokens
+        return sum(
+            seen.sequences * experts_at(self.local, seen.tokens / seen.sequences)[0]
+            for seen in (view.of(1), view.of(2))
+            if seen.sequences
+        )
 
     def row(self, op: SimpleNamespace, views: list[View]) -> Row:
         """One operator where it runs fastest, all layers; time of the busiest group."""

@@ -193,7 +193,6 @@ def test_mistakes_are_named(given: Any, words: str) -> None:
     [
         (CHAT, {"scheduler": {"kind": "layered-prefill"}}, "take another kind"),
         (CHAT, {"system": "h100-x4", "parallel": {"tp": 2, "pp": 2}}, "parallel.pp 1"),
-        ("llama-70b-disaggregated", {}, "leave disaggregate out"),
         ("gpt-oss-azure-hnlpu", {"speculation": {"draft": "mtp", "acceptance": 0.7}}, "hardwired"),
         (
             CHAT,
@@ -331,3 +330,23 @@ def test_a_fleet_and_replicas_accept_what_one_system_does() -> None:
     for other in (fleet, wide):
         for name in ("verifications", "accepted_tokens"):
             assert other.speculation[name] == alone.speculation[name]
+
+
+def test_pools_apart_send_the_draft_cache_too() -> None:
+    """And accept what one system does."""
+    more = ["traffic.limit=60"]
+    base = "llama-70b-disaggregated"
+    apart = sim.simulate(base, sets=more, speculation=DRAFT)
+    plain = sim.simulate(base, sets=more)
+    sent = [run.fleet["transfer"]["bytes"] for run in (apart, plain)]
+    assert sent[0] / sent[1] == pytest.approx(1.0 + (16 * 8 * 64) / (80 * 8 * 128), rel=1e-9)
+    alone = sim.simulate(
+        "llama-70b-speculation", sets=["traffic={trace: azure-like-2k, limit: 60}"]
+    )
+    for name in ("verifications", "accepted_tokens"):
+        assert apart.speculation[name] == alone.speculation[name]
+
+
+def test_a_run_in_which_it_does_not_pay_says_so() -> None:
+    run = sim.simulate(CHAT, speculation={**DRAFT, "acceptance": 0.1}, sets=["traffic.limit=20"])
+    assert any("speculation does not pay" in each for each in run.cautions)

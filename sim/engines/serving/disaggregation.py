@@ -22,6 +22,7 @@ from sim.engines.serving.pool import Kind
 from sim.engines.serving.simulation import Progress, Served, whole_run
 from sim.hardware import Link
 from sim.kernel.records import DONE, REJECTED, WAITING
+from sim.workload.speculation import draws_of
 from sim.workload.traffic import Trace
 
 Floats = npt.NDArray[np.float64]
@@ -98,6 +99,8 @@ def serve_disaggregated(
         prefill[0][0].scheduler, trace.arrival_s, prompts, trace.output_tokens, trace.blocks,
         trace.priority,
     )  # fmt: skip
+    if decode[0][0].program.speculation is not None:
+        asked["draw"] = draws_of(decode[0][0].program.seed, np.arange(len(asked)))
     first = asked.copy()
     first["output"] = 1
     senders = Crew(
@@ -157,7 +160,7 @@ def _prefilled(done: Records, kind: Kind, arrival_s: Floats) -> Records:
     """Requests that come with their prompt in memory and their first token."""
     made = requests_of(kind.scheduler, arrival_s, done["input"], done["output"])
     made["prefilled"], made["generated"] = done["input"], 1
-    for name in ("first_s", "last_s", "max_gap_s", "priority", "urgency"):
+    for name in ("first_s", "last_s", "max_gap_s", "priority", "urgency", "draw"):
         made[name] = done[name]
     return made
 

@@ -162,5 +162,5 @@ def _shares(part: Part, step_s: float, iterations: int, seconds: float) -> tuple
     if held_B > 0.0:
         most = max(min(most, prepared.budget.kv_B / held_B), 1.0)
     tokens = sum(each.prefill_tokens for each in outcomes) / iterations
-    room = max(scheduler.prompt_tokens - batch, 1.0)
+    room = max(scheduler.prompt_tokens - batch * (1 + program.ahead), 1.0)
     return growing, min(max(batch / most, tokens / room), 1.0)
