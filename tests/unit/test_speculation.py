@@ -142,7 +142,7 @@ def test_forms_of_the_yaml() -> None:
 
 
 def test_values_are_set_and_put_out() -> None:
-    base = "llama-70b-speculation"
+    base = "llama-70b-closed-speculation"
     changed = load_scenario(base, sets=["speculation.tokens=2", "speculation.draft=mtp"])
     assert changed.speculation is not None
     assert (changed.speculation.tokens, changed.speculation.draft) == (2, "mtp")
@@ -228,7 +228,7 @@ def test_heads_that_do_not_divide_are_named() -> None:
         name="odd", title="odd", hidden=384, vocabulary=128256,
         layers=(Block(mixer=Attention(heads=6, kv_heads=2, head_dim=64), ffn=MLP),),
     )  # fmt: skip
-    scenario = load_scenario("llama-70b-speculation", speculation=speculation(odd))
+    scenario = load_scenario("llama-70b-closed-speculation", speculation=speculation(odd))
     with pytest.raises(ConfigError, match=r"the 6 heads \(2 of keys and values\) of odd") as caught:
         prepare(scenario)
     assert caught.value.problems[0].path == "speculation.draft"
@@ -241,7 +241,7 @@ def test_heads_that_do_not_divide_are_named() -> None:
 
 @pytest.fixture(scope="module")
 def run() -> Any:
-    return sim.simulate("llama-70b-speculation", sets=["traffic.closed.requests=60"])
+    return sim.simulate("llama-70b-closed-speculation", sets=["traffic.closed.requests=60"])
 
 
 def test_a_run_says_what_came_of_it(run: Any) -> None:
@@ -262,7 +262,7 @@ def test_a_run_says_what_came_of_it(run: Any) -> None:
 def test_steady_speed_up_is_what_two_runs_have(run: Any) -> None:
     """Without prompts in between the two would be equal; they take a part of the time here."""
     plain = sim.simulate(
-        "llama-70b-speculation", sets=["traffic.closed.requests=60", "speculation=null"]
+        "llama-70b-closed-speculation", sets=["traffic.closed.requests=60", "speculation=null"]
     )
     assert plain.speculation is None
     measured = plain.metrics["tpot_s"]["mean"] / run.metrics["tpot_s"]["mean"]
@@ -281,7 +281,7 @@ def test_gaps_are_between_steps(run: Any) -> None:
 
 
 def test_explain_shows_the_draft_as_often_as_it_runs() -> None:
-    step = explain("llama-70b-speculation", sequences=8, context=1000)
+    step = explain("llama-70b-closed-speculation", sequences=8, context=1000)
     assert step.batch["tokens"] == 40
     assert step.batch["drafted_tokens"] == 32
     rows = {row["operator"]: row for row in step.rows}
@@ -290,13 +290,13 @@ def test_explain_shows_the_draft_as_often_as_it_runs() -> None:
     assert rows["qkv"]["tokens"] == 40
     total = sum(row["time_s"] for row in step.rows) + step.host_s
     assert math.isclose(total, step.seconds, rel_tol=1e-9)
-    prompt = explain("llama-70b-speculation", phase="prefill")
+    prompt = explain("llama-70b-closed-speculation", phase="prefill")
     assert {row["layers"] for row in prompt.rows if row["operator"] == "draft.qkv"} == {16}
 
 
 def test_the_terminal_says_it(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
-        main(["run", "llama-70b-speculation", "--set", "traffic.closed.requests=30"])
+        main(["run", "llama-70b-closed-speculation", "--set", "traffic.closed.requests=30"])
     told = " ".join(capsys.readouterr().out.split())
     assert "Speculation: llama-3.2-1b drafts 4 tokens" in told
     assert "without speculation" in told
@@ -305,7 +305,7 @@ def test_the_terminal_says_it(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_study_drafts_more_or_fewer_tokens() -> None:
     study = {
         "title": "Tokens to draft",
-        "base": "llama-70b-speculation",
+        "base": "llama-70b-closed-speculation",
         "load": {"input": 512, "output": 128},
         "axes": [
             {"path": "speculation.tokens", "values": [0, 2, 4]},
@@ -341,7 +341,7 @@ def test_pools_apart_send_the_draft_cache_too() -> None:
     sent = [run.fleet["transfer"]["bytes"] for run in (apart, plain)]
     assert sent[0] / sent[1] == pytest.approx(1.0 + (16 * 8 * 64) / (80 * 8 * 128), rel=1e-9)
     alone = sim.simulate(
-        "llama-70b-speculation", sets=["traffic={trace: azure-like-2k, limit: 60}"]
+        "llama-70b-closed-speculation", sets=["traffic={trace: azure-like-2k, limit: 60}"]
     )
     for name in ("verifications", "accepted_tokens"):
         assert apart.speculation[name] == alone.speculation[name]
