@@ -127,7 +127,7 @@ def speculative_iteration(
         seconds += more_s
         spent_J += more_J
     host_s = passes.host_time(float(engine.picked + decoders), machine)
-    time = passes.step_time(seconds, 1.0, host_s, machine)
+    time = passes.step_time(seconds, 1.0, host_s, machine, 0.0)
     left = passes.within_limit(spent_J, time, 1.0, machine)
     energy = passes.step_energy(spent_J * left, time, 1.0, machine)
     for part in range(parts):

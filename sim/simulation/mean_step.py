@@ -31,6 +31,8 @@ def mean_step(part: Part) -> Step | None:
     first = int((requests["generated"] > 0).sum())  # tokens that prompts gave
     prompts = sum(each.prefill_tokens for each in part.outcomes)
     decodes = max(sum(each.generated_tokens for each in part.outcomes) - first, 0)
+    if program.ahead:  # steps, each of several tokens
+        decodes = sum(each.verified for each in part.outcomes)
     if iterations == 0 or prompts + decodes == 0:
         return None
     prompt = max(round(float(requests["input"].mean())), 1) + part.prepared.extra_prompt

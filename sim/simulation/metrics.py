@@ -91,9 +91,11 @@ def by_priority(served: Served, requests: Records, slo: Slo) -> list[dict[str, A
 
     Of what ended inside the measured window, as `serving_metrics`. Gaps between tokens are kept of
     all classes together: of one class `tbt_mean_s` is exact, and `worst_gap_s` has each request's
-    longest gap, which is what an SLO looks at.
+    longest gap, which is what an SLO looks at. With speculation gaps are fewer than tokens, and
+    their mean is not known.
     """
     window = served.window
+    drafts = any(outcome.verified for outcome in served.outcomes)
     duration = window.until_s - window.from_s
     rows = []
     for priority in np.unique(requests["priority"]):
@@ -113,7 +115,7 @@ def by_priority(served: Served, requests: Records, slo: Slo) -> list[dict[str, A
                 "priority": int(priority),
                 **{name: counts[name] for name in ("arrived", "completed", "rejected")},
                 **{name: spread(times[name]) for name in ("ttft_s", "tpot_s", "e2e_s")},
-                "tbt_mean_s": decoded_s / gaps if gaps else None,
+                "tbt_mean_s": decoded_s / gaps if gaps and not drafts else None,
                 "worst_gap_s": spread(several["max_gap_s"]),
                 "request_rate_per_s": _rate(len(counted), duration),
                 "goodput_req_per_s": _rate(good, duration),

@@ -45,6 +45,9 @@ def _apart(scenario: Scenario) -> list[str]:
         "layered-prefill cuts iterations by layers, which the draft hasn't; take another kind": (
             scheduler.policy is None and scheduler.kind == "layered-prefill"
         ),
+        "where the draft would run is not said with experts apart; leave split out": (
+            scenario.split is not None
+        ),
         "the draft isn't cut into pipeline stages; write parallel.pp 1": any(
             (pool.parallel.pp or 1) > 1 for pool in scenario.pools
         ),

@@ -353,7 +353,7 @@ class Machine:
         """The iteration around the rows of its passes, each of one of `parts` microbatches."""
         passed = sum(row.seconds for row in rows)
         if self.one.sides:
-            return self.on_two_sides(rows, int(parts), len(prompts) + len(decodes))
+            return self.on_two_sides(rows, int(parts), sequences)
         # each stage takes passed / stages; the slowest `imbalance` times that, once a microbatch
         pipelined = parts * self.one.imbalance * passed / self.one.stages
         host = self.one.host_step_s + self.one.host_sequence_s * sequences / self.one.groups
