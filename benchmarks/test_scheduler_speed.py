@@ -21,6 +21,7 @@ from sim.mapping.layout import Parallel
 from sim.mapping.parallelism import plan
 from sim.mapping.program import Program, assemble
 from sim.workload.layers import build_graph
+from sim.workload.speculation import Speculation, draft_graph
 from sim.workload.traffic import Trace
 from sim.workload.traffic.readers import read_trace
 
@@ -87,6 +88,27 @@ def test_azure_by_scheduler(
             f"{name}: {outcome.iterations / seconds / 1e3:.0f} k iterations/s, "
             f"{len(trace.arrival_s) / seconds / 1e3:.1f} k requests/s"
         )
+
+
+def test_azure_with_speculation(benchmark: BenchmarkFixture, azure_trace: Path) -> None:
+    """Every step by itself, for what comes out of it is drawn."""
+    model, system = load_model("llama-3.1-8b"), load_system("h100-x1")
+    graph, tokens = build_graph(model), 4
+    speculation = Speculation(
+        draft=load_model("llama-3.2-1b"), tokens=tokens, acceptance=(0.7,) * tokens
+    )
+    program = assemble(
+        graph, system, plan(graph, system, Parallel(tp=1)), Precision(),
+        speculation=speculation, draft=draft_graph(model, speculation),
+    )  # fmt: skip
+    trace = read_trace(azure_trace)
+    outcome = benchmark.pedantic(
+        serve, args=(program, SCHEDULERS["chunked"], trace), rounds=3, warmup_rounds=1
+    )
+    assert outcome.generated_tokens == trace.output_tokens.sum()
+    if benchmark.stats:
+        rate = outcome.iterations / benchmark.stats.stats.min
+        print(f"speculation: {rate / 1e3:.0f} k iterations/s")  # noqa: T201
 
 
 def test_cost_grows_with_the_requests(program: Program, azure_trace: Path) -> None:

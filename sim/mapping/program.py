@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from sim.dtypes import COMPUTE, Precision, bytes_per_element
 from sim.errors import ConfigError, Infeasible, Problem
-from sim.graph import Graph, Kind, OpTable, Phase, Stream, lower
+from sim.graph import Graph, Kind, Op, OpTable, Phase, Stream, lower
 from sim.hardware import System
 from sim.hardware.formats import for_weights
 from sim.hardware.records import fill_machine, link_records, processor_records
@@ -114,6 +114,7 @@ def assemble(
     units = processor_records(for_weights(system.device, precision.weights))
     drafted = () if draft is None else draft.ops
     sharded = shard(replace(graph, ops=(*graph.ops, *drafted)), layout, system)
+    sharded = sharded.rewrite(_draft_named)
     shares = system.coprocessing != "none"
     if shares:
         sharded = coprocess(sharded, layout, system)
@@ -190,6 +191,13 @@ def assemble(
 def _round_trips(graph: Graph) -> int:
     """Layers whose tokens go to the expert side and come back."""
     return sum(op.layers for op in graph.ops if op.kind == Kind.EXPERTS and op.shard == "column")
+
+
+def _draft_named(op: Op) -> tuple[Op, ...]:
+    """`op`; one of the draft under a name that says so, collectives between devices too."""
+    if not op.stream.draft or op.name.startswith("draft."):
+        return (op,)
+    return (replace(op, name=f"draft.{op.name}"),)
 
 
 def _in_metal(graph: Graph, system: System, precision: Precision) -> Program:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import GQA, MAMBA, MLP, MODELS, SMALL, model
+from builders import GQA, MAMBA, MLP, MODELS, SMALL, drafted, model
 
 import sim
 from sim.cli import main
@@ -81,6 +81,14 @@ def test_a_model_drafts_with_its_own_operators() -> None:
     assert graph.parameters == alone.parameters
     assert [op.name for op in graph.ops] == [f"draft.{op.name}" for op in alone.ops]
     assert {stream.draft for stream in graph.streams} == {"own"}
+
+
+def test_all_the_operators_of_a_draft_are_named_so() -> None:
+    """Those that tie devices together too."""
+    of = drafted("moe", "mtp", 1, count=4, attention_dp=2, ep=4)
+    ops = of.table.graph.ops
+    assert [op.name.startswith("draft.") for op in ops] == of.drafts.tolist()
+    assert any("all-to-all" in op.name for op, own in zip(ops, of.drafts, strict=True) if own)
 
 
 def test_self_speculation_owns_nothing() -> None:
