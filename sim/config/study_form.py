@@ -29,7 +29,10 @@ Ends = Annotated[list[Any], BeforeValidator(_ends)]
 
 
 class AxisForm(Form):
-    """One axis: `path` with `values`, or with a `linear` or `log` range; or several in `zip`."""
+    """One axis: `path` with `values`, or with a `linear` or `log` range; or several in `zip`.
+
+    Or the ways to `split` a `total` among several, such as replicas of pools.
+    """
 
     path: Text | None = None
     values: Values | None = None
@@ -37,10 +40,20 @@ class AxisForm(Form):
     log: Ends | None = None
     levels: Count | None = None
     zip: dict[str, Values] = Field(default_factory=dict)
+    split: tuple[Text, ...] = ()
+    total: Count | None = None
     when: dict[str, Values] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _one(self) -> AxisForm:
+        if (self.total is None) == bool(self.split):
+            raise wrong("`split: [path, path]` and `total`, what they add up to, go together")
+        if self.split:
+            if self.path or self.values or self.linear or self.log or self.zip:
+                raise wrong("`split` stands for path and values: give one or the other")
+            if self.total is not None and not 2 <= len(self.split) <= self.total:
+                raise wrong("two paths or more are due, and as large a total", "split")
+            return self
         if self.zip:
             if self.path or self.values or self.linear or self.log:
                 raise wrong("`zip` stands for path and values: give one or the other")
@@ -49,7 +62,7 @@ class AxisForm(Form):
             return self
         given = [name for name in ("values", "linear", "log") if getattr(self, name) is not None]
         if self.path is None or len(given) != 1:
-            raise wrong("a `path` with one of values, linear, log is due, or `zip`")
+            raise wrong("a `path` with one of values, linear, log is due, or `zip`, or `split`")
         if (self.levels is None) != (given == ["values"]):
             raise wrong("`levels` goes with linear and log: how many values")
         return self

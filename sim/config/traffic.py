@@ -17,6 +17,7 @@ from sim.config.traffic_form import (
     SessionsForm,
     TrafficForm,
 )
+from sim.errors import ConfigError
 from sim.units import Source, Sourced
 from sim.workload.traffic import (
     Closed,
@@ -71,10 +72,17 @@ def _kind(form: TrafficForm, document: Document, noted: Noted) -> Traffic:
         return _sessions(form.sessions, document, noted)
     assert form.trace is not None
     base = catalogue.folder_of(document, ("traffic", "trace"))
-    _note_trace(form.trace, base, noted)
     window = None if form.window is None else (form.window[0].value, form.window[1].value)
+    try:
+        _note_trace(form.trace, base, noted)
+        trace = catalogue.load_trace(form.trace, base)
+    except ConfigError as error:
+        raise ConfigError(
+            [each if each.file else document.problem(("traffic", "trace"), each.message)
+             for each in error.problems]
+        ) from None  # fmt: skip
     return select(
-        catalogue.load_trace(form.trace, base),
+        trace,
         window_s=window,
         rate_scale=form.rate_scale or 1.0,
         limit=form.limit,

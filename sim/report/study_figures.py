@@ -47,6 +47,11 @@ def study_figures(results: Results, folder: Path, suffix: str = "pdf") -> Iterat
         path = folder / f"slo.{suffix}"
         plot_study_slo(results, path)
         yield path
+    split = split_axis(results)
+    if split is not None and _curves(results, split, SLO_COLUMNS):
+        path = folder / f"split.{suffix}"
+        plot_study_slo(results, path, axis=split)
+        yield path
 
 
 def plot_pareto(results: Results, path: Path, columns: Sequence[str] = ()) -> None:
@@ -219,9 +224,27 @@ def rate_axis(results: Results) -> str | None:
     return next(found, None)
 
 
-def plot_study_slo(results: Results, path: Path, columns: Sequence[str] = SLO_COLUMNS) -> None:
-    """Percentiles and goodput of simulated points over their rate, a line for all else equal."""
-    rate = rate_axis(results)
+def split_axis(results: Results) -> str | None:
+    """The axis of simulated points that splits a total among several paths."""
+    if results.about["fidelity"] == "closed-form":
+        return None
+    for axis in results.about["axes"]:
+        texts = [text for level in axis["levels"] for text in level]
+        if len(axis["paths"]) > 1 and all(text.isdecimal() for text in texts):
+            totals = {sum(map(int, level)) for level in axis["levels"]}
+            if len(totals) == 1:
+                return str(axis["paths"][0])
+    return None
+
+
+def plot_study_slo(
+    results: Results, path: Path, columns: Sequence[str] = SLO_COLUMNS, axis: str | None = None
+) -> None:
+    """Percentiles and goodput of simulated points over an axis, a line for all else equal.
+
+    Over the rate of requests, if nothing else is said.
+    """
+    rate = axis or rate_axis(results)
     if rate is None:
         raise ConfigError("no axis of this study is a rate: traffic.rate_scale, for one")
     curves = _curves(results, rate, columns)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,16 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.config import catalogue, library
-from sim.config.changes import changed
 from sim.config.document import Document
 from sim.config.fields import unknown_name
-from sim.config.study_form import AxisForm, StudyForm
+from sim.config.study_form import StudyForm
 from sim.config.validate import validated
 from sim.errors import ConfigError, Problem
-from sim.studies.space import LOAD, Axis, Sample, Search, Space
+from sim.studies.axes import axis_of, wrong_values
+from sim.studies.space import LOAD, Sample, Search, Space
 
 Floats = npt.NDArray[np.float64]
-_NUMBER: Final = re.compile(r"([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*(.*)", re.DOTALL)
 _SIGNS: Final = {
     "<=": np.less_equal, ">=": np.greater_equal, "<": np.less, ">": np.greater, "==": np.equal,
 }  # fmt: skip
@@ -120,7 +118,7 @@ def load_study(given: str | Path | Mapping[str, Any]) -> Study:
     axes = []
     for index, axis in enumerate(form.axes):
         try:
-            axes.append(_axis(axis))
+            axes.append(axis_of(axis))
         except ConfigError as error:
             problems += [document.problem(("axes", index), each.message) for each in error.problems]
     study = Study(
@@ -168,56 +166,6 @@ def _base(form: StudyForm, document: Document) -> Document:
     return found if "name" in found.data else found.with_value(("name",), name, found.place(()))
 
 
-def text_of(value: Any) -> str:
-    """A value as `--set` takes it."""
-    if isinstance(value, bool) or value is None or isinstance(value, dict | list):
-        return json.dumps(value)
-    return value if isinstance(value, str) else f"{value!r}"
-
-
-def _axis(form: AxisForm) -> Axis:
-    if form.zip:
-        paths = tuple(form.zip)
-        levels = tuple(tuple(map(text_of, each)) for each in zip(*form.zip.values(), strict=True))
-    else:
-        assert form.path is not None
-        paths = (form.path,)
-        levels = tuple((text_of(each),) for each in form.values or _range(form))
-    if len(set(levels)) < len(levels):
-        raise ConfigError(f"{paths[0]}: a value stands there twice")
-    numbers, unit = _numbers([level[0] for level in levels])
-    when = {name: tuple(map(text_of, each)) for name, each in form.when.items()}
-    return Axis(paths=paths, levels=levels, numbers=numbers, unit=unit, when=when)
-
-
-def _numbers(texts: Sequence[str]) -> tuple[tuple[float, ...] | None, str]:
-    """Levels as numbers, and their unit, where all are in the same one."""
-    found = [_NUMBER.fullmatch(text) for text in texts]
-    units = {match[2] for match in found if match}
-    if len(units) != 1 or None in found:
-        return None, ""
-    try:
-        return tuple(float(match[1]) for match in found if match), units.pop()
-    except ValueError:
-        return None, ""
-
-
-def _range(form: AxisForm) -> list[str]:
-    ends, log = (form.linear, False) if form.linear is not None else (form.log, True)
-    assert ends is not None
-    assert form.levels is not None
-    numbers, unit = _numbers([text_of(each) for each in ends])
-    if numbers is None:
-        raise ConfigError(f"{form.path}: the ends of a range are numbers of one unit")
-    if log and min(numbers) <= 0:
-        raise ConfigError(f"{form.path}: the ends of a log range are above 0")
-    made = (np.geomspace if log else np.linspace)(numbers[0], numbers[1], form.levels)
-    whole = all(isinstance(each, int) for each in ends)
-    if whole:
-        made = np.unique(np.rint(made))
-    return [f"{each:.6g}{' ' if unit else ''}{unit}" for each in made]
-
-
 def _wrong(study: Study, form: StudyForm, document: Document) -> Iterator[Problem]:
     """Problems of axes and objectives that only show together."""
     names = [axis.name for axis in study.space.axes]
@@ -237,7 +185,7 @@ def _wrong(study: Study, form: StudyForm, document: Document) -> Iterator[Proble
                 yield document.problem((*at, "when"), unknown_name(other, names))
             elif names.index(other) >= index:
                 yield document.problem((*at, "when"), f"{other} must come before {axis.name}")
-        yield from _unreachable(study, axis, document, at)
+    yield from wrong_values(base=study.base, space=study.space, document=document)
     for name in study.per:
         if name not in names:
             yield document.problem(("per",), unknown_name(name, names))
@@ -254,19 +202,6 @@ def _wrong(study: Study, form: StudyForm, document: Document) -> Iterator[Proble
         yield document.problem(("fidelity",), message)
     if not study.objectives:
         yield document.problem(("objectives",), "at least one column is due, e.g. tpot_s: min")
-
-
-def _unreachable(
-    study: Study, axis: Axis, document: Document, at: tuple[str | int, ...]
-) -> Iterator[Problem]:
-    """Paths that the base scenario does not have."""
-    for level in range(len(axis.levels)):
-        try:
-            changed(study.base, axis.sets(level))
-        except ConfigError as error:
-            for each in error.problems:
-                yield document.problem(at, f"{each.path or axis.name}: {each.message}")
-            return
 
 
 def _constraints(

@@ -20,6 +20,7 @@ import sim
 from sim.cli import main
 from sim.config.scenarios import load_document
 from sim.errors import ConfigError
+from sim.report.study_figures import study_figures
 from sim.studies import run as runner
 from sim.studies import store
 from sim.studies.closed_form import Evaluator
@@ -375,12 +376,97 @@ def test_a_constraint_keeps_all_its_digits() -> None:
         ({"base": "llama-8b-azure-h10"}, "did you mean 'llama-8b-azure-h100'"),
         ({"sample": {"kind": "sobel", "points": 4}}, "did you mean 'sobol'"),
         ({"axess": []}, "did you mean 'axes'"),
+        ({"axes": [{"split": ["seed", "system.count"]}]}, "go together"),
+        ({"axes": [{"split": ["seed"], "total": 2}]}, "two paths or more"),
+        ({"axes": [{"split": ["seed", "system.count"], "total": 1}]}, "as large a total"),
+        ({"axes": [{"split": ["seed", "system.count"], "total": 3, "path": "x"}]}, "stands for"),
+        ({"axes": [{"path": "scheduler.kind", "values": ["static", "chunkd-prefill"]}]},
+         "did you mean 'chunked-prefill'"),
+        ({"axes": [{"path": "model", "values": ["llama-3-8b", "mixtral-8x7"]}]},
+         "did you mean 'mixtral-8x7b'"),
+        ({"axes": [{"path": "system", "values": ["h100-sxm", "h100-x"]}]}, "did you mean"),
+        ({"axes": [{"path": "traffic.trace", "values": ["azure-like-2k", "azure-lik-2k"]}]},
+         "did you mean 'azure-like-2k'"),
+        ({"axes": [{"path": BANDWIDTH, "values": ["1 TB/s", "3 TBs"]}]}, "bandwidth"),
+        ({"axes": [{"path": "scheduler.max_batch", "linear": [0, 64], "levels": 5}]},
+         "a whole number from 1"),
+        ({"axes": [{"zip": {"seed": [1, 2], "scheduler.order": ["arrival", "short"]}}]},
+         "did you mean 'shortest'"),
+        ({"axes": [{"path": "load.batch", "values": [1, "many"]}]}, "a whole number from 1 is due"),
+        ({"axes": [{"path": "scheduler.kind", "values": ["static", "continuous"]},
+                   {"path": "scheduler.order", "values": ["arrival", "deadlin"],
+                    "when": {"scheduler.kind": ["continuous"]}}]}, "did you mean 'deadline'"),
     ],
 )  # fmt: skip
 def test_a_mistake_says_what_to_write(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_study(study(**changes))
     assert words in str(caught.value)
+
+
+def test_a_misspelt_value_is_told_at_its_line_and_once(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "title: Mine\nbase: llama-8b-azure-h100\nobjectives: {tpot_s: min}\n"
+        "axes:\n  - path: scheduler.kind\n    values:\n      - static\n      - chunked\n"
+        "  - path: load.batch\n    values: [1, 2, 4]\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_study(path)
+    (problem,) = caught.value.problems
+    assert (problem.file, problem.line) == (str(path), 8)
+    assert "did you mean 'chunked-prefill'" in problem.message
+
+
+def test_values_that_do_not_go_with_others_are_points_of_their_own() -> None:
+    """A corner of a grid that cannot be is no mistake in the study."""
+    rule = {"min": 1, "max": 2, "target": 8, "start_up": "1 s"}
+    base = {
+        "model": "llama-3.1-8b",
+        "system": "h100-sxm",
+        "fleet": {"autoscale": rule},
+        "traffic": {"poisson": {"rate": "1 /s", "requests": 2, "input": 8, "output": 2}},
+    }
+    made = {"title": "Grid", "base": base, "fidelity": "events",
+            "objectives": {"ttft_p50_s": "min"},
+            "axes": [{"path": "fleet.autoscale.min", "values": [1, 4]},
+                     {"path": "fleet.autoscale.max", "values": [2, 8]}]}  # fmt: skip
+    frame = sim.sweep(made).frame
+    assert sorted(frame["status"]) == ["failed", "ok", "ok", "ok"]
+
+
+def test_pools_split_a_total(tmp_path: Path) -> None:
+    """The shipped study: all splits of six, an inner one best, and a figure of goodput over it."""
+    with pytest.raises(SystemExit, match="0"):
+        main(["sweep", "prefill-decode-split", "-o", str(tmp_path), "--workers", "1"])
+    results = load_results(tmp_path)
+    frame = results.frame.astype(
+        {"disaggregate.prefill.replicas": int, "disaggregate.decode.replicas": int}
+    )
+    pairs = frame[["disaggregate.prefill.replicas", "disaggregate.decode.replicas"]]
+    assert sorted(set(map(tuple, pairs.to_numpy().tolist()))) == [
+        (1, 5), (2, 4), (3, 3), (4, 2), (5, 1),
+    ]  # fmt: skip
+    assert (frame["status"] == "ok").all()
+    for _, own in frame.groupby("traffic.rate_scale"):
+        best = own.loc[own["goodput_req_per_s"].idxmax(), "disaggregate.prefill.replicas"]
+        assert 1 < best < 5
+    # one point is what the scenario says by itself
+    study_ = load_study("prefill-decode-split")
+    sets = ["disaggregate.prefill.replicas=3", "disaggregate.decode.replicas=3",
+            "traffic.rate_scale=16"]  # fmt: skip
+    alone = sim.simulate(load_document(study_.base, sets=sets))
+    row = frame[(frame["disaggregate.prefill.replicas"] == 3) & (frame["traffic.rate_scale"] == 16)]
+    assert row["goodput_req_per_s"].item() == alone.metrics["goodput_req_per_s"]
+    figures = list(study_figures(results, tmp_path, "png"))
+    assert (tmp_path / "split.png") in figures
+
+
+def test_a_total_is_split_among_three() -> None:
+    made = load_study(axes({"split": ["seed", "scheduler.groups", "scheduler.max_batch"],
+                            "total": 4}))  # fmt: skip
+    (axis,) = made.space.axes
+    assert axis.levels == (("1", "1", "2"), ("1", "2", "1"), ("2", "1", "1"))
 
 
 def test_the_folder_of_another_study_is_left_alone(tmp_path: Path) -> None:
