@@ -10,6 +10,8 @@ from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag
 from sim.config.bounds import Bounded, Price, Sum
 from sim.config.document import Document
 from sim.config.fields import (
+    INLINE,
+    NAMED_OR_INLINE,
     Area,
     Bandwidth,
     ByteEnergy,
@@ -21,6 +23,7 @@ from sim.config.fields import (
     FlopEnergy,
     Form,
     LinkRate,
+    Name,
     OneOf,
     Power,
     Reading,
@@ -120,7 +123,7 @@ class ProcessorForm(Form):
     level: Text | None = None
     """Where in its memory it reads: gives bandwidth scale, memory efficiency and energy."""
     efficiency: EfficiencyForm = EfficiencyForm()
-    kernels: Text | KernelsForm | None = None
+    kernels: Annotated[Name | Annotated[KernelsForm, INLINE], NAMED_OR_INLINE] | None = None
     """Constants fitted to measured times, which then go before `efficiency`."""
     launch: Time | None = None
     cache: Size | None = None
@@ -163,7 +166,7 @@ class LinkForm(Form):
     efficiency: ShareOfPeak | None = None
     energy: ByteEnergy | None = None
     collective: Literal["auto", "ring", "tree", "direct"] = "auto"
-    protocols: Text | ProtocolsForm | None = None
+    protocols: Annotated[Name | Annotated[ProtocolsForm, INLINE], NAMED_OR_INLINE] | None = None
     """Constants fitted to measured times, which then go before `efficiency` and `latency`."""
 
 
@@ -175,7 +178,7 @@ class PowerForm(Form):
     """
 
     source: SourceKey = None
-    law: Text | PowerLawForm | None = None
+    law: Annotated[Name | Annotated[PowerLawForm, INLINE], NAMED_OR_INLINE] | None = None
     tdp: Power | None = None
     static: Power | None = None
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Tag
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from sim import units
@@ -185,6 +185,22 @@ def _text(value: Any) -> str:
 
 
 Text = Annotated[str, BeforeValidator(_text)]
+
+
+def _member(value: Any) -> str | None:
+    if isinstance(value, str):
+        return "name"
+    return INLINE.tag if isinstance(value, dict | BaseModel) else None
+
+
+Name = Annotated[Text, Tag("name")]
+INLINE: Final = Tag("inline")
+NAMED_OR_INLINE: Final = Discriminator(
+    _member,
+    custom_error_type="config",
+    custom_error_message="a name, or the thing itself as a mapping (key: value), is due",
+)
+"""Of a name and a mapping (INLINE) the one that was meant: what is wrong is told of it alone."""
 
 
 def _whole(low: int) -> Callable[[Any], int]:

@@ -8,19 +8,21 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from sim import units
 from sim.config.fields import (
+    INLINE,
+    NAMED_OR_INLINE,
     ByteEnergy,
     Count,
     Flag,
     Form,
     Index,
     LinkRate,
+    Name,
     Number,
     OneOf,
     Positive,
     Quantity,
     Reading,
     Share,
-    Text,
     Time,
     wrong,
 )
@@ -160,7 +162,7 @@ class DisaggregateForm(Form):
 
     prefill: PoolForm
     decode: PoolForm
-    link: Text | TransferForm
+    link: Annotated[Name | Annotated[TransferForm, INLINE], NAMED_OR_INLINE]
     overlap: Flag = True
     route: Routes = "round-robin"
 

@@ -50,6 +50,8 @@ class RuntimeForm(Form):
     title: Text
     name: Text | None = None
     source: Text
+    runs_on: Literal["cpu", "gpu"] | None = None
+    """Kind of processors that it was fitted on."""
     fitted: FittedForm
     host_step: Time | None = None
     host_sequence: Time | None = None
@@ -79,6 +81,7 @@ def to_runtime(form: RuntimeForm, name: str) -> Runtime:
         slot_B_per_s=_number(form.slot),
         fill_s=_number(form.fill),
         habits=None if form.habits is None else _habits(form.habits),
+        runs_on=form.runs_on,
         fitted_on=form.fitted.on,
     )
 

@@ -49,7 +49,8 @@ class Runtime:
     `fill_s` to get under way in each operator, for every GB/s that each slot must reach to use the
     memory's bandwidth: few cores behind much bandwidth start slower.
     `habits` are a server's; a library has none.
-    `fitted_on` names the tables of measured times ("dataset/table").
+    `fitted_on` names the tables of measured times ("dataset/table"), `runs_on` the kind of
+    processors that they are of.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Runtime:
     fill_s: float | None = None
     habits: Habits | None = None
     fitted_on: tuple[str, ...] = ()
+    runs_on: str | None = None
 
     @property
     def has_shares(self) -> bool:

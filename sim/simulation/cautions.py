@@ -9,6 +9,8 @@ from sim.kernel.records import DONE
 from sim.workload.traffic import Closed
 
 if TYPE_CHECKING:
+    from sim.hardware import Device
+    from sim.hardware.runtime import Runtime
     from sim.simulation.result import Run
 
 OVERLOADED = 2.0
@@ -47,10 +49,12 @@ def cautions(run: Run) -> Iterator[str]:
             f"{steady['speedup']:.2f} times as fast as one without"
         )
     for part in run.parts:
+        yield from _foreign_runtime(scenario.runtime, part.system.device)
         power, tdp = run.power_of(part), part.system.device.tdp_W
-        if power is not None and tdp is not None and power > tdp * part.devices:
+        on = part.devices * part.on_share
+        if power is not None and tdp is not None and power > tdp * on:
             yield (
-                f"mean power {power / part.devices:,.0f} W a device is above its TDP of "
+                f"mean power {power / on:,.0f} W a device is above its TDP of "
                 f"{tdp:,.0f} W: a real device would slow down"
             )
         layout, count = part.prepared.program.layout, part.system.count
@@ -60,6 +64,18 @@ def cautions(run: Run) -> Iterator[str]:
                 f"{count - used} of {count} devices have nothing to do under tp {layout.tp}, "
                 f"pp {layout.pp}, dp {layout.dp}; their static power counts"
             )
+
+
+def _foreign_runtime(runtime: Runtime | None, device: Device) -> Iterator[str]:
+    """Whether a runtime has the numbers of another kind of processor."""
+    if runtime is None or runtime.runs_on is None:
+        return
+    kinds = list(dict.fromkeys(each.kind for each in device.processors))
+    if runtime.runs_on not in kinds:
+        yield (
+            f"runtime {runtime.name} was fitted on a {runtime.runs_on}, and {device.name} is a "
+            f"{' and '.join(kinds)}: its times and shares say little here"
+        )
 
 
 def overloaded(run: Run) -> bool:

@@ -128,6 +128,8 @@ def _runtime_text(
     runtime: Runtime, name: str, date: str, errors: Mapping[str, float], about: str
 ) -> str:
     _, form, _ = fitted_form("runtimes", RuntimeForm, name)
+    if runtime.fitted_on:  # those without a part of the data only predict what was left out
+        runtime = replace(runtime, runs_on=form.runs_on)
     return runtime_text(
         runtime, form.habits, title=title_of("runtimes", name), date=date, errors=errors,
         about=about,

@@ -87,6 +87,8 @@ def runtime_text(
 ) -> str:  # fmt: skip
     """The file of a runtime; what its `habits` say stays, but the time of a request."""
     lines = _head(title, "runtimes-fitted-2026-11", runtime.fitted_on, date, errors, about)
+    if runtime.runs_on is not None:
+        lines.insert(lines.index("fitted:"), f"runs_on: {runtime.runs_on}")
     for key, name in _RUNTIME:
         value = getattr(runtime, name)
         if value is None:
