@@ -73,6 +73,8 @@ def check_conserved(served: Served, trace: Trace) -> None:
     assert (done["arrival_s"] <= done["admitted_s"]).all()
     assert (done["admitted_s"] < done["first_s"]).all()
     assert (done["first_s"] <= done["last_s"]).all()
+    preempted = sum(outcome.preemptions for outcome in served.outcomes)
+    assert preempted == records["preemptions"].sum()
     assert served.window.generated_tokens == records["generated"].sum()
     gaps = sum(float(outcome.gaps[:, 1].sum()) for outcome in served.outcomes)
     assert gaps == np.maximum(records["generated"] - 1, 0).sum()

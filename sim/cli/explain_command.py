@@ -6,7 +6,7 @@ from typing import Literal
 
 import click
 
-from sim.cli.output import print_json, scenario_options
+from sim.cli.output import print_json, scenario_options, tell_compiling
 from sim.simulation.explain import explain
 
 
@@ -36,6 +36,7 @@ def command(
     context: int | None,
 ) -> None:
     """Per operator of SCENARIO: FLOPs, bytes, Op/B, ridge points, the unit chosen and why."""
+    tell_compiling()
     explanation = explain(scenario, sets=sets, phase=phase, sequences=batch, context=context)
     if as_json:
         print_json(explanation.to_json())

@@ -51,12 +51,21 @@ def check_writable(path: Path) -> None:
         path.unlink()
 
 
+def tell_compiling() -> None:
+    """Say on standard error that the kernel compiles, where it does it for the first time."""
+    from sim.kernel.compiled import cold
+
+    if cold():
+        click.echo("compiling the kernel, once: about 40 s ...", err=True)
+
+
 @contextmanager
 def status_line(told: Callable[..., str]) -> Iterator[Callable[..., None]]:
     """A line on standard error that shows how far long work is, in the words of `told`.
 
     Gives what work calls from time to time; it passes its arguments on to `told`.
     """
+    tell_compiling()
     started = last = time.monotonic()
     live, shown = sys.stderr.isatty(), False
 

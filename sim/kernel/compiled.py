@@ -28,6 +28,11 @@ def cache_folder() -> Path:
     return Path(platformdirs.user_cache_dir("opb-sim")) / digest.hexdigest()
 
 
+def cold() -> bool:
+    """Whether nothing is compiled yet: what is asked for first takes some 40 s more."""
+    return not any(Path(os.environ["NUMBA_CACHE_DIR"]).rglob("*.nbi"))
+
+
 if "NUMBA_CACHE_DIR" not in os.environ:
     os.environ["NUMBA_CACHE_DIR"] = str(cache_folder())
 

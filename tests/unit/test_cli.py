@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -306,3 +307,21 @@ def test_output_that_cannot_be_written_is_one_line(
     assert (code, out) == (2, "")
     assert str(tmp_path) in err
     assert "Traceback" not in err
+
+
+def test_a_cold_cache_is_announced_once(tmp_path: Path) -> None:
+    """The first of two runs compiles, and says so on standard error alone."""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    code = "from sim.kernel.compiled import cold; print(cold()); "
+    code += "from sim.cli.output import tell_compiling; tell_compiling()"
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert found.stdout == "True\n"
+    assert found.stderr == "compiling the kernel, once: about 40 s ...\n"
+    (tmp_path / "part").mkdir()
+    (tmp_path / "part" / "some.nbi").touch()
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert (found.stdout, found.stderr) == ("False\n", "")

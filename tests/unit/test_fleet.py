@@ -108,6 +108,20 @@ def test_failures_are_counted_and_nothing_is_lost() -> None:
     assert found["fleet"]["replicas"][1]["down_s"] == 1.0
 
 
+@pytest.mark.parametrize(
+    ("link", "words"),
+    [
+        ({"bandwidth": "5 GB", "latency": "1 us"}, "write '5 GB/s'"),
+        (3, "a name, or the thing itself as a mapping"),
+        ("nvlnk-4", "did you mean 'nvlink-4'"),
+    ],
+)
+def test_an_error_of_a_link_is_one_line(link: Any, words: str) -> None:
+    told = problems(disaggregate=APART | {"link": link})
+    assert "\n" not in told
+    assert words in told
+
+
 def test_clients_of_a_closed_loop_keep_a_fleet_busy() -> None:
     closed = {"closed": {"concurrency": 16, "requests": 200, "input": 500, "output": 50}}
     given = BASE | {"traffic": closed, "scheduler": {"kind": "chunked-prefill"}}

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sim.cli import main
+from sim.config import library
 from sim.config.catalogue import load_device
 from sim.config.runtime_form import load_runtime
 from sim.config.scenarios import load_scenario
@@ -16,6 +17,7 @@ from sim.errors import ConfigError
 from sim.hardware import Device
 from sim.hardware.formats import for_weights
 from sim.hardware.records import processor_records
+from sim.simulation.run import simulate
 
 SCENARIO = "mixtral-azure-duplex"
 
@@ -98,3 +100,18 @@ def test_a_device_that_doesn_t_tell_blocks_apart_is_as_it_is() -> None:
     for name in ("a100-sxm-80gb", "rtx-4090", "apple-m1"):
         found = load_device(name)
         assert for_weights(found, "fp8-block") == found
+
+
+def test_a_runtime_of_another_kind_of_processor_is_a_caution() -> None:
+    sets = ["traffic.limit=3"]
+    found = simulate("llama-8b-azure-h100", sets=[*sets, "runtime=executorch"]).cautions
+    (told,) = [each for each in found if "runtime" in each]
+    assert "executorch was fitted on a cpu, and h100-sxm is a gpu" in told
+    for same in ("vllm", "trtllm"):
+        found = simulate("llama-8b-azure-h100", sets=[*sets, f"runtime={same}"]).cautions
+        assert not any("runtime" in each for each in found)
+
+
+def test_every_runtime_says_what_it_runs_on() -> None:
+    for name in library.files("runtimes"):
+        assert load_runtime(name).runs_on in ("cpu", "gpu")

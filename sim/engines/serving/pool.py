@@ -173,6 +173,7 @@ class Pool:
         waiting = self.waiting[number, state["head"] : state["tail"]].copy()
         requests = self.table
         requests["preemptions"][running] += 1
+        state["preemptions"] += len(running)
         for rows in (running, waiting):  # those preempted earlier wait with tokens of their own
             requests["status"][rows] = records.WAITING
             requests["target"][rows] = requests["input"][rows] + requests["generated"][rows]
