@@ -147,20 +147,24 @@ class ScenarioForm(Form):
 
     @model_validator(mode="after")
     def _apart(self) -> ScenarioForm:
-        closed = self.traffic.closed is not None
+        sessions = self.traffic.sessions
+        closed = self.traffic.closed is not None or (sessions is not None and sessions.wait)
         if self.disaggregate is not None and self.fleet is not None:
             raise wrong("leave one of fleet and disaggregate out", "disaggregate")
         if self.split is not None and self.fleet is not None:
             raise wrong("a split is of one system: leave fleet out", "split")
         if self.disaggregate is not None and closed:
-            raise wrong("pools apart need open traffic: a trace or poisson", "disaggregate")
+            raise wrong(
+                "pools apart need open traffic: a trace, poisson, or sessions that don't wait",
+                "disaggregate",
+            )
         if self.fleet is not None and closed:
             plain = self.fleet.route == "round-robin" and len(self.fleet.pools) < 2
             plain = plain and self.fleet.autoscale is None
             if not plain or self.fleet.failures != FailuresForm() or self.fleet.slowdown:
                 raise wrong(
-                    "clients of a closed loop stay with their replica, of equal ones that don't "
-                    "fail: take a trace or poisson for the rest",
+                    "clients of a closed loop, and sessions that wait, stay with their replica, of "
+                    "equal ones that don't fail: take a trace or poisson for the rest",
                     "fleet",
                 )
         return self

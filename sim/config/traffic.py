@@ -102,6 +102,7 @@ def _sessions(form: SessionsForm, document: Document, noted: Noted) -> Sessions:
         templates=form.templates,
         think_s=Sessions.think_s if form.think is None else form.think.value,
         pace_s=Sessions.pace_s if form.pace is None else form.pace.value,
+        wait=form.wait,
         **_lengths(form, "sessions", document, noted),
     )
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from sim.config.device_form import SourceForm
-from sim.config.fields import Count, Form, Index, Positive, Rate, Share, Text, Time, wrong
+from sim.config.fields import Count, Flag, Form, Index, Positive, Rate, Share, Text, Time, wrong
 from sim.workload.traffic.forms import Sessions
 
 
@@ -85,6 +85,13 @@ class SessionsForm(Form):
     templates: Count = Sessions.templates
     think: Time | None = None
     pace: Time | None = None
+    wait: Flag = False
+
+    @model_validator(mode="after")
+    def _paced(self) -> SessionsForm:
+        if self.wait and self.pace is not None:
+            raise wrong("with `wait` the answer's own end counts: leave it out", "pace")
+        return self
 
 
 def _class(value: Any) -> int:

@@ -13,6 +13,7 @@ from sim.engines.fleet import Autoscale, Disaggregation, Fleet, Pool
 from sim.engines.serving.autoscaling import Scaling
 from sim.engines.serving.disaggregation import Cache, Transfers, serve_disaggregated
 from sim.engines.serving.fleet import Faults, Trouble, serve_autoscaled, serve_fleet
+from sim.engines.serving.following import serve_following
 from sim.engines.serving.pool import Kind
 from sim.engines.serving.simulation import Progress, Served, serve_closed
 from sim.errors import ConfigError, Problem
@@ -60,6 +61,8 @@ def served_by_pools(
     assert scenario.fleet is not None
     if isinstance(scenario.traffic, Closed):
         return _closed(prepared, scenario.fleet, scenario.traffic, on_progress)
+    if prepared.requests.follows is not None:
+        return _following(prepared, scenario.fleet, on_progress)
     return _together(prepared, scenario.fleet, on_progress)
 
 
@@ -202,6 +205,23 @@ def _closed(
         prepared.requests.output_tokens,
         prepared.scenario.seed,
         priority=prepared.requests.priority,
+        systems=pool.replicas,
+        extra_prompt=prepared.extra_prompt,
+        on_progress=on_progress,
+    )
+    return served, _parts(fleet.pools, [prepared], served, [""]), Account(route=fleet.route)
+
+
+def _following(
+    prepared: Prepared, fleet: Fleet, on_progress: Progress | None
+) -> tuple[Served, tuple[Part, ...], Account]:
+    """Sessions that wait for their answers, each with a replica of its own choice: the next one."""
+    (pool,) = fleet.pools
+    served = serve_following(
+        prepared.program,
+        prepared.scenario.scheduler,
+        prepared.budget.kv_B,
+        prepared.requests,
         systems=pool.replicas,
         extra_prompt=prepared.extra_prompt,
         on_progress=on_progress,

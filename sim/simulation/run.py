@@ -8,6 +8,7 @@ from typing import Any
 
 from sim.config.scenarios import load_scenario
 from sim.engines.serving.engine import ALWAYS
+from sim.engines.serving.following import serve_following
 from sim.engines.serving.simulation import Progress, Served, serve_closed, serve_trace
 from sim.scenario import Scenario
 from sim.simulation.fleet import served_by_pools
@@ -77,7 +78,8 @@ def serve(
             log_iterations=log,
             log_window_s=log_window_s,
         )
-    return serve_trace(
+    serve_open = serve_trace if requests.follows is None else serve_following
+    return serve_open(
         prepared.program,
         scenario.scheduler,
         prepared.budget.kv_B,

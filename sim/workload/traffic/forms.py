@@ -72,6 +72,18 @@ class Blocks:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Follows:
+    """Requests that wait for the answers of others: each arrives `think_s` after it has ended.
+
+    `previous` [requests] is the row of the other one, -1 where there is none and the request
+    arrives as the trace says.
+    """
+
+    previous: npt.NDArray[np.int64]
+    think_s: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Trace:
     """A recorded or generated list of requests, sorted by arrival.
 
@@ -91,11 +103,15 @@ class Trace:
     """Class of each request, where the trace says so; the smaller number is the more urgent."""
     priorities: Priorities = ()
     """Classes to draw, where the trace says none."""
+    follows: Follows | None = None
+    """Who waits for whose answer; arrivals of those who wait are then what they are thought to be.
+    """
 
     def of(self, rows: slice) -> Trace:
-        """Some of the requests."""
+        """Some of the requests, which then wait for nobody."""
         return replace(
             self,
+            follows=None,
             arrival_s=self.arrival_s[rows],
             input_tokens=self.input_tokens[rows],
             output_tokens=self.output_tokens[rows],
@@ -137,7 +153,8 @@ class Sessions:
 
     `shared` tokens come first in all of them, one of `templates` texts; `input` and `output` are
     of one turn. Between an answer, at `pace_s` a token, and the next message people think for
-    `think_s` in the mean. All turns of a session are of one of the `priorities`.
+    `think_s` in the mean; where they `wait`, after the answer as it really ended. All turns of a
+    session are of one of the `priorities`.
     """
 
     rate_per_s: float
@@ -149,6 +166,7 @@ class Sessions:
     templates: int = 1
     think_s: float = 30.0
     pace_s: float = 0.02
+    wait: bool = False
     priorities: Priorities = ()
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from sim.errors import ConfigError
-from sim.workload.traffic.forms import Blocks, Sessions, Trace
+from sim.workload.traffic.forms import Blocks, Follows, Sessions, Trace
 from sim.workload.traffic.lengths import sample_lengths
 from sim.workload.traffic.priorities import drawn
 from sim.workload.traffic.table import Integers
@@ -22,8 +22,9 @@ def session_requests(sessions: Sessions, seed: int) -> Trace:
     A session begins with one of `templates` texts that sessions share; each turn's prompt is
     that, every earlier message and answer, and a new message. The next one comes `think_s` (drawn,
     exponential) after the answer is thought to have ended, `pace_s` a token: an open loop, which a
-    slow system does not slow down. Turns, lengths, arrivals and templates are drawn from separate
-    streams. ConfigError for a rate that is none.
+    slow system does not slow down. With `wait` it comes as long after the answer has really ended.
+    Turns, lengths, arrivals and templates are drawn from separate streams. ConfigError for a rate
+    that is none.
     """
     if not (sessions.rate_per_s > 0 and math.isfinite(sessions.rate_per_s)):
         raise ConfigError(f"a rate of {sessions.rate_per_s:g} /s: a number above 0 is due")
@@ -48,12 +49,20 @@ def session_requests(sessions: Sessions, seed: int) -> Trace:
     arrivals = np.repeat(begins, lengths) + elapsed - np.repeat(elapsed[first], lengths)
     order = np.argsort(arrivals, kind="stable")
     classes = drawn(sessions.priorities, count, seed)
+    follows = None
+    if sessions.wait:
+        places = np.empty(total, np.int64)
+        places[order] = np.arange(total)
+        previous = np.roll(places, 1)
+        previous[first] = -1
+        follows = Follows(previous=previous[order], think_s=np.roll(waits, 1)[order])
     return Trace(
         name="sessions",
         arrival_s=np.asarray(arrivals[order] - arrivals[order[0]]),
         input_tokens=prompts[order],
         output_tokens=answered[order],
         blocks=_blocks(sessions, (prompts + answered)[order], session[order], template),
+        follows=follows,
         priority=None if classes is None else classes[session[order]],
     )
 
