@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from sim.config.fields import (
     Bandwidth,
@@ -13,11 +13,13 @@ from sim.config.fields import (
     FlopEnergy,
     Form,
     Number,
+    Rate,
     Reading,
     ShareOfPeak,
     SizeOrZero,
     Text,
     Time,
+    wrong,
 )
 from sim.config.fitted_files import fitted_form
 from sim.hardware.kernels import Kernels, Line, Protocols
@@ -65,7 +67,10 @@ class MatmulForm(Form):
     narrow_passes: Amount
     narrow_rate: Factor
     flop: FlopEnergy
-    """Energy of a 16-bit flop at full load, from which the clock follows that the power allows."""
+    """Energy of a 16-bit flop at full load and the peak's clock: what is above the rated power
+    lowers the clock."""
+    exponent: Factor | None = None
+    """Power goes as the clock to this, since voltage falls with it; 1 where it isn't given."""
     boost: Amount
     """Most that clocks reach of what the peak is stated at."""
 
@@ -148,6 +153,26 @@ class VectorForm(Form):
     exposed: Amount
 
 
+class CoresForm(Form):
+    """What an SM does a clock: fp32 multiply-adds, and 16-bit flops of matrix products."""
+
+    source: Text | None = None
+    lanes: Factor
+    matrix: Factor
+
+
+class ScaleForm(Form):
+    """What an SM has of the device that times are of: from another's they follow.
+
+    Its clock, share of the memory's bandwidth, and 16-bit flops a clock at the stated peak.
+    """
+
+    source: Text | None = None
+    clock: Rate
+    stream: Bandwidth
+    flops: Factor
+
+
 class KernelsForm(Form):
     """Kernels of a family of devices."""
 
@@ -161,6 +186,14 @@ class KernelsForm(Form):
     experts: ExpertsForm
     vector: VectorForm
     blocks: BlocksForm | None = None
+    cores: CoresForm | None = None
+    scale: ScaleForm | None = None
+
+    @model_validator(mode="after")
+    def _scaled(self) -> KernelsForm:
+        if self.scale is not None and self.cores is None:
+            raise wrong("`scale` needs `cores`, from which a device's clock follows", "scale")
+        return self
 
 
 class LineForm(Form):
@@ -231,7 +264,15 @@ def to_kernels(form: KernelsForm, name: str) -> Kernels:
     """The kernels of a form."""
     sections = {section: _numbers(getattr(form, section), section) for section in _FIELDS}
     blocks = {} if form.blocks is None else _numbers(form.blocks, "matmul")
-    return Kernels(name=form.name or name, fitted_on=form.fitted.on, blocks=blocks, **sections)
+    cores = form.cores and {"lanes": form.cores.lanes.value, "matrix": form.cores.matrix.value}
+    scale = form.scale and {
+        "clock_Hz": form.scale.clock.value, "stream_B_per_s": form.scale.stream.value,
+        "flops": form.scale.flops.value,
+    }  # fmt: skip
+    return Kernels(
+        name=form.name or name, fitted_on=form.fitted.on, blocks=blocks, cores=cores or {},
+        scale=scale or {}, **sections,
+    )  # fmt: skip
 
 
 def _lines(forms: dict[str, LineForm]) -> tuple[Line, ...]:

@@ -13,6 +13,9 @@ class Kernels:
     """Constants of a processor's kernels by the fields of the kernel's records.
 
     `blocks` go before those of `matmul` where weights have a scale a block: see `formats`.
+    `cores` says what an SM does a clock: `lanes` fp32 multiply-adds and `matrix` 16-bit flops.
+    Where `scale` is given, times are of a device whose SMs have its `clock_Hz`, `stream_B_per_s`
+    and `flops`, and another device's follow: see `records.pace`.
     `fitted_on` names the tables of measured times ("dataset/table") they were fitted on.
     """
 
@@ -23,6 +26,8 @@ class Kernels:
     experts: Numbers
     vector: Numbers
     blocks: Numbers = field(default_factory=dict)
+    cores: Numbers = field(default_factory=dict)
+    scale: Numbers = field(default_factory=dict)
     fitted_on: tuple[str, ...] = ()
 
 

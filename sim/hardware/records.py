@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from sim.dtypes import COMPUTE, FALLBACK
 from sim.errors import Infeasible
-from sim.kernel.records import BELOW, LINES, LINK, PROCESSOR
+from sim.kernel.records import BELOW, LINES, LINK, PROCESSOR, VECTOR
 from sim.operators import OPERATOR_CLASSES
 
 if TYPE_CHECKING:
@@ -26,6 +26,11 @@ ALGORITHM = {"auto": -1, "ring": 0, "tree": 1, "direct": 2}
 VECTOR_SHARE = 1.0 / 16.0
 """Vector throughput taken for a processor that states only a 16-bit matrix peak: the ratio of
 tensor-core to CUDA-core flops of NVIDIA data-center parts since Ampere (A100: 312 / 19.5)."""
+
+
+IN_CLOCKS = (("matmul", "fixed_s"), ("matmul", "depth_s"), ("decode", "unit_s"),
+             ("prefill", "token_s"))  # fmt: skip
+"""Times of kernels that take the same number of clocks on every generation."""
 
 
 def processor_records(device: Device) -> Records:
@@ -93,8 +98,43 @@ def fill_kernels(
     clock = sustained
     if clock is None:
         clock = sustained_clock(kernels, record["flop_per_s"][COMPUTE.index("fp16")], limit_W)
+    if kernels.scale:
+        _rescale(record, kernels, clock)
     _fill_reciprocals(record["matmul"], kernels.matmul, clock)
     record["vector"]["per_memory"] = 1.0 / kernels.vector["memory"]
+
+
+def _rescale(record: np.void, kernels: Kernels, held: float) -> None:
+    """Turn times of the device that `scale` is of into those of the record's device.
+
+    Caches and what goes step by step follow the clock, and a walk along keys what an SM has of the
+    memory's bandwidth. Products of attention hold the clock that others do (`held`), and what a
+    tile takes to start is as many more tokens as an SM's products are wider.
+    """
+    own = pace(record, kernels)
+    faster, wider = (own[name] / kernels.scale[name] for name in ("clock_Hz", "flops"))
+    for section, name in IN_CLOCKS:
+        record[section][name] /= faster
+    record["decode"]["cache_B_per_s"] *= faster
+    record["decode"]["chain_s"] /= own["stream_B_per_s"] / kernels.scale["stream_B_per_s"]
+    prompts = record["prefill"]
+    for each in ("", "_8"):
+        prompts[f"pad{each}"] *= wider
+        prompts[f"compute{each}"] *= held
+
+
+def pace(record: np.void, kernels: Kernels) -> dict[str, float]:
+    """What an SM of a device has: its clock, bytes of memory a second, 16-bit flops a clock.
+
+    The clock is what the fp32 peak implies.
+    """
+    slots, peaks = float(record["slots"]), record["flop_per_s"]
+    clock_Hz = float(peaks[VECTOR]) / (2.0 * kernels.cores["lanes"] * slots)
+    return {
+        "clock_Hz": clock_Hz,
+        "stream_B_per_s": float(record["weights_B_per_s"]) / slots,
+        "flops": float(peaks[COMPUTE.index("fp16")]) / (slots * clock_Hz),
+    }
 
 
 def _fill_reciprocals(record: np.void, products: Mapping[str, float], clock: float) -> None:
@@ -107,11 +147,15 @@ def _fill_reciprocals(record: np.void, products: Mapping[str, float], clock: flo
 
 
 def sustained_clock(kernels: Kernels, flop_per_s: float, limit_W: float | None) -> float:
-    """Clock that matrix products hold within a power limit, over that of the stated peak."""
+    """Clock that matrix products hold within a power limit, over that of the stated peak.
+
+    Power goes as the clock to `exponent`, since voltage falls with it.
+    """
     boost = kernels.matmul["boost"]
     if limit_W is None or not flop_per_s > 0.0:
         return min(boost, 1.0)
-    return float(min(boost, limit_W / (kernels.matmul["flop_J"] * flop_per_s)))
+    allowed = limit_W / (kernels.matmul["flop_J"] * flop_per_s)
+    return float(min(boost, allowed ** (1.0 / kernels.matmul.get("exponent", 1.0))))
 
 
 def fill_protocols(record: np.void, protocols: Protocols) -> None:

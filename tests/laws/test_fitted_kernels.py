@@ -33,7 +33,7 @@ def neutral() -> Kernels:
     base = load_kernels("nvidia-hopper")
     ones = {"memory", "small", "large", "small_m", "small_n", "large_m", "large_n", "operands"}
     product = {name: 1.0 if name in ones else 0.0 for name in base.matmul}
-    product |= {"flop_J": 1e-15, "boost": 1.0, "split": 1e9, "depth": 1.0}
+    product |= {"flop_J": 1e-15, "exponent": 1.0, "boost": 1.0, "split": 1e9, "depth": 1.0}
     vector = {"fixed_s": 0.0, "memory": 1.0, "exposed": 0.0}
     return replace(base, matmul=product, vector=vector)
 

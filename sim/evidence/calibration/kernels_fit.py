@@ -131,21 +131,28 @@ def family_of(rows: pd.DataFrame) -> str | None:
     return kernels.name if kernels else None
 
 
+def everywhere(kernels: Kernels) -> Constants:
+    """Every device with these kernels."""
+    return Constants(everywhere=kernels)
+
+
 def fit(
-    start: Kernels, tables: Sequence[Measured], keep: Callable[[pd.DataFrame], Floats]
-) -> Kernels:
+    start: Kernels, tables: Sequence[Measured], keep: Callable[[pd.DataFrame], Floats],
+    devices: Callable[[Kernels], Constants] = everywhere,
+) -> Kernels:  # fmt: skip
     """`start` with every part fitted to the kept rows of `tables`, one part after the other.
 
-    `keep` says of each row whether it may be seen.
+    `keep` says of each row whether it may be seen, `devices` what kernels that are tried make of
+    the tables' devices.
     """
     for part in PARTS:
-        start = _fit_part(part, start, tables, keep)
+        start = _fit_part(part, start, tables, keep, devices)
     return start
 
 
 def _fit_part(
     part: Part, start: Kernels, tables: Sequence[Measured],
-    keep: Callable[[pd.DataFrame], Floats],
+    keep: Callable[[pd.DataFrame], Floats], devices: Callable[[Kernels], Constants],
 ) -> Kernels:  # fmt: skip
     seen: list[tuple[Format, Table, npt.NDArray[np.int64], Floats, float]] = []
     choose = part.wanted
@@ -167,7 +174,7 @@ def _fit_part(
 
     def predict(constants: Mapping[str, float]) -> Floats:
         tried = with_section(start, part.section, constants)
-        known = Constants(everywhere=tried)
+        known = devices(tried)
         return np.concatenate(
             [
                 form.predict(table, known)["predicted"].to_numpy(float)[picked]

@@ -14,12 +14,20 @@ from sim.config.catalogue import title_of
 from sim.config.fitted_files import fitted_form
 from sim.config.kernels_form import load_kernels
 from sim.config.runtime_form import RuntimeForm
-from sim.evidence.calibration import edge_fit, experts_fit, power_fit, protocols_fit, runtime_fit
+from sim.evidence.calibration import (
+    edge_fit,
+    experts_fit,
+    power_fit,
+    protocols_fit,
+    runtime_fit,
+    shared_fit,
+)
 from sim.evidence.calibration.kernels_fit import (
     PARTS,
     Floats,
     Measured,
     by_family,
+    everywhere,
     fit,
     tables_of,
 )
@@ -36,8 +44,11 @@ NEAREST: Final = {
     "nvidia-ampere": "nvidia-ampere-consumer",
     "nvidia-ampere-consumer": "nvidia-ampere",
     "nvidia-hopper": "nvidia-ada",
+    "nvidia": "nvidia-hopper",
 }
-"""The family whose constants a family would have that nobody had measured."""
+"""The family from whose constants a fit begins of one that nobody had measured."""
+SHARED: Final = "nvidia"
+"""What every generation has alike: the kernels of devices whose generation nobody measured."""
 ABOUT: Final = "Written by `sim calibrate`: fit again rather than change by hand."
 HELD_OUT: Final = "Fitted without {}: `sim validate` predicts those with it. No device names it."
 SERVERS_HELD_OUT: Final = tuple(
@@ -57,23 +68,39 @@ def calibrated(folder: Path, date: str) -> Files:
     tables = tables_of(folder)
     families = dict(by_family(tables))
     best = {name: fit(load_kernels(name), own, _every) for name, own in families.items()}
+    best |= _unlimited(best, families)
+    if NEAREST[SHARED] in families:
+        best[SHARED] = shared_fit.fit(
+            load_kernels(SHARED), shared_fit.PROCESS, best[NEAREST[SHARED]], best, families
+        )
     best |= experts_fit.fit(Constants(kernels=dict(best)), folder, "")
     for name, kernels in best.items():
-        own = families[name]
+        own = tables if name == SHARED else families[name]
         on = tuple(f"{table.dataset}/{table.name}" for _, table, _ in own)
         found = replace(kernels, fitted_on=(*on, *_of_experts(name, folder)))
-        yield (
-            f"kernels/{name}.yaml",
-            kernels_text(
-                found, title=title_of("kernels", name), date=date, errors=errors_of(found, own),
-                about=ABOUT,
-            ),
-        )  # fmt: skip
+        devices = shared_fit.among(best, families) if name == SHARED else everywhere
+        errors = errors_of(found, own, devices)
+        text = kernels_text(
+            found, title=title_of("kernels", name), date=date, errors=errors, about=ABOUT
+        )
+        yield f"kernels/{name}.yaml", text
     for without in (*SHAPES, "devices"):
         yield from _held_out(best, families, folder, date, without)
     yield from _protocols(folder, date)
     yield from power_fit.calibrated(folder, date, ABOUT, HELD_OUT)
     yield from runtimes(folder, date)
+
+
+def _unlimited(
+    best: Mapping[str, Kernels], families: Mapping[str, list[Measured]]
+) -> dict[str, Kernels]:
+    """Families whose measured devices no power limit holds, with the energy that others imply."""
+    known = {name: best[name] for name in shared_fit.LIMITED if name in families}
+    return {
+        name: shared_fit.with_flop(best[name], shared_fit.device_of(own).process, known, families)
+        for name, own in families.items()
+        if name not in known
+    }
 
 
 def _held_out(
@@ -83,12 +110,14 @@ def _held_out(
     made: dict[str, Kernels] = {}
     for name, own in families.items():
         if without == "devices":
-            others = [each for other, of in families.items() if other != name for each in of]
-            nearest = replace(best[NEAREST[name]], name=name)
-            made[name] = fit(nearest, others, _every)
+            others = {other: of for other, of in families.items() if other != name}
+            process = shared_fit.device_of(own).process
+            nearest = NEAREST[name] if NEAREST[name] in others else next(iter(others))
+            made[name] = shared_fit.fit(best[name], process, best[nearest], best, others)
         else:
             made[name] = fit(best[name], own, _but(int(without.removeprefix("shapes-"))))
     made |= experts_fit.fit(Constants(kernels=dict(made)), folder, without)
+    made.pop(SHARED, None)
     for name, kernels in made.items():
         text = kernels_text(
             replace(kernels, fitted_on=()), title=title_of("kernels", name), date=date, errors={},
@@ -156,11 +185,14 @@ def _but(part: int) -> Callable[[pd.DataFrame], Floats]:
     return lambda rows: np.where(rows["fold"] != part, 1.0, 0.0)
 
 
-def errors_of(kernels: Kernels, tables: list[Measured]) -> Mapping[str, float]:
-    """Median error by table and what was fitted of it."""
+def errors_of(
+    kernels: Kernels, tables: list[Measured],
+    devices: Callable[[Kernels], Constants] = everywhere,
+) -> Mapping[str, float]:  # fmt: skip
+    """Median error by table and what was fitted of it, with what `kernels` make of devices."""
     found: dict[str, float] = {}
     for form, table, _ in tables:
-        rows = form.predict(table, Constants(everywhere=kernels))
+        rows = form.predict(table, devices(kernels))
         for part in PARTS:
             wanted = part.wanted(rows) & (rows["measured"] > 0.0)
             if wanted.any():

@@ -36,6 +36,15 @@ def kernels_text(
 ) -> str:
     """The file of `kernels`; `errors` are median errors by "dataset/table phase"."""
     lines = _head(title, "kernels-fitted-2026-11", kernels.fitted_on, date, errors, about)
+    if kernels.cores:
+        own = ", ".join(f"{name}: {value:.4g}" for name, value in kernels.cores.items())
+        lines.append(f"cores: {{{own}, source: nvidia-sm-widths}}")
+    if kernels.scale:
+        clock, stream = kernels.scale["clock_Hz"] / 1e9, kernels.scale["stream_B_per_s"] / 1e9
+        flops = kernels.scale["flops"]
+        lines.append(
+            f"scale: {{clock: {clock:.4g} GHz, stream: {stream:.4g} GB/s, flops: {flops:.4g}}}"
+        )
     for section in SECTIONS:
         if not getattr(kernels, section):
             continue
