@@ -34,6 +34,8 @@ more it runs softmax, top-k, sort and offsets one by one, each of which reads an
 UNFUSED_KERNELS: Final = 8
 BEFORE_HOPPER: Final = ("nvidia-ampere", "nvidia-ampere-consumer", "nvidia-ada")
 """Kernels of devices that were timed with that version."""
+OLDER: Final = ("l40s", "l4", "a40")
+"""Devices likewise that share the kernels of all generations."""
 BLOCKS: Final = ("fp8_block",)
 """Formats whose inputs are rounded a block at a time, by a kernel before each product that reads
 and writes them, and whose other kernels aren't fused with products."""
@@ -84,7 +86,7 @@ def _layer_rows(frame: pd.DataFrame, device: Device) -> Rows:
         "moe_ep_size", "distribution",
     ]  # fmt: skip
     kernels = device.processors[0].kernels
-    unfused = kernels is not None and kernels.name in BEFORE_HOPPER
+    unfused = device.name in OLDER or (kernels is not None and kernels.name in BEFORE_HOPPER)
     for (dtype, hidden, inner, top_k, count, tp, ep, distribution), group in grouped(frame, keys):
         formats = known_format(str(dtype))
         if formats is None:
