@@ -203,6 +203,11 @@ def test_mistakes_are_named(given: Any, words: str) -> None:
         (CHAT, {"system": "h100-x4", "parallel": {"tp": 2, "pp": 2}}, "parallel.pp 1"),
         ("gpt-oss-azure-hnlpu", {"speculation": {"draft": "mtp", "acceptance": 0.7}}, "hardwired"),
         (
+            "mixtral-8x22b-split",
+            {"speculation": {"draft": "mtp", "acceptance": 0.7}},
+            "leave split out",
+        ),
+        (
             CHAT,
             {
                 "speculation": {"draft": "self", "layers": 8, "acceptance": 0.7},
