@@ -265,7 +265,7 @@ def test_scenario_runs_with_both_sides_accounted() -> None:
 
 def test_pool_that_decodes_may_be_of_two_sides(capsys: pytest.CaptureFixture[str]) -> None:
     """The shipped scenario: prompts elsewhere, all three systems paid for."""
-    few = "traffic.poisson.requests=60"
+    few = "traffic.limit=60"
     told = sim.simulate("mixtral-8x22b-split", sets=[few]).to_json()
     prefill, decode = told["fleet"]["pools"]
     assert prefill["system"] == "h100-x8"
