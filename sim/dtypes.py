@@ -48,17 +48,61 @@ _ARITHMETIC: Final[dict[str, str]] = {
 }
 
 
-def bytes_per_element(dtype: str) -> float:
+CODES: Final[dict[str, float]] = {"int2": 2.0, "int3": 3.0, "int4": 4.0, "int8": 8.0, "fp8": 8.0}
+"""Bits of the codes that keys and values may have in groups."""
+
+SCALES: Final[tuple[str, ...]] = ("fp32", "fp16", "bf16", "fp8", "int8")
+"""Formats that scales and zero points of groups may have."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grouped:
+    """Keys and values as codes, every `group` of them with a scale and perhaps a zero point.
+
+    KIVI (arXiv 2402.02750) has codes of 2 or 4 bits in groups of 32 with both.
+    """
+
+    codes: str
+    group: int
+    scale: str = "fp16"
+    zero: str | None = None
+
+    @property
+    def bits(self) -> float:
+        """Bits per stored element, scale and zero point counted."""
+        shared = BITS[self.scale] + (BITS[self.zero] if self.zero else 0.0)
+        return CODES[self.codes] + shared / self.group
+
+    def __str__(self) -> str:
+        """As a result names it."""
+        zero = f", zero {self.zero}" if self.zero else ""
+        return f"{self.codes} in groups of {self.group}, scale {self.scale}{zero}"
+
+
+def bytes_per_element(dtype: str | Grouped) -> float:
     """Bytes one element of `dtype` takes in memory, block scales counted."""
-    return BITS[dtype] / 8.0
+    return (dtype.bits if isinstance(dtype, Grouped) else BITS[dtype]) / 8.0
 
 
-def arithmetic(weights: str, activations: str) -> str:
+def conversions(kv: str | Grouped) -> float:
+    """Vector operations for an element of the cache that is converted before it is multiplied.
+
+    A conversion and a product with the scale, two more to unpack codes of less than 8 bits (shift
+    and mask), one more to subtract a zero point. 0 for formats of 16 bits and more.
+    """
+    if isinstance(kv, Grouped):
+        return 2.0 + 2.0 * (CODES[kv.codes] < 8.0) + (kv.zero is not None)
+    return 0.0 if BITS[kv] >= 16.0 else 2.0 + 2.0 * (BITS[kv] < 8.0)
+
+
+def arithmetic(weights: str | Grouped, activations: str) -> str:
     """Matrix arithmetic for a product of two formats: the wider of the two decides.
 
     4-bit weights with 16-bit activations are expanded and multiplied in fp16; 8-bit times 8-bit
-    runs in the 8-bit unit where the processor has one.
+    runs in the 8-bit unit where the processor has one. What lies in groups is expanded to 16 bits.
     """
+    if isinstance(weights, Grouped):
+        return "fp32" if BITS[activations] > 16.0 else "fp16"
     wider = weights if BITS[weights] > BITS[activations] else activations
     return _ARITHMETIC[wider]
 
@@ -68,6 +112,6 @@ class Precision:
     """Number formats of weights, KV cache and activations; `experts` overrides expert weights."""
 
     weights: str = "fp16"
-    kv: str = "fp16"
+    kv: str | Grouped = "fp16"
     activations: str = "fp16"
     experts: str | None = None

@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from sim.dtypes import COMPUTE, arithmetic, bytes_per_element
+from sim.dtypes import COMPUTE, Grouped, arithmetic, bytes_per_element, conversions
 from sim.kernel.records import OP, VECTOR
 from sim.operators import COMMUNICATION, OPERATOR_CLASSES
 
@@ -187,7 +187,7 @@ class Graph:
             if op.owned
         )
 
-    def kv_bytes_per_token(self, dtype: str) -> float:
+    def kv_bytes_per_token(self, dtype: str | Grouped) -> float:
         """Growth of the KV cache per new decoder token, before windows cut it."""
         return bytes_per_element(dtype) * sum(
             op.kv_write * op.layers
@@ -195,7 +195,7 @@ class Graph:
             if op.phase == Phase.DECODE and op.stream.kind in ("causal", "generated")
         )
 
-    def cross_kv_bytes_per_input_token(self, dtype: str) -> float:
+    def cross_kv_bytes_per_input_token(self, dtype: str | Grouped) -> float:
         """Bytes of cross-attention keys and values per token of the encoder's output."""
         return bytes_per_element(dtype) * sum(
             op.kv_read * op.layers
@@ -204,7 +204,7 @@ class Graph:
         )
 
     def state_bytes_per_sequence(
-        self, dtype: str, encoder_tokens: int = 0, *, activations: str | None = None
+        self, dtype: str | Grouped, encoder_tokens: int = 0, *, activations: str | None = None
     ) -> float:
         """Bytes a sequence keeps whatever its length: recurrent state and cross-attention.
 
@@ -249,7 +249,7 @@ def lower(
     graph: Graph,
     *,
     weights: str,
-    kv: str,
+    kv: str | Grouped,
     activations: str,
     experts: str | None = None,
     expert_ranks: int = 1,
@@ -316,6 +316,8 @@ def lower(
         record["activation_B_per_token"] = traffic * activation_B
         record["kv_B_per_cached"] = op.kv_read * kv_B
         record["kv_B_per_token"] = op.kv_write * kv_B
+        if op.kind == Kind.ATTENTION:
+            record["convert_per_kv_B"] = conversions(kv) / kv_B
         record["state_B_per_sequence"] = 2.0 * op.state * activation_B  # read and written back
         record["heads"], record["kv_heads"] = op.heads, op.kv_heads
         record["latent"] = int(op.kind == Kind.ATTENTION and op.depth != op.width)
@@ -328,7 +330,7 @@ def lower(
     return OpTable(graph=graph, records=records)
 
 
-def _arithmetic(op: Op, weights: str, kv: str, activations: str) -> int:
+def _arithmetic(op: Op, weights: str, kv: str | Grouped, activations: str) -> int:
     if op.kind in (Kind.VECTOR, Kind.SCAN, Kind.GATHER, Kind.COLLECTIVE, Kind.PIPELINE):
         return VECTOR
     operand = kv if op.kind == Kind.ATTENTION else weights

@@ -23,6 +23,7 @@ FOLDERS: Final[Mapping[str, tuple[str, str]]] = {
     "runtimes": ("hw_configs", "runtimes"),
     "power": ("hw_configs", "power"),
     "errors": ("hw_configs", "errors"),
+    "hosts": ("hw_configs", "hosts"),
     "models": ("workloads", "models"),
     "scenarios": ("workloads", "scenarios"),
     "traffic": ("workloads", "traffic"),

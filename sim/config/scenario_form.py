@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from sim.config.device_form import Operator
+from sim.config.dtype_form import DTypeForm
 from sim.config.fields import (
     Count,
     Form,
@@ -19,23 +20,12 @@ from sim.config.fields import (
     wrong,
 )
 from sim.config.fleet_form import DisaggregateForm, FailuresForm, Fleet
+from sim.config.offload_form import HostForm, TierForm
 from sim.config.parallel_form import ParallelForm
 from sim.config.speculation_form import SpeculationForm
 from sim.config.split_form import SplitForm
 from sim.config.traffic_form import Traffic, not_negative
-from sim.dtypes import BITS
 from sim.engines.scheduler import CHOICES, Scheduler
-
-DType = Annotated[str, OneOf(names=tuple(BITS))]
-
-
-class DTypeForm(Form):
-    """Number formats; what is left out is the model's own (weights, experts) or fp16."""
-
-    weights: DType | None = None
-    kv: DType | None = None
-    activations: DType | None = None
-    experts: DType | None = None
 
 
 def _choice(name: str) -> OneOf:
@@ -61,6 +51,10 @@ class SchedulerForm(Form):
     watermark: Share = Scheduler.watermark
     prefix_cache: bool = Scheduler.prefix_cache
     prefix_blocks: Count | None = Scheduler.prefix_blocks
+    preemption: Annotated[str, _choice("preemption")] = Scheduler.preemption
+    host: HostForm | None = None
+    kv_tiers: tuple[TierForm, ...] = ()
+    kv_loads: Annotated[str, _choice("kv_loads")] = Scheduler.kv_loads
 
 
 class RouterForm(Form):

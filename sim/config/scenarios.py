@@ -8,19 +8,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sim.config import catalogue, fleets, library
+from sim.config import catalogue, fleets, library, offload_form
 from sim.config.changes import changed
 from sim.config.cost_form import practice_of, site_of
 from sim.config.device_form import USER
 from sim.config.digest import digest
 from sim.config.document import Document, Key, Place, value_at
+from sim.config.dtype_form import DTypeForm, kv_of
 from sim.config.fields import Reading
 from sim.config.noted import Noted, leaves
 from sim.config.ready import SETTINGS, changed_scenario, check_reach, ready
 from sim.config.runtime_form import load_runtime, runtime_numbers
 from sim.config.scenario_form import (
     CostForm,
-    DTypeForm,
     ScenarioForm,
     SchedulerForm,
 )
@@ -158,6 +158,7 @@ class _Loader:
             speculation=drafted,
             seed=form.seed,
         )
+        self.noted.numbers.update(offload_form.offload_numbers(form.scheduler, USER.key))
         used = {number.source for number in self.noted.numbers.values()}
         known = {**catalogue.load_sources(), **self.noted.sources}
         return replace(
@@ -365,9 +366,11 @@ def _seconds(time: Reading | None) -> float | None:
 
 def _scheduler(form: SchedulerForm) -> Scheduler:
     """The scheduler, times in seconds."""
-    values = form.model_dump(exclude={"deadline", "deadline_per_token"})
+    read = {"deadline", "deadline_per_token", "host", "kv_tiers"}
     return Scheduler(
-        **values,
+        **form.model_dump(exclude=read),
+        host=offload_form.host_of(form.host) if form.preemption == "swap" else None,
+        kv_tiers=offload_form.tiers_of(form.kv_tiers),
         deadline_s=_seconds(form.deadline) or 0.0,
         deadline_s_per_token=_seconds(form.deadline_per_token) or 0.0,
     )
@@ -381,7 +384,7 @@ def _precision(form: DTypeForm, model: Architecture) -> Precision:
         experts = model.quantised_experts_dtype
     return Precision(
         weights=weights,
-        kv=form.kv or "fp16",
+        kv=kv_of(form),
         activations=form.activations or "fp16",
         experts=experts,
     )

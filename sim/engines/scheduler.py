@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from sim.engines.offload import Host, Tier, wrong_host, wrong_tiers
 from sim.errors import ConfigError, Problem
+from sim.kernel.records import TIERS
 
 if TYPE_CHECKING:
     from sim.engines.policy import Iteration, View
@@ -38,8 +40,18 @@ CHOICES: Final[Mapping[str, Mapping[str, str]]] = {
         "release": "the same, rounded to powers of two as the authors' code does",
     },
     "kv_reserve": {
-        "paged": "memory grows with what is generated; preemption by recompute where it runs out",
+        "paged": "memory grows with what is generated; preemption where it runs out",
         "full": "input and output tokens are reserved at admission",
+    },
+    "preemption": {
+        "recompute": "a preempted cache is dropped, and computed again",
+        "swap": "it goes to the `host`'s memory and back, where that has room and the prompt is "
+        "whole (vLLM V0)",
+    },
+    "kv_loads": {
+        "async": "prompts found in `kv_tiers` are loaded beside the iterations of others",
+        "blocking": "before their own iteration, for which all in it wait",
+        "layerwise": "in it, a layer while the one before computes",
     },
 }
 """What a scheduler may be told by name, and what each name means: the one list of them."""
@@ -53,12 +65,13 @@ SHARES: Final = ("memory_utilization", "watermark")
 class Scheduler:
     """How the engine forms iterations and spends KV memory.
 
-    `kind`, `order` of the queue, `group_rule` and `kv_reserve` are as CHOICES says; deadlines are
+    `kind`, `order` of the queue, `group_rule` and others are as CHOICES says; deadlines are
     `deadline_s` and `deadline_s_per_token` of the prompt after arrival. `max_batch` caps running
     requests; `memory_utilization` is the share of device memory used; `kv_block` tokens are
     allocated at a time; `watermark` of the blocks stays free at admission. `prefix_cache` keeps
     blocks of prompts for prompts that begin alike, `prefix_blocks` at most (None: as memory
-    allows); the trace must name them.
+    allows); the trace must name them. What drops out of it goes to the first of `kv_tiers`, from
+    there to the next; prompts found there are always loaded.
     """
 
     kind: str = "continuous"
@@ -77,6 +90,10 @@ class Scheduler:
     watermark: float = 0.01
     prefix_cache: bool = False
     prefix_blocks: int | None = None
+    preemption: str = "recompute"
+    host: Host | None = None
+    kv_tiers: tuple[Tier, ...] = ()
+    kv_loads: str = "async"
     policy: Policy | None = None
     """Decides instead of `kind`, which then only says how memory is spent."""
 
@@ -98,6 +115,7 @@ class Scheduler:
                 problems.append(f"{name}: {value!r}: a share from 0 to 1 is due")
         if self.prefix_blocks is not None and self.prefix_blocks < 1:
             problems.append(f"prefix_blocks: {self.prefix_blocks!r}: at least 1 is due")
+        problems += [f"{path}: {message}" for path, message in self._wrong_offload()]
         policy: object = self.policy
         if policy is not None and not callable(policy):
             problems.append(f"policy: {policy!r}: a function from a view to an iteration is due")
@@ -106,6 +124,22 @@ class Scheduler:
             raise ConfigError(
                 [Problem(path=f"scheduler.{name}", message=message) for name, _, message in found]
             )
+
+    def _wrong_offload(self) -> list[tuple[str, str]]:
+        """What is wrong with what goes beyond the device's memory, or can't go together."""
+        problems = wrong_tiers(self.kv_tiers, TIERS)
+        if self.host is not None:
+            problems += wrong_host(self.host)
+        if self.kv_tiers and not self.prefix_cache:
+            problems.append(("kv_tiers", "they hold what drops out of a cache: prefix_cache true"))
+        if self.preemption == "swap":
+            if self.host is None:
+                problems.append(("host", "swapped caches need one: memory, bandwidth, latency"))
+            if self.kv_reserve == "full":
+                problems.append(("preemption", "kv_reserve full never preempts: leave it out"))
+            if self.policy is not None:
+                problems.append(("preemption", "a policy of your own preempts by recompute"))
+        return problems
 
     @property
     def prompt_tokens(self) -> int:

@@ -28,6 +28,7 @@ from sim.kernel.records import (
     SEQUENCES,
     TOKENS,
     TOUCHED,
+    VECTOR,
     WORST_LOAD,
     WORST_TOUCHED,
 )
@@ -122,13 +123,20 @@ def times(op: Any, asked: Any, features: Any, experts: Any, loads: Any, unit: An
     The busiest expert rank decides. Last comes what is fixed, beside the busy time.
     """
     if unit.fitted == 1:
-        return fitted_times(op, asked, features, experts, unit)
+        busy_s, compute_s, memory_s, fixed_s = fitted_times(op, asked, features, experts, unit)
+        if op.convert_per_kv_B > 0.0 and unit.converts == 1:
+            longer_s = compute_s + asked[2] * op.convert_per_kv_B / unit.flop_per_s[VECTOR]
+            busy_s += max(longer_s - max(compute_s, memory_s), 0.0)
+            compute_s = longer_s
+        return busy_s, compute_s, memory_s, fixed_s
     flops, weight_B, kv_B, activation_B, worst_weights, worst_work, _, _ = asked
     compute_s = laws.compute_time(
         flops * worst_work,
         unit.flop_per_s[op.arithmetic],
         utilisation(op, features, experts, unit),
     )
+    if op.convert_per_kv_B > 0.0 and unit.converts == 1:
+        compute_s += kv_B * op.convert_per_kv_B / unit.flop_per_s[VECTOR]
     at_peak_s = (
         weight_B * worst_weights / unit.weights_B_per_s
         + kv_B / unit.kv_B_per_s
@@ -206,6 +214,8 @@ def joules(op: Any, asked: Any, unit: Any) -> Any:
     """Joules of compute and of memory of what `op` asked for on `unit`; of the mean expert rank."""
     flops, weight_B, kv_B, activation_B = asked[0], asked[1], asked[2], asked[3]
     compute_J = flops * unit.J_per_flop[op.arithmetic]
+    if op.convert_per_kv_B > 0.0 and unit.converts == 1:
+        compute_J += kv_B * op.convert_per_kv_B * unit.J_per_flop[VECTOR]
     memory_J = (
         weight_B * unit.weights_J_per_B
         + kv_B * unit.kv_J_per_B

@@ -1,9 +1,9 @@
 """Prefix cache: blocks of prompts that stay in memory for prompts that begin alike.
 
 A block is in use by some running requests, or idle, or not there. Idle ones take the memory that
-nothing else needs, and the one idle for longest goes first. `refs` counts users, -1: not there;
-`older` and `newer` link idle blocks in the order they became so. A prompt's blocks are there from
-its admission on: what follows it reads them as they are written.
+nothing else needs, and the one idle for longest goes first. `refs` counts users, -1: not there,
+less: below, in a tier (`tiers`); `older` and `newer` link idle blocks in the order they became so.
+A prompt's blocks are there from its admission on: what follows it reads them as they are written.
 """
 
 from __future__ import annotations
@@ -11,24 +11,34 @@ from __future__ import annotations
 from typing import Any
 
 from sim.kernel.compiled import njit
+from sim.kernel.tiers import ABSENT, go_down, leave_tier, load
 
 
 @njit
-def known_blocks(flow: Any, engine: Any, request: Any) -> int:
-    """Blocks at the start of a request's prompt that are there; its last token is never known."""
+def known_blocks(flow: Any, engine: Any, policy: Any, request: Any) -> int:
+    """Blocks at the start of a request's prompt that are there; its last token is never known.
+
+    Those in tiers count as far as the cache has room for them.
+    """
     most = min(request.blocks, (request.target - 1) // engine.block_tokens)
+    in_use = engine.cached_blocks - engine.idle_blocks
     for index in range(most):
-        if flow.refs[flow.ids[request.first_block + index]] < 0:
+        users = flow.refs[flow.ids[request.first_block + index]]
+        if users == ABSENT:
             return index
+        if users <= 0:
+            in_use += 1
+            if in_use > policy.prefix_blocks:
+                return index
     return most
 
 
 @njit
 def idle_among(flow: Any, request: Any, count: int) -> int:
-    """How many of the first `count` blocks of a request are idle."""
+    """How many of the first `count` blocks of a request, all there, nobody uses."""
     idle = 0
     for index in range(count):
-        if flow.refs[flow.ids[request.first_block + index]] == 0:
+        if flow.refs[flow.ids[request.first_block + index]] <= 0:
             idle += 1
     return idle
 
@@ -49,13 +59,15 @@ def unlink(flow: Any, engine: Any, block: int) -> None:
 
 
 @njit
-def drop_oldest(flow: Any, engine: Any) -> None:
+def drop_oldest(flow: Any, engine: Any, policy: Any) -> None:
     """The block that is idle for longest goes."""
     block = engine.oldest
     unlink(flow, engine, block)
-    flow.refs[block] = -1
+    flow.refs[block] = ABSENT
     engine.cached_blocks -= 1
     engine.dropped_blocks += 1
+    if policy.tiers > 0:
+        go_down(flow, engine, policy, block)
 
 
 @njit
@@ -65,7 +77,7 @@ def make_room(flow: Any, engine: Any, policy: Any) -> None:
         engine.idle_blocks > 0
         and engine.kv_used_B + engine.idle_blocks * engine.block_B > policy.capacity_B
     ):
-        drop_oldest(flow, engine)
+        drop_oldest(flow, engine, policy)
 
 
 @njit
@@ -75,10 +87,13 @@ def take(flow: Any, engine: Any, policy: Any, block: int) -> bool:
     Not more than `prefix_blocks` are there at a time; what is in use can't make room for them.
     """
     if flow.refs[block] < 0:
-        if engine.cached_blocks >= policy.prefix_blocks:
-            if engine.idle_blocks == 0:
-                return False
-            drop_oldest(flow, engine)
+        full = engine.cached_blocks >= policy.prefix_blocks
+        if full and engine.idle_blocks == 0:
+            return False
+        if flow.refs[block] < ABSENT:
+            leave_tier(flow, engine, block)
+        if full:
+            drop_oldest(flow, engine, policy)
         flow.refs[block] = 0
         engine.cached_blocks += 1
     elif flow.refs[block] == 0:
@@ -92,6 +107,8 @@ def take(flow: Any, engine: Any, policy: Any, block: int) -> bool:
 @njit
 def share(flow: Any, engine: Any, policy: Any, request: Any, known: int) -> None:
     """An admitted request takes `known` blocks, and leaves its further whole ones for others."""
+    if policy.tiers > 0:
+        load(flow, engine, policy, request, known)
     count = 0
     while count < request.blocks:
         if not take(flow, engine, policy, flow.ids[request.first_block + count]):
@@ -125,7 +142,7 @@ def release(flow: Any, engine: Any, request: Any, computed: int) -> None:
         if flow.refs[block] == 0:
             engine.kv_used_B -= engine.block_B
             if index >= computed:
-                flow.refs[block] = -1
+                flow.refs[block] = ABSENT
                 engine.cached_blocks -= 1
                 continue
             flow.older[block], flow.newer[block] = engine.newest, -1

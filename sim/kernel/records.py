@@ -75,6 +75,7 @@ OP: Final = np.dtype(
         ("activation_B_per_token", "f8"),
         ("kv_B_per_cached", "f8"),
         ("kv_B_per_token", "f8"),
+        ("convert_per_kv_B", "f8"),  # vector operations that codes of the cache take to be numbers
         ("state_B_per_sequence", "f8"),
         ("heads", "f8"),
         ("kv_heads", "f8"),
@@ -232,6 +233,7 @@ PROCESSOR: Final = np.dtype(
         ("launch_s", "f8"),
         ("runs", "i8"),  # bit set of operator classes
         ("fitted", "i8"),  # 1: times follow the kernels below, not shares of peaks alone
+        ("converts", "i8"),  # 1: codes of the cache are converted before they are multiplied
         ("cache_B", "f8"),  # what repeated calls find in cache; 0 in a run, which never repeats
         ("matmul", MATMUL_KERNEL),
         ("decode", DECODE_KERNEL),
@@ -346,6 +348,9 @@ REQUEST: Final = np.dtype(
         ("all_blocks", "i8"),  # and of its answer, where they are known too
         ("shared", "i8"),  # of these in the prefix cache on its account
         ("cached", "i8"),  # tokens that it found there when it was admitted
+        ("loaded", "i8"),  # and of these in tiers below the device's memory
+        ("ready_s", "f8"),  # when these are there, where others go on meanwhile
+        ("host_B", "f8"),  # swapped out
         ("priority", "i8"),  # its class; the smaller number is the more urgent
         ("urgency", "f8"),  # the least waits least, where the order isn't that of arrival
         ("draw", "u8"),  # where the random numbers of its speculation begin
@@ -369,6 +374,11 @@ STREAM: Final = np.dtype(
 WHOLE, CHUNKED, LAYERED = range(3)
 """How prompts are cut: not at all, by tokens, or by tokens and layers."""
 GROUP_RULES: Final = ("paper", "release")
+TIERS: Final = 4
+"""Most tiers below the prefix cache."""
+BLOCKING, LAYERWISE, ASYNC = range(3)
+LOADS: Final = ("blocking", "layerwise", "async")
+"""How prompts are loaded: before their iteration, layer by layer within it, beside others'."""
 
 POLICY: Final = np.dtype(
     [
@@ -389,6 +399,16 @@ POLICY: Final = np.dtype(
         ("state_B", "f8"),  # per sequence, whatever its length
         ("plain", "i8"),  # 1: every layer attends to all earlier tokens, and keeps them
         ("prefix_blocks", "i8"),  # most blocks of prompts that are kept for others; 0: none
+        ("swap", "i8"),  # 1: what is preempted goes to the host's memory, where there is room
+        ("host_B", "f8"),  # of one device's caches, as all that follows
+        ("host_B_per_s", "f8"),
+        ("host_latency_s", "f8"),
+        ("hides_copies", "i8"),  # 1: an iteration goes on while caches are swapped
+        ("tiers", "i8"),  # below the prefix cache
+        ("tier_B", "f8", (TIERS,)),
+        ("tier_B_per_s", "f8", (TIERS,)),
+        ("tier_latency_s", "f8", (TIERS,)),
+        ("loads", "i8"),  # how prompts found there are loaded
         ("ahead", "i8"),  # tokens drafted for each sequence; 0: no speculation
     ],
     align=True,
@@ -426,6 +446,25 @@ ENGINE: Final = np.dtype(
         ("dropped_blocks", "i8"),
         ("cached_tokens", "i8"),  # found in the cache, of those asked for
         ("asked_tokens", "i8"),
+        ("copy_s", "f8"),  # of swaps that the next iteration waits for
+        ("load_s", "f8"),  # of loads that the prompts picked wait for
+        ("loaded_s", "f8"),  # of all loads, and when the last of those beside iterations ends
+        ("load_end_s", "f8"),
+        ("swap_wait_s", "f8"),  # by which iterations were longer for swaps, and for loads
+        ("load_wait_s", "f8"),
+        ("swapped", "i8"),  # requests in host memory, at the head of the queue
+        ("swaps", "i8"),
+        ("swapped_B", "f8"),
+        ("returned_B", "f8"),
+        ("host_used_B", "f8"),
+        ("host_peak_B", "f8"),
+        ("tier_oldest", "i8", (TIERS,)),  # of the blocks of a tier; -1: none
+        ("tier_newest", "i8", (TIERS,)),
+        ("tier_blocks", "i8", (TIERS,)),  # there now, at most, that came down, and found
+        ("tier_peak", "i8", (TIERS,)),
+        ("tier_in", "i8", (TIERS,)),
+        ("tier_found", "i8", (TIERS,)),
+        ("lost_blocks", "i8"),  # that left the last tier
         ("verified", "i8"),  # times that a sequence had its drafted tokens verified
         ("accepted", "i8"),  # and how many of these tokens were accepted
     ],

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from sim.kernel.compiled import njit
+from sim.kernel.copies import queue_again
 from sim.kernel.prefix import idle_among, known_blocks, leave_answer, make_room, release, share
-from sim.kernel.records import DONE, LAYERED, REJECTED, RUNNING, WAITING, WHOLE
+from sim.kernel.records import ASYNC, DONE, LAYERED, REJECTED, RUNNING, WAITING, WHOLE
 from sim.kernel.sequences import kv_bytes
 
 
@@ -93,10 +94,9 @@ def grow(flow: Any, engine: Any, streams: Any, policy: Any) -> int:
     Returns how many decode.
 
     Where memory runs out, the request admitted last is preempted, at the end the one in need
-    itself: its cache is dropped and it goes to the head of the queue, to be computed again (vLLM's
-    recompute preemption).
+    itself, and goes to the head of the queue (`copies.queue_again`).
     """
-    requests, waiting, running = flow.requests, flow.waiting, flow.running
+    requests, running = flow.requests, flow.running
     for index in range(engine.running):
         request = requests[running[index]]
         if request.status != RUNNING or not decoding(request):
@@ -113,13 +113,11 @@ def grow(flow: Any, engine: Any, streams: Any, policy: Any) -> int:
             victim = requests[running[last]]
             if victim.status == RUNNING:
                 victim.status = WAITING
+                held_B = victim.kv_B + victim.shared * engine.block_B
                 give_back(victim, flow, engine)
-                victim.target = victim.input + victim.generated
-                victim.prefilled = victim.layer = victim.on_way = 0
                 victim.preemptions += 1
                 engine.preemptions += 1
-                engine.head -= 1
-                waiting[engine.head] = running[last]
+                queue_again(victim, running[last], held_B, flow, engine, policy)
             last -= 1
         if request.status == RUNNING:
             engine.kv_used_B += need - request.kv_B
@@ -178,15 +176,21 @@ def pick(flow: Any, engine: Any, streams: Any, policy: Any, decoders: int) -> in
     if policy.decoders_first == 1:
         budget -= decoders * (1 + policy.ahead)
     count = 0
-    if policy.cut != WHOLE:
+    if policy.cut != WHOLE or policy.loads == ASYNC:
         for index in range(engine.running):
             request = requests[running[index]]
-            if budget > 0 and not decoding(request):
-                tokens = min(budget, request.target - request.prefilled)
+            if budget > 0 and not decoding(request) and request.ready_s <= engine.now_s:
+                tokens = request.target - request.prefilled
+                if policy.cut != WHOLE:
+                    tokens = min(budget, tokens)
+                elif tokens > budget and count > 0:
+                    continue
                 picked[count, 0], picked[count, 1] = running[index], tokens
                 budget -= tokens
                 count += 1
     while engine.head < engine.tail and engine.running < policy.max_batch and budget > 0:
+        if engine.swapped > 0:
+            break
         if policy.ordered == 1:
             promote(flow, engine)
         number = waiting[engine.head]
@@ -199,7 +203,7 @@ def pick(flow: Any, engine: Any, streams: Any, policy: Any, decoders: int) -> in
         if policy.reserve_full == 0:
             need = kv_bytes(streams, policy, request.input, request.target)
         spare = policy.watermark_B if engine.running > 0 else 0.0
-        known = known_blocks(flow, engine, request) if policy.prefix_blocks > 0 else 0
+        known = known_blocks(flow, engine, policy, request) if policy.prefix_blocks > 0 else 0
         taken_B = (idle_among(flow, request, known) - known) * engine.block_B
         if engine.kv_used_B + need + taken_B > policy.capacity_B - spare:
             break
@@ -210,6 +214,8 @@ def pick(flow: Any, engine: Any, streams: Any, policy: Any, decoders: int) -> in
             break
         engine.head += 1
         admit(request, number, need, known, flow, engine, policy)
+        if request.ready_s > engine.now_s:
+            continue
         picked[count, 0], picked[count, 1] = number, tokens
         budget -= tokens
         count += 1
@@ -226,6 +232,8 @@ def take_ready(flow: Any, engine: Any, streams: Any, policy: Any) -> None:
     if policy.static == 1 and engine.running > 0:
         return
     while engine.head < engine.tail and engine.running < policy.max_batch:
+        if engine.swapped > 0:
+            break
         if policy.ordered == 1:
             promote(flow, engine)
         number = flow.waiting[engine.head]

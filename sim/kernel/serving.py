@@ -13,6 +13,7 @@ import numpy as np
 
 from sim.kernel import passes
 from sim.kernel.compiled import njit
+from sim.kernel.copies import held_up, swap_in
 from sim.kernel.iteration import (
     microbatches,
     part_time,
@@ -21,6 +22,7 @@ from sim.kernel.iteration import (
     without_prompts,
 )
 from sim.kernel.records import (
+    ASYNC,
     COMPLETED,
     HORIZON,
     IDLE,
@@ -41,6 +43,7 @@ from sim.kernel.requests import (
 from sim.kernel.speculation import speculative_iteration
 from sim.kernel.steps import add_decodes, fill_prompts, log_step, spend
 from sim.kernel.stretch import decode_stretch, stretch_length
+from sim.kernel.tiers import next_ready
 
 
 @njit
@@ -97,6 +100,8 @@ def mixed_iteration(
         busiest_s = passes.busiest_side(replica.ops, scratch.rows, scratch.shares, parts)
     time = passes.step_time(seconds, micro, host_s, machine, busiest_s)
     left = passes.within_limit(spent_J, time, micro, machine)
+    if engine.copy_s > 0.0 or engine.load_s > 0.0:
+        time += held_up(engine, replica.policy, time, last - first, layers)
     energy = passes.step_energy(spent_J * left, time, micro, machine)
     devices = micro * machine.group
     for part in range(parts):
@@ -115,6 +120,7 @@ def mixed_iteration(
                     finish(request, flow, engine, replica.policy)
     engine.stage += 1
     if engine.stage == engine.stages:
+        engine.load_s = 0.0
         prefilled(flow, engine, replica.policy, books.gaps)
     compact(flow.requests, flow.running, engine)
 
@@ -159,24 +165,31 @@ def serve(
         if engine.gaps + 2 * policy.max_batch + 2 > books.gaps.shape[0]:
             return LOG_FULL
         take_ready(flow, engine, replica.streams, policy)
+        preemptions = engine.preemptions
         decoders = grow(flow, engine, replica.streams, policy)
+        last = last_iteration
+        if engine.swapped > 0 and engine.preemptions == preemptions:
+            decoders += swap_in(flow, engine, replica.streams, policy)
+        elif engine.swapped > 0:
+            last = engine.iterations + 1  # nothing comes back while others go: look again then
         engine.picked = choose(flow, engine, replica, decoders)
         if engine.picked > 0 or (policy.ahead > 0 and decoders > 0):
             mixed_iteration(replica.reached, replica, flow, engine, decoders, scratch, books)
             continue
+        ready_s = next_ready(flow, engine) if policy.loads == ASYNC else np.inf
         if decoders == 0:
-            if engine.head >= engine.tail:
+            if engine.head >= engine.tail and ready_s == np.inf:
                 if stop_at_completion and engine.completed + engine.rejected > completed:
                     return COMPLETED
                 return IDLE
-            engine.now_s = max(
-                engine.now_s, min(requests[waiting[engine.head]].arrival_s, horizon_s)
-            )
+            if engine.head < engine.tail:
+                arrival_s = requests[waiting[engine.head]].arrival_s
+                if arrival_s > engine.now_s or ready_s == np.inf:
+                    ready_s = min(ready_s, arrival_s)
+            engine.now_s = max(engine.now_s, min(ready_s, horizon_s))
             continue
-        until_s = horizon_s
+        until_s = min(horizon_s, ready_s)
         if engine.running < policy.max_batch and policy.static == 0:
             until_s = min(until_s, next_arrival(flow, engine, policy))
-        most = stretch_length(
-            flow, engine, replica.streams, policy, last_iteration - engine.iterations
-        )
+        most = stretch_length(flow, engine, replica.streams, policy, last - engine.iterations)
         decode_stretch(replica, flow, engine, decoders, most, until_s, scratch, books)

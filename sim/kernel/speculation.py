@@ -14,6 +14,7 @@ import numpy as np
 
 from sim.kernel import passes
 from sim.kernel.compiled import njit
+from sim.kernel.copies import held_up
 from sim.kernel.iteration import part_time, tally_part
 from sim.kernel.records import DECODE, LOGITS, SEQUENCES, TOKENS
 from sim.kernel.requests import close_gap, compact, decoding, emit, finish, prefilled
@@ -129,6 +130,10 @@ def speculative_iteration(
     host_s = passes.host_time(float(engine.picked + decoders), machine)
     time = passes.step_time(seconds, 1.0, host_s, machine, 0.0)
     left = passes.within_limit(spent_J, time, 1.0, machine)
+    if engine.copy_s > 0.0 or engine.load_s > 0.0:
+        layers = replica.reach.shape[1] - 1
+        time += held_up(engine, replica.policy, time, layers, layers)
+        engine.load_s = 0.0
     energy = passes.step_energy(spent_J * left, time, 1.0, machine)
     for part in range(parts):
         tally_part(replica, scratch, books, part, 1.0, machine.group, left)

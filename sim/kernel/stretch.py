@@ -9,6 +9,7 @@ from typing import Any
 
 from sim.kernel import passes
 from sim.kernel.compiled import njit
+from sim.kernel.copies import held_up
 from sim.kernel.iteration import (
     microbatches,
     part_time,
@@ -179,6 +180,8 @@ def decode_stretch(
         time = passes.step_time(still_s + moving_s, micro, host_s, machine, busiest_s)
         spent_J = still_J + moving_J
         left = passes.within_limit(spent_J, time, micro, machine)
+        if engine.copy_s > 0.0:
+            time += held_up(engine, replica.policy, time, 0, layers)
         energy = passes.step_energy(spent_J * left, time, micro, machine)
         for index in range(ops.shape[0]):
             if ops[index].moves == 1:

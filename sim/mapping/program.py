@@ -12,7 +12,7 @@ from sim.dtypes import COMPUTE, Precision, bytes_per_element
 from sim.errors import ConfigError, Infeasible, Problem
 from sim.graph import Graph, Kind, Op, OpTable, Phase, Stream, lower
 from sim.hardware import System
-from sim.hardware.formats import for_weights
+from sim.hardware.formats import converts, for_weights
 from sim.hardware.records import fill_machine, link_records, processor_records
 from sim.kernel.records import COLLECTIVE, MACHINE, PROCESSOR, STREAM, Routing
 from sim.mapping.coprocessing import coprocess, given_masks, memory_spaces, policy_of, runs
@@ -112,6 +112,7 @@ def assemble(
     if system.device.hardwired is not None:
         return _in_metal(graph, system, precision)
     units = processor_records(for_weights(system.device, precision.weights))
+    units["converts"] = [converts(each, precision.kv) for each in system.device.processors]
     drafted = () if draft is None else draft.ops
     sharded = shard(replace(graph, ops=(*graph.ops, *drafted)), layout, system)
     sharded = sharded.rewrite(_draft_named)

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from sim.report.bands import ALIKE, alike, band_lines, band_table, bracketed, within
 from sim.report.expert_ranks import rank_line, side_lines
+from sim.report.offload import swap_line, tier_lines
 from sim.report.quantity import UNKNOWN, binary, digits, share, si
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def run_report(run: Run, reasons: Sequence[Reason]) -> RenderableType:
         reason_table(run, reasons),
         _bound_line(run),
         _memory_line(run),
+        *_offload_lines(run),
         *rank_line(run.expert_ranks),
         *side_lines(run.sides),
         *caution_lines(run),
@@ -210,6 +212,13 @@ def _memory_line(run: Run) -> Text:
         f"KV cache {binary(memory['kv_peak_B'])} at its peak of "
         f"{binary(memory['kv_capacity_B'])} free, of {binary(memory['capacity_B'])} usable{found}"
     )
+
+
+def _offload_lines(run: Run) -> list[Text]:
+    """What went beyond the memory of devices, where anything can."""
+    cache, swap = run.prefix_cache, run.swap
+    lines = [] if cache is None or "tiers" not in cache else tier_lines(cache)
+    return [Text(line) for line in (*lines, *([] if swap is None else [swap_line(swap)]))]
 
 
 def caution_lines(run: Run) -> list[Text]:

@@ -43,7 +43,7 @@ def describe_model(model: Architecture, precision: Precision) -> dict[str, Any]:
         "max_context": model.max_context,
         "dtype": {
             "weights": precision.weights,
-            "kv": precision.kv,
+            "kv": str(precision.kv),
             "activations": precision.activations,
             "experts": precision.experts,
         },

@@ -240,7 +240,8 @@ def _apart(
     ready = [_prepared(prepared, pool) for pool in pools]
     prefill, decode = (_kind(each) for each in ready)
     # what comes over the link is a request's own: there is nothing to share blocks with
-    decode = replace(decode, scheduler=replace(decode.scheduler, prefix_cache=False))
+    alone = replace(decode.scheduler, prefix_cache=False, kv_tiers=())
+    decode = replace(decode, scheduler=alone)
     counts = _replicas(pools, ready)
     requests, draft = prepared.requests, drafted(scenario)
     kept = replace(prepared.graph, ops=(*prepared.graph.ops, *(draft.ops if draft else ())))

@@ -27,6 +27,7 @@ from sim.simulation.metrics import (
     request_counts,
     serving_metrics,
 )
+from sim.simulation.offload import beyond, cache_json, copied, swap_json
 from sim.simulation.parts import Part, owned_together, titles
 from sim.simulation.prepare import Prepared
 from sim.simulation.provenance import provenance
@@ -214,9 +215,10 @@ class Run:
                 unit[0] += float(part.seconds[:, number].sum())
                 unit[1] += float(part.joules[:, number].sum())
         busy = sum(part.busy_s for part in self.parts)
-        host = self._host_s
-        stages = busy - host - sum(float(part.seconds.sum()) for part in self.parts)
+        host, waited = self._host_s, copied(self.served.outcomes, "wait_s")
+        stages = busy - host - waited - sum(float(part.seconds.sum()) for part in self.parts)
         time = {name: entry[0] for name, entry in classes.items()} | {"host": host}
+        time |= beyond(self.scenario.scheduler, waited)
         fleet = self.scenario.fleet
         if any(part.in_microbatches for part in self.parts):
             time["pipeline"] = stages
@@ -241,10 +243,11 @@ class Run:
 
     @property
     def _sent_J(self) -> dict[str, float | None]:
-        """Joules of links between pools, where there are any."""
-        if self.account is None or self.account.transfers is None:
-            return {}
-        return {"transfer": finite(self.account.transfer_J)}
+        """Joules of links between pools and of copies beyond devices, where there are any."""
+        joules = beyond(self.scenario.scheduler, copied(self.served.outcomes, "joules"))
+        if self.account is not None and self.account.transfers is not None:
+            joules = {"transfer": self.account.transfer_J} | joules
+        return {name: finite(value) for name, value in joules.items()}
 
     @property
     def _host_s(self) -> float:
@@ -258,7 +261,9 @@ class Run:
             return dict.fromkeys(BOUNDS)
         shares = sum(part.seconds.sum(axis=(0, 1)) for part in self.parts) / busy
         named = dict(zip(BOUNDS, map(float, shares), strict=True))
-        named["overhead"] += 1.0 - float(shares.sum())
+        waited = copied(self.served.outcomes, "wait_s") / busy  # links beyond devices
+        named["link"] += waited
+        named["overhead"] += 1.0 - float(shares.sum()) - waited
         return named
 
     @cached_property
@@ -298,14 +303,14 @@ class Run:
         return self.parts[-1] if self.scenario.disaggregate is not None else self.parts[0]
 
     @property
-    def prefix_cache(self) -> Mapping[str, float] | None:
-        """Tokens of prompts, those found in the prefix cache, and their share; None without one."""
-        if not self.scenario.scheduler.prefix_cache:
-            return None
-        asked = sum(outcome.asked_tokens for outcome in self.served.outcomes)
-        cached = sum(outcome.cached_tokens for outcome in self.served.outcomes)
-        share = cached / asked if asked else 0.0
-        return {"asked_tokens": asked, "cached_tokens": cached, "hit_rate": share}
+    def prefix_cache(self) -> Mapping[str, Any] | None:
+        """What was found of prompts in the prefix cache and tiers below it; None without one."""
+        return cache_json(self.scenario.scheduler, self.served.outcomes, self.records)
+
+    @property
+    def swap(self) -> Mapping[str, Any] | None:
+        """Caches swapped to the host and back; None where preempted ones are dropped."""
+        return swap_json(self.scenario.scheduler, self.served.outcomes)
 
     @cached_property
     def speculation(self) -> Mapping[str, Any] | None:
@@ -398,6 +403,7 @@ class Run:
             "bound": dict(self.bound),
             "memory": {name: finite(value) for name, value in self.memory.items()},
             "prefix_cache": self.prefix_cache,
+            **({} if self.swap is None else {"swap": self.swap}),
             **({} if self.expert_ranks is None else {"expert_ranks": dict(self.expert_ranks)}),
             **({} if self.speculation is None else {"speculation": dict(self.speculation)}),
             "cost": dict(self.cost),

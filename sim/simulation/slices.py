@@ -101,6 +101,11 @@ class Slices:
         host = passed = parts[0].host_s
         if host > 0.0:
             yield self._slice(HOST, "host", "host", start, host, {"seconds": host})
+        copies = seconds - parts[0].seconds
+        if copies > ROUNDING * seconds:
+            about = {"seconds": copies, "why": "caches come from or go to memory beyond the device"}
+            yield self._slice(HOST, "copies", "copies", start + passed, copies, about)
+            passed += copies
         for done in parts:
             yield from self._operators(done, start + passed)
             passed += float(done.rows[:, SECONDS].sum())

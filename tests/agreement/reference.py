@@ -98,6 +98,11 @@ def on_unit(
         per_expert = seen.tokens * op.top_k / op.ranks * slowest_work / busiest
         efficiency *= padding(per_expert, op.width * max(busiest, 1.0), unit)
     compute = flops * slowest_work / (unit.flop_per_s[op.arithmetic] * efficiency)
+    joules = flops * unit.J_per_flop[op.arithmetic]
+    if unit.converts:
+        numbers = cache * op.convert_per_kv_B
+        compute += numbers / unit.flop_per_s[-1]
+        joules += numbers * unit.J_per_flop[-1]
     streamed = (
         weights * slowest_weights / unit.weights_B_per_s
         + cache / unit.kv_B_per_s
@@ -110,7 +115,7 @@ def on_unit(
     memory_J = (
         weights * unit.weights_J_per_B + cache * unit.kv_J_per_B + moved * unit.activations_J_per_B
     )
-    return compute, memory, flops * unit.J_per_flop[op.arithmetic], memory_J
+    return compute, memory, joules, memory_J
 
 
 def on_link(

@@ -32,6 +32,8 @@ class Sequence:
     done: int = 0
     generated: int = 0
     held: float = 0.0
+    parked: float = 0.0
+    """Bytes in host memory."""
     admitted: float = math.nan
     first: float = math.nan
     last: float = math.nan
@@ -67,6 +69,10 @@ class Server:
     peak: float = 0.0
     joules: float = 0.0
     busy: float = 0.0
+    copying: float = 0.0
+    """Seconds of swaps that the next iteration waits for, or hides."""
+    waited: float = 0.0
+    moved: float = 0.0
     iterations: int = 0
     prefilled: int = 0
     preemptions: int = 0
@@ -119,11 +125,48 @@ class Server:
 
     def preempt(self, sequence: Sequence) -> None:
         self.running.remove(sequence)
+        size = sequence.held
         self.hold(sequence, 0.0)
-        sequence.goal, sequence.done = sequence.context, 0
         sequence.preempted += 1
         self.preemptions += 1
-        self.queue.appendleft(sequence)
+        host = self.scheduler.host
+        parked = sum(other.parked for other in self.queue) + size
+        swaps = host is not None and parked <= host.memory_B and sequence.is_decoding
+        if self.scheduler.preemption == "swap" and swaps:
+            sequence.parked = size
+            self.copy(size)
+            self.queue.appendleft(sequence)
+            return
+        sequence.goal, sequence.done = sequence.context, 0
+        self.queue.insert(sum(other.parked > 0.0 for other in self.queue), sequence)
+
+    def copy(self, size: float) -> None:
+        host = self.scheduler.host
+        assert host is not None
+        self.copying += host.latency_s + size / host.bandwidth_B_per_s
+        self.moved += size
+
+    def resume(self) -> None:
+        """Caches in host memory come back in the order of admission, above the watermark."""
+        if self.scheduler.kind == "static" and self.running:
+            return
+        while self.queue and self.queue[0].parked and len(self.running) < self.scheduler.max_batch:
+            sequence = self.queue[0]
+            need = self.bytes_of(sequence.prompt, sequence.context)
+            spare = self.scheduler.watermark * self.capacity if self.running else 0.0
+            if self.used + need > self.capacity - spare:
+                return
+            self.queue.popleft()
+            self.copy(sequence.parked)
+            sequence.parked = 0.0
+            self.running.append(sequence)
+            self.hold(sequence, need)
+
+    def wait(self, seconds: float) -> float:
+        """How much longer an iteration takes for the copies that are due."""
+        host, due = self.scheduler.host, self.copying
+        self.copying = 0.0
+        return max(due - seconds, 0.0) if host is not None and host.overlap else due
 
     def make_room(self) -> None:
         """Room for one more token of each decoding sequence, the oldest first."""
@@ -143,6 +186,8 @@ class Server:
     def admit(self, count: int, budget: int) -> Sequence | None:
         """The next request, if it may start now; ones that can never fit are turned away."""
         while self.queue and len(self.running) < self.scheduler.max_batch and budget > 0:
+            if self.queue[0].parked:
+                return None
             here = [sequence for sequence in self.queue if sequence.arrival <= self.now]
             if here and self.scheduler.order != "arrival":
                 first = min(here, key=self.urgency)
@@ -232,7 +277,10 @@ class Server:
 
     def advance(self) -> bool:
         """One iteration, or a wait for the next arrival; False when all is done."""
+        before = self.preemptions
         self.make_room()
+        if self.preemptions == before:
+            self.resume()
         decoders = [sequence for sequence in self.running if sequence.is_decoding]
         prompts, group = self.next_prompts()
         self.peak = max(self.peak, self.used)
@@ -250,6 +298,10 @@ class Server:
         else:
             decodes = [(s.prompt, s.context) for s in decoders]
             seconds, joules, _ = self.plain.iteration(chosen, decodes, group)
+        wait = self.wait(seconds)
+        self.waited += wait
+        joules += wait * self.plain.one.static_W * self.plain.one.devices
+        seconds += wait
         self.now += seconds
         self.busy += seconds
         self.joules += joules

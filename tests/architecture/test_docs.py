@@ -61,7 +61,9 @@ def test_command_of_a_page_runs(
     arguments = shlex.split(line)[1:]
     if "--timeline" in arguments or arguments[0] in ("sweep", "pareto", "report"):
         monkeypatch.chdir(tmp_path)  # these write a file into the current folder
-    if arguments[0] in ("run", "compare") and "closed" not in line:
+    if "sessions" in line:
+        arguments += ["--set", "traffic.sessions.sessions=10"]
+    elif arguments[0] in ("run", "compare") and "closed" not in line:
         arguments += ["--set", "traffic.limit=10"]
     with pytest.raises(SystemExit) as stopped:
         main(arguments)

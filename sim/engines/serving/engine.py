@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import simpy
 from sim.engines.scheduler import Scheduler
 from sim.engines.serving import asked
 from sim.engines.serving.asking import requests_of
+from sim.engines.serving.copies import Copies, check_tiers, copies_of, forget_blocks
 from sim.engines.serving.replica import (
     block_bytes,
     books_of,
@@ -44,9 +45,10 @@ class Outcome:
     `requests` are `records.REQUEST` records in order of arrival; `gaps` [n, 2] seconds
     between tokens and how many such gaps; `seconds` [op, unit, bound] and `joules`
     [op, unit, part] add up what its operators took (the last unit is the links), `weights_B` [op]
-    the weights that all its devices read; `cached_tokens` of the `asked_tokens` of its prompts came
-    from the prefix cache; drafts were `verified` so many times, a sequence and iteration each, and
-    `accepted_tokens` of them taken; `log` [iterations, columns] has those asked for.
+    the weights that all its devices read; `operator_joules` has those of `copies` too;
+    `cached_tokens` of the `asked_tokens` of its prompts came from the prefix cache; drafts were
+    `verified` so many times, a sequence and iteration each, and `accepted_tokens` of them taken;
+    `log` [iterations, columns] has those asked for.
     """
 
     requests: Records
@@ -69,10 +71,12 @@ class Outcome:
     log: Floats
     verified: int = 0
     accepted_tokens: int = 0
+    copies: Copies = field(default_factory=Copies)
 
 
 def outcome_of(
     replica: Replica,
+    scheduler: Scheduler,
     scratch: Scratch,
     books: Books,
     state: np.void,
@@ -82,18 +86,20 @@ def outcome_of(
 ) -> Outcome:
     """What a replica in this `state` (`records.ENGINE`) did; its books are settled by that."""
     iteration.settle(replica, scratch, books)
+    copies = copies_of(replica, scheduler, state)
     return Outcome(
         requests=requests,
         gaps=gaps,
         seconds=books.seconds,
         joules=books.joules,
         weights_B=books.weights_B,
+        copies=copies,
         iterations=int(state["iterations"]),
         preemptions=int(state["preemptions"]),
         busy_s=float(state["busy_s"]),
         host_s=float(state["host_s"]),
         end_s=float(state["now_s"]),
-        operator_joules=float(books.joules.sum()),
+        operator_joules=float(books.joules.sum()) + copies.joules,
         kv_peak_B=float(state["kv_peak_B"]),
         kv_capacity_B=float(replica.policy["capacity_B"]),
         prefill_tokens=int(state["prefill_tokens"]),
@@ -142,7 +148,7 @@ class Engine:
         self.running = np.zeros(scheduler.max_batch, np.int64)
         self.picked = np.zeros((scheduler.max_batch, 2), np.int64)
         self.state = np.zeros(1, records.ENGINE)
-        self.state["oldest"] = self.state["newest"] = -1
+        forget_blocks(self.state)
         self.ids, self.refs, self.older, self.newer = (np.zeros(0, np.int64) for _ in range(4))
         parts = 2 if scheduler.policy is None else self.replica.reach.shape[1] - 1
         self.scratch = scratch_of(program, self.replica, parts=parts)
@@ -204,6 +210,7 @@ class Engine:
         state = self.state[0]
         state["block_tokens"] = blocks.tokens
         state["block_B"] = block_bytes(self.program, blocks.tokens)
+        check_tiers(self.scheduler, float(state["block_B"]))
         new["first_block"] += len(self.ids)
         self.ids = np.concatenate([self.ids, blocks.ids])
         fresh = max(int(self.ids.max(initial=-1)) + 1 - len(self.refs), 0)
@@ -244,7 +251,8 @@ class Engine:
         """The clock, tokens generated and prefilled, and joules of operators so far."""
         state = self.state[0]
         counted = state["now_s"], state["generated_tokens"], state["prefill_tokens"]
-        return np.array([*counted, state["operator_joules"]])
+        joules = copies_of(self.replica, self.scheduler, state).joules
+        return np.array([*counted, state["operator_joules"] + joules])
 
     def done_by(self, at_s: float) -> Floats:
         """Tokens generated, tokens prefilled and joules of operators until `at_s`, shape [3].
@@ -344,6 +352,7 @@ class Engine:
         """Everything this replica did so far."""
         return outcome_of(
             self.replica,
+            self.scheduler,
             self.scratch,
             self.books,
             self.state[0],

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.engines.scheduler import Scheduler
+from sim.engines.serving.copies import check_tiers, forget, forget_blocks
 from sim.engines.serving.engine import Outcome, outcome_of
 from sim.engines.serving.replica import (
     block_bytes,
@@ -102,10 +103,12 @@ class Pool:
         self.ids = np.zeros(0, np.int64) if blocks is None else blocks.ids
         known = int(self.ids.max(initial=-1)) + 1
         self.refs, self.older, self.newer = np.full((3, self.count, known), -1)
-        self.states["oldest"] = self.states["newest"] = -1
+        forget_blocks(self.states)
         if blocks is not None:
             self.states["block_tokens"] = blocks.tokens
-            self.states["block_B"] = block_bytes(self.kind.program, blocks.tokens)
+            block_B = block_bytes(self.kind.program, blocks.tokens)
+            self.states["block_B"] = block_B
+            check_tiers(self.kind.scheduler, block_B)
 
     def _queues(self) -> tuple[Numbers, ...]:
         """As `kernel.pool.advance` takes them."""
@@ -179,7 +182,7 @@ class Pool:
             requests["target"][rows] = requests["input"][rows] + requests["generated"][rows]
             for name in ("prefilled", "layer", "on_way"):
                 requests[name][rows] = 0
-            requests["kv_B"][rows] = 0.0
+            requests["kv_B"][rows] = requests["host_B"][rows] = 0.0
         state["head"] = state["tail"] = state["running"] = state["picked"] = 0
         state["kv_used_B"] = 0.0
         requests["shared"][running] = 0
@@ -189,10 +192,9 @@ class Pool:
         return dropped
 
     def forget(self, number: int) -> None:
-        """A replica's prefix cache is lost."""
-        state = self.states[number]
-        self.refs[number] = state["oldest"] = state["newest"] = -1
-        state["idle_blocks"] = state["cached_blocks"] = 0
+        """A replica's prefix cache is lost, its tiers and what it swapped."""
+        self.refs[number] = -1
+        forget(self.states[number : number + 1])
 
     def _take_gaps(self, number: int) -> None:
         count = int(self.states[number]["gaps"])
@@ -210,5 +212,6 @@ class Pool:
         gaps = np.concatenate([np.zeros((0, 2)), *self.gaps[number]])
         self.gaps[number] = []
         return outcome_of(
-            self.replica, self.scratch, own, self.states[number], requests, gaps, own.log
-        )
+            self.replica, self.kind.scheduler, self.scratch, own, self.states[number], requests,
+            gaps, own.log,
+        )  # fmt: skip

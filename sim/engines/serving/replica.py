@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.engines.scheduler import Scheduler
+from sim.engines.serving.copies import fill_offload
 from sim.errors import Infeasible
 from sim.graph import Graph, Kind
 from sim.kernel import records
@@ -50,6 +51,7 @@ def policy_record(scheduler: Scheduler, kv_B: float, program: Program) -> Record
     if scheduler.prefix_cache:
         most = scheduler.prefix_blocks
         record["prefix_blocks"] = np.iinfo(np.int64).max if most is None else most
+    fill_offload(record, scheduler)
     return record
 
 
