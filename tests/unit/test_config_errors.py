@@ -167,7 +167,7 @@ SCENARIO_MISTAKES = [
     ("weights: fp16", "weights: fp61", "dtype.weights", "did you mean 'fp16'?"),
     ("tp: 1", "tp: -1", "parallel.tp", "a whole number from 1 is due"),
     ("seed: 0", "seed: zero", "seed", "a whole number from 0 is due"),
-    ("trace: azure-like-2k", "trace: azure-like-2", "traffic", "did you mean 'azure-like-2k'?"),
+    ("trace: azure-like-2k", "trace: azure-like-2", "traffic.trace", "mean 'azure-like-2k'?"),
     ("window: [0 s, 60 s]", "window: [60 s, 0 s]", "traffic", "a later end"),
     ("window: [0 s, 60 s]", "window: [0 s, 60]", "traffic.window.1", "needs a unit"),
     ("trace: azure-like-2k, window: [0 s, 60 s], limit: 10", "limit: 10", "traffic", "exactly one"),
@@ -194,7 +194,12 @@ def test_scenario_with_several_wrong_references_tells_them_all(scenario: Path) -
         .replace("azure-like-2k", "azure-like")
     )
     found = scenario_problems(scenario, text)
-    assert {each.path for each in found} == {"model", "system", "techniques.0.kind", "traffic"}
+    assert {each.path for each in found} == {
+        "model",
+        "system",
+        "techniques.0.kind",
+        "traffic.trace",
+    }
 
 
 def test_wrong_references_are_told_beside_wrong_keys(scenario: Path) -> None:
