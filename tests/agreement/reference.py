@@ -268,7 +268,8 @@ class Machine:
             ops = [self.ops[index] for index in members]
             if number in shared.values():
                 tokens = views[ops[0].stream].of(ops[0].phase).tokens
-                for index, row in zip(members, self.shared(ops, tokens), strict=True):
+                made = self.shared(ops, tokens) if tokens else [Row() for _ in ops]
+                for index, row in zip(members, made, strict=True):
                     rows[index] = row
             else:
                 wait_for_slowest([rows[index] for index in members])

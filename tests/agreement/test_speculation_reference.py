@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from builders import drafted, trace
@@ -9,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_serving_reference import compare, sequence_bytes, traces
 
+from sim.engines.offload import Host
 from sim.engines.roofline import Batch, step
 from sim.engines.scheduler import Scheduler
 from sim.engines.serving import serve_trace
@@ -16,6 +19,7 @@ from sim.kernel.records import CACHED, DECODE, LOG_COLUMNS, REJECTED
 from sim.workload.routing import Router
 from sim.workload.traffic import Trace
 
+HOST = Host(memory_B=2.0**20, bandwidth_B_per_s=1e9, latency_s=1e-5, energy_J_per_B=0.0)
 KINDS = ("chunked-prefill", "continuous", "prefill-first", "static")
 PROGRAMS = {
     "dense": drafted("dense", on="two units"),
@@ -42,10 +46,11 @@ PROGRAMS = {
     room=st.floats(0.3, 3.0),
     watermark=st.sampled_from((0.0, 0.2)),
     order=st.sampled_from(("arrival", "shortest")),
+    swap=st.booleans(),
 )
 def test_compiled_speculation_equals_reference(
     kind: str, requests: Trace, name: str, max_batch: int, budget: int, reserve: str, block: int,
-    room: float, watermark: float, order: str,
+    room: float, watermark: float, order: str, swap: bool,
 ) -> None:  # fmt: skip
     of = PROGRAMS[name]
     scheduler = Scheduler(
@@ -58,6 +63,8 @@ def test_compiled_speculation_equals_reference(
         watermark=watermark,
         order=order,  # type: ignore[arg-type]
     )
+    if swap and reserve == "paged":
+        scheduler = replace(scheduler, preemption="swap", host=HOST)
     compare(of, scheduler, np.floor(sequence_bytes(of, 65) * room), requests)
 
 
