@@ -152,7 +152,7 @@ class Server:
             return
         while self.queue and self.queue[0].parked and len(self.running) < self.scheduler.max_batch:
             sequence = self.queue[0]
-            need = self.bytes_of(sequence.prompt, sequence.context)
+            need = self.bytes_of(sequence.prompt, sequence.context + self.ahead)
             spare = self.scheduler.watermark * self.capacity if self.running else 0.0
             if self.used + need > self.capacity - spare:
                 return
