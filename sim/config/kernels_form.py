@@ -23,7 +23,7 @@ from sim.config.fields import (
 )
 from sim.config.fitted_files import fitted_form
 from sim.hardware.kernels import Kernels, Line, Protocols
-from sim.kernel.records import (
+from sim.kernel.fitted_records import (
     DECODE_KERNEL,
     EXPERTS_KERNEL,
     MATMUL_KERNEL,
@@ -44,7 +44,7 @@ class FittedForm(Form):
 
 
 class MatmulForm(Form):
-    """Matrix products; `records.MATMUL_KERNEL` says what each is."""
+    """Matrix products; `fitted_records.MATMUL_KERNEL` says what each is."""
 
     source: Text | None = None
     fixed: Time
@@ -85,7 +85,7 @@ class BlocksForm(Form):
 
 
 class DecodeForm(Form):
-    """Attention of one new token a sequence; `records.DECODE_KERNEL` says what each is."""
+    """Attention of one new token a sequence; `fitted_records.DECODE_KERNEL` says what each is."""
 
     source: Text | None = None
     fixed: Time
@@ -111,7 +111,7 @@ class DecodeForm(Form):
 
 
 class PrefillForm(Form):
-    """Attention of prompts; `records.PREFILL_KERNEL` says what each is."""
+    """Attention of prompts; `fitted_records.PREFILL_KERNEL` says what each is."""
 
     source: Text | None = None
     fixed: Time
@@ -129,7 +129,7 @@ class PrefillForm(Form):
 
 
 class ExpertsForm(Form):
-    """Products of experts; `records.EXPERTS_KERNEL` says what each is."""
+    """Products of experts; `fitted_records.EXPERTS_KERNEL` says what each is."""
 
     source: Text | None = None
     fixed: Time
@@ -145,7 +145,7 @@ class ExpertsForm(Form):
 
 
 class VectorForm(Form):
-    """Element-wise operators; `records.VECTOR_KERNEL` says what each is."""
+    """Element-wise operators; `fitted_records.VECTOR_KERNEL` says what each is."""
 
     source: Text | None = None
     fixed: Time

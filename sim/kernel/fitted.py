@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from sim.kernel.compiled import njit
-from sim.kernel.records import ALL_REDUCE, ALL_TO_ALL, BELOW, FP8, LINES, SEND, VECTOR
+from sim.kernel.fitted_records import BELOW, LINES
+from sim.kernel.records import ALL_REDUCE, ALL_TO_ALL, FP8, SEND, VECTOR
 
 
 @njit(inline="always")

@@ -45,12 +45,12 @@ from sim.kernel.records import (
 )
 from sim.scenario import Scenario
 from sim.simulation.bands.bands import Band, bands_of_step
+from sim.simulation.breakdown import BOUNDS
 from sim.simulation.constants import constants
 from sim.simulation.expert_ranks import expert_ranks
 from sim.simulation.metrics import finite
 from sim.simulation.prepare import Prepared, prepare
 from sim.simulation.provenance import provenance
-from sim.simulation.result import BOUNDS
 from sim.simulation.sides import sides_of
 from sim.workload.traffic import Closed
 

@@ -13,9 +13,8 @@ from sim.engines.fleet import Autoscale, Disaggregation, Fleet, Pool
 from sim.engines.serving.autoscaling import Scaling
 from sim.engines.serving.disaggregation import Cache, Transfers, serve_disaggregated
 from sim.engines.serving.fleet import Faults, Trouble, serve_autoscaled, serve_fleet
-from sim.engines.serving.following import serve_following
 from sim.engines.serving.pool import Kind
-from sim.engines.serving.simulation import Progress, Served, serve_closed
+from sim.engines.serving.simulation import Progress, Served
 from sim.errors import ConfigError, Problem
 from sim.kernel.records import DONE, REJECTED
 from sim.mapping.transfer import cache_bytes
@@ -23,6 +22,7 @@ from sim.simulation.metrics import finite, spread
 from sim.simulation.parts import Part
 from sim.simulation.prepare import Prepared, prepare
 from sim.simulation.scaling import on_share, scaling_json
+from sim.simulation.serve import serve
 from sim.simulation.speculation import drafted
 from sim.workload.traffic import Closed
 
@@ -59,10 +59,8 @@ def served_by_pools(
     if scenario.disaggregate is not None:
         return _apart(prepared, scenario.disaggregate, on_progress)
     assert scenario.fleet is not None
-    if isinstance(scenario.traffic, Closed):
-        return _closed(prepared, scenario.fleet, scenario.traffic, on_progress)
-    if prepared.requests.follows is not None:
-        return _following(prepared, scenario.fleet, on_progress)
+    if isinstance(scenario.traffic, Closed) or prepared.requests.follows is not None:
+        return _alike(prepared, scenario.fleet, on_progress)
     return _together(prepared, scenario.fleet, on_progress)
 
 
@@ -192,40 +190,12 @@ def _check_numbers(fleet: Fleet, replicas: int) -> None:
         raise ConfigError(problems)
 
 
-def _closed(
-    prepared: Prepared, fleet: Fleet, loop: Closed, on_progress: Progress | None
-) -> tuple[Served, tuple[Part, ...], Account]:
-    (pool,) = fleet.pools
-    served = serve_closed(
-        prepared.program,
-        prepared.scenario.scheduler,
-        prepared.budget.kv_B,
-        loop,
-        prepared.requests.input_tokens,
-        prepared.requests.output_tokens,
-        prepared.scenario.seed,
-        priority=prepared.requests.priority,
-        systems=pool.replicas,
-        extra_prompt=prepared.extra_prompt,
-        on_progress=on_progress,
-    )
-    return served, _parts(fleet.pools, [prepared], served, [""]), Account(route=fleet.route)
-
-
-def _following(
+def _alike(
     prepared: Prepared, fleet: Fleet, on_progress: Progress | None
 ) -> tuple[Served, tuple[Part, ...], Account]:
-    """Sessions that wait for their answers, each with a replica of its own choice: the next one."""
+    """Traffic that looks at answers: clients and sessions stay with a replica of the one pool."""
     (pool,) = fleet.pools
-    served = serve_following(
-        prepared.program,
-        prepared.scenario.scheduler,
-        prepared.budget.kv_B,
-        prepared.requests,
-        systems=pool.replicas,
-        extra_prompt=prepared.extra_prompt,
-        on_progress=on_progress,
-    )
+    served = serve(prepared, systems=pool.replicas, on_progress=on_progress)
     return served, _parts(fleet.pools, [prepared], served, [""]), Account(route=fleet.route)
 
 

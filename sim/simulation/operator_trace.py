@@ -20,9 +20,9 @@ from sim.kernel.records import (
     UNIT,
 )
 from sim.mapping.program import Program
+from sim.simulation.breakdown import BOUNDS
 from sim.simulation.prepare import Prepared
-from sim.simulation.result import BOUNDS
-from sim.simulation.run import serve
+from sim.simulation.serve import serve
 from sim.simulation.slices import replayed
 
 Floats = npt.NDArray[np.float64]

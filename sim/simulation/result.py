@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from sim.config.cost_form import usual_costing
 from sim.engines.serving.simulation import Served
-from sim.graph import breakdown_class
 from sim.kernel.records import DONE, REJECTED
 from sim.simulation.bands.bands import Band, bands_of
+from sim.simulation.breakdown import bound_of, breakdown_of, operator_rows
 from sim.simulation.cautions import cautions
 from sim.simulation.cost import Owned, owned_under
 from sim.simulation.expert_ranks import mean_ranks
@@ -27,11 +27,11 @@ from sim.simulation.metrics import (
     request_counts,
     serving_metrics,
 )
-from sim.simulation.offload import beyond, cache_json, copied, swap_json
+from sim.simulation.offload import cache_json, swap_json
 from sim.simulation.parts import Part, owned_together, titles
 from sim.simulation.prepare import Prepared
 from sim.simulation.provenance import provenance
-from sim.simulation.sides import op_copies, sides_of
+from sim.simulation.sides import sides_of
 from sim.simulation.speculation import speculation_json
 
 if TYPE_CHECKING:
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
     from sim.scenario import Scenario
 
 Floats = npt.NDArray[np.float64]
-
-BOUNDS = ("compute", "memory", "link", "overhead")
-"""What an operator waits for, in the kernel's order."""
 
 
 def _base(value: Floats | None) -> float | None:
@@ -110,7 +107,7 @@ class Run:
         values = serving_metrics(self.served, requests, self.scenario.slo)
         window = self.served.window
         duration, generated = window.until_s - window.from_s, window.generated_tokens
-        energy = window.operator_joules + self._static_W * duration
+        energy = window.operator_joules + self.static_W * duration
         cost, carbon = self._per_Mtok
         return {
             **values,
@@ -137,7 +134,7 @@ class Run:
     def _power_W(self) -> float | None:
         window = self.served.window
         duration = window.until_s - window.from_s
-        return finite(window.operator_joules / duration + self._static_W) if duration > 0 else None
+        return finite(window.operator_joules / duration + self.static_W) if duration > 0 else None
 
     def power_of(self, part: Part) -> float | None:
         """Mean power of a part of the run, in W; None where not known."""
@@ -187,84 +184,19 @@ class Run:
         return self.served.window.until_s - float(self.records["arrival_s"].min())
 
     @property
-    def _static_W(self) -> float:
+    def static_W(self) -> float:
         """Power of all systems while on, whatever runs; NaN where not known."""
         return sum(part.static_W for part in self.parts)
 
     @cached_property
     def breakdown(self) -> Mapping[str, Any]:
-        """Busy seconds and joules, by operator class and by processor, of all replicas.
-
-        And by operator class the bytes of weights that all devices read.
-
-        "host" is host time between iterations, "pipeline" what the longest pipeline stage has more
-        than the mean one. "static" is the energy of being on, of all devices of the system over the
-        whole run, so that energies add up (to `energy_J`, where no warm-up is left out of that).
-        """
-        classes: dict[str, list[float]] = {}
-        units: dict[str, list[float]] = {}
-        for part in self.parts:
-            for index, op in enumerate(part.prepared.program.table.graph.ops):
-                entry = classes.setdefault(breakdown_class(op), [0.0, 0.0, 0.0])
-                entry[0] += float(part.seconds[index].sum())
-                entry[1] += float(part.joules[index].sum())
-                copies = op_copies(part.prepared.program, index)
-                entry[2] += sum(float(each.weights_B[index]) for each in part.outcomes) * copies
-            for number, name in enumerate(part.processors):
-                unit = units.setdefault(self.unit_name(part, name), [0.0, 0.0])
-                unit[0] += float(part.seconds[:, number].sum())
-                unit[1] += float(part.joules[:, number].sum())
-        busy = sum(part.busy_s for part in self.parts)
-        host, waited = self._host_s, copied(self.served.outcomes, "wait_s")
-        stages = busy - host - waited - sum(float(part.seconds.sum()) for part in self.parts)
-        time = {name: entry[0] for name, entry in classes.items()} | {"host": host}
-        time |= beyond(self.scenario.scheduler, waited)
-        fleet = self.scenario.fleet
-        if any(part.in_microbatches for part in self.parts):
-            time["pipeline"] = stages
-        elif fleet is not None and fleet.slowdowns:
-            time["slowdown"] = stages
-        static = self._static_W * self.duration_s
-        sent = self._sent_J
-        return {
-            "busy_s": busy,
-            "time_s": {
-                "by_class": {name: finite(value) for name, value in time.items()},
-                "by_processor": {name: finite(unit[0]) for name, unit in units.items()},
-            },
-            "energy_J": {
-                "by_class": {name: finite(entry[1]) for name, entry in classes.items()}
-                | {"static": finite(static)}
-                | sent,
-                "by_processor": {name: finite(unit[1]) for name, unit in units.items()},
-            },
-            "weights_read_B": {"by_class": {name: entry[2] for name, entry in classes.items()}},
-        }
-
-    @property
-    def _sent_J(self) -> dict[str, float | None]:
-        """Joules of links between pools and of copies beyond devices, where there are any."""
-        joules = beyond(self.scenario.scheduler, copied(self.served.outcomes, "joules"))
-        if self.account is not None and self.account.transfers is not None:
-            joules = {"transfer": self.account.transfer_J} | joules
-        return {name: finite(value) for name, value in joules.items()}
-
-    @property
-    def _host_s(self) -> float:
-        return sum(outcome.host_s for outcome in self.served.outcomes)
+        """Busy seconds and joules, by operator class and by processor: see `breakdown_of`."""
+        return breakdown_of(self)
 
     @cached_property
     def bound(self) -> Mapping[str, float | None]:
         """Share of busy time by what it waited for; "overhead" is launches, host and pipeline."""
-        busy = sum(outcome.busy_s for outcome in self.served.outcomes)
-        if busy <= 0.0:
-            return dict.fromkeys(BOUNDS)
-        shares = sum(part.seconds.sum(axis=(0, 1)) for part in self.parts) / busy
-        named = dict(zip(BOUNDS, map(float, shares), strict=True))
-        waited = copied(self.served.outcomes, "wait_s") / busy  # links beyond devices
-        named["link"] += waited
-        named["overhead"] += 1.0 - float(shares.sum()) - waited
-        return named
+        return bound_of(self)
 
     @cached_property
     def memory(self) -> Mapping[str, float]:
@@ -347,31 +279,7 @@ class Run:
     @cached_property
     def ops(self) -> pd.DataFrame:
         """One row an operator and processor that ran it: seconds by bound, joules, all replicas."""
-        import pandas as pd
-
-        rows = []
-        for part in self.parts:
-            for index, op in enumerate(part.prepared.program.table.graph.ops):
-                for unit, name in enumerate(part.processors):
-                    seconds = part.seconds[index, unit]
-                    if seconds.sum() > 0.0:
-                        rows.append(
-                            {
-                                "operator": op.name,
-                                "class": breakdown_class(op),
-                                "processor": self.unit_name(part, name),
-                                "layers": op.layers,
-                                "time_s": float(seconds.sum()),
-                                **{
-                                    f"{bound}_s": float(value)
-                                    for bound, value in zip(BOUNDS, seconds, strict=True)
-                                },
-                                "energy_J": float(part.joules[index, unit].sum()),
-                            }
-                        )
-        columns = ["operator", "class", "processor", "layers", "time_s"]
-        columns += [*(f"{bound}_s" for bound in BOUNDS), "energy_J"]
-        return pd.DataFrame(rows, columns=columns)
+        return operator_rows(self)
 
     def __repr__(self) -> str:
         """One line: a notebook shows this."""

@@ -8,13 +8,12 @@ from typing import Any
 
 from sim.config.scenarios import load_scenario
 from sim.engines.serving.engine import ALWAYS
-from sim.engines.serving.following import serve_following
-from sim.engines.serving.simulation import Progress, Served, serve_closed, serve_trace
+from sim.engines.serving.simulation import Progress
 from sim.scenario import Scenario
 from sim.simulation.fleet import served_by_pools
 from sim.simulation.prepare import Prepared, prepare
 from sim.simulation.result import Run
-from sim.workload.traffic import Closed
+from sim.simulation.serve import serve
 
 
 def simulate(
@@ -49,43 +48,3 @@ def run_prepared(
         return Run(prepared=prepared, served=served, pools=parts, account=account)
     served = serve(prepared, on_progress=on_progress, log=log_iterations, log_window_s=log_window_s)
     return Run(prepared=prepared, served=served)
-
-
-def serve(
-    prepared: Prepared,
-    *,
-    on_progress: Progress | None = None,
-    log: int = 0,
-    log_window_s: tuple[float, float] = ALWAYS,
-) -> Served:
-    """Outcomes of all replicas under the scenario's traffic.
-
-    Each logs the first `log` iterations under way within `log_window_s` (from, until).
-    """
-    scenario, requests = prepared.scenario, prepared.requests
-    if isinstance(scenario.traffic, Closed):
-        return serve_closed(
-            prepared.program,
-            scenario.scheduler,
-            prepared.budget.kv_B,
-            scenario.traffic,
-            requests.input_tokens,
-            requests.output_tokens,
-            scenario.seed,
-            priority=requests.priority,
-            extra_prompt=prepared.extra_prompt,
-            on_progress=on_progress,
-            log_iterations=log,
-            log_window_s=log_window_s,
-        )
-    serve_open = serve_trace if requests.follows is None else serve_following
-    return serve_open(
-        prepared.program,
-        scenario.scheduler,
-        prepared.budget.kv_B,
-        requests,
-        extra_prompt=prepared.extra_prompt,
-        on_progress=on_progress,
-        log_iterations=log,
-        log_window_s=log_window_s,
-    )

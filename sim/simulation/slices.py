@@ -27,9 +27,9 @@ from sim.kernel.records import (
     UNIT,
 )
 from sim.mapping.program import Program
+from sim.simulation.breakdown import BOUNDS
 from sim.simulation.explain import Floats, operator_row
 from sim.simulation.prepare import Prepared
-from sim.simulation.result import BOUNDS
 
 ITERATIONS, HOST, UNITS = range(3)
 """Tracks of a process; the last is the first processor's. Links and pipeline follow processors."""

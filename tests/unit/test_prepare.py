@@ -7,7 +7,7 @@ import pytest
 from sim.config.scenarios import load_scenario
 from sim.mapping.capacity import activation_bytes
 from sim.simulation.prepare import prepare
-from sim.simulation.run import serve
+from sim.simulation.serve import serve
 
 
 @pytest.mark.parametrize("prompt", [100, 1024, 6000])
