@@ -70,7 +70,9 @@ class MatmulForm(Form):
     """Energy of a 16-bit flop at full load and the peak's clock: what is above the rated power
     lowers the clock."""
     exponent: Factor | None = None
-    """Power goes as the clock to this, since voltage falls with it; 1 where it isn't given."""
+    """Power goes as the clock to this, since voltage falls with it; 1 where it isn't given.
+
+    Not fitted: chosen in sight of published rates under lower limits (decision 0010)."""
     boost: Amount
     """Most that clocks reach of what the peak is stated at."""
 

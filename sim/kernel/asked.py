@@ -46,7 +46,7 @@ def asked_iteration(
     micro = microbatches(machine, sequences)
     seconds, spent_J, prompt_tokens = 0.0, 0.0, 0
     parts = cuts.shape[0] - 1
-    for part in range(parts):
+    for part in range(parts - 1, -1, -1):  # the first last: what others remember takes its rows
         features = scratch.features[part]
         features[:] = 0.0
         for index in range(decodes.shape[0]):

@@ -170,7 +170,8 @@ def pick(flow: Any, engine: Any, streams: Any, policy: Any, decoders: int) -> in
     requests, waiting, running, picked = flow.requests, flow.waiting, flow.running, flow.picked
     if policy.static == 1:
         for index in range(engine.running):
-            if requests[running[index]].generated > 1:
+            request = requests[running[index]]
+            if decoding(request) and request.generated > 1:
                 return 0
     budget = policy.budget
     if policy.decoders_first == 1:
@@ -303,6 +304,7 @@ def pick_layered(flow: Any, engine: Any, replica: Any, decoders: int) -> int:
             count += 1
     if count > 0:
         return count
+    engine.load_s = 0.0  # of those that were preempted on the way
     count = pick(flow, engine, replica.streams, replica.policy, decoders)
     for index in range(count):
         tokens += picked[index, 1]

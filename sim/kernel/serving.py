@@ -90,7 +90,7 @@ def mixed_iteration(
         without_prompts(features, scratch.features[1])
         for index in range(replica.ops.shape[0]):
             scratch.shares[1, index] = 1.0 - scratch.shares[0, index]
-    for part in range(parts):
+    for part in range(parts - 1, -1, -1):  # the first last: what others remember takes its rows
         more_s, more_J = part_time(replica, scratch, books, part)
         seconds += more_s
         spent_J += more_J

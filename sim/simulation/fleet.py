@@ -151,7 +151,7 @@ def _autoscaled(
         raise ConfigError([Problem(path="fleet.autoscale", message=message)])
     _check_numbers(fleet, rule.most)
     if rule.load_B_per_s is not None:
-        weights_B = prepared.budget.weights_B * prepared.program.system.count
+        weights_B = prepared.budget.weights_B * layout.devices
         loading_s = weights_B / rule.load_B_per_s
         rule = replace(rule, start_up_s=rule.start_up_s + loading_s, load_B_per_s=None)
     served, faults, retried, scaling = serve_autoscaled(

@@ -136,7 +136,8 @@ def _shares(part: Part, duration_s: float) -> list[tuple[System, float, float]]:
         return [(part.system, part.paid, watts)]
     attention = part.prepared.scenario.pools[0].system
     made = []
-    spent = joules_by_side(part.joules, part.system, split)
+    own, other = joules_by_side(part.joules, part.system, split)
+    spent = own + sum(each.copies.joules for each in part.outcomes), other  # caches lie there
     for system, joules in zip((attention, split.system), spent, strict=True):
         static, watts = system.device.static_W, math.nan
         if static is not None and duration_s > 0.0:

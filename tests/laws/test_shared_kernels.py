@@ -98,7 +98,8 @@ def test_large_products_of_unmeasured_parts_lie_near_published_rates(
     """Shares of the dense peak that others measured in bf16 products of 8192 or the best size.
 
     stas00/ml-engineering (MAMF: B200) and zzc0721/torch-performance-test-data (issues 43, 120, 185,
-    95). None was fitted; a tenth is what such runs differ by among themselves.
+    95). No constant was fitted to them, but the exponent was chosen in sight of L4 and H100 PCIe,
+    which are no checks of it; a tenth is what such runs differ by among themselves.
     """
     known = load_device(device)
     record = processor_records(known)[0]

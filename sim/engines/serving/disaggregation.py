@@ -125,7 +125,7 @@ def serve_disaggregated(
     assert np.isin(second["status"], (DONE, REJECTED)).all(), "a request was lost"
     queue_s = np.empty(len(rows))
     queue_s[order] = second["admitted_s"] - second["arrival_s"]
-    for name in ("arrival_s", "admitted_s", "cached"):
+    for name in ("arrival_s", "admitted_s", "cached", "loaded"):
         second[name] = first[name][rows]
     second["preemptions"] += first["preemptions"][rows]
     sizes = cache.prompt_B[passed]

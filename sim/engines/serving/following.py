@@ -115,6 +115,7 @@ class Talks:
             trace.output_tokens[own],
             None if trace.blocks is None else trace.blocks.of(own),
             None if trace.priority is None else trace.priority[own],
+            np.array([row]),
         )
 
     def on_completion(self, engine: Engine) -> None:

@@ -180,7 +180,7 @@ class Pool:
         for rows in (running, waiting):  # those preempted earlier wait with tokens of their own
             requests["status"][rows] = records.WAITING
             requests["target"][rows] = requests["input"][rows] + requests["generated"][rows]
-            for name in ("prefilled", "layer", "on_way"):
+            for name in ("prefilled", "layer", "on_way", "room"):
                 requests[name][rows] = 0
             requests["kv_B"][rows] = requests["host_B"][rows] = 0.0
         state["head"] = state["tail"] = state["running"] = state["picked"] = 0
