@@ -124,6 +124,7 @@ def grow(flow: Any, engine: Any, streams: Any, policy: Any) -> int:
             request.kv_B = need
             request.room = room_of(context, policy)
     compact(requests, running, engine)
+    engine.kv_peak_B = max(engine.kv_peak_B, engine.kv_used_B)
     if engine.idle_blocks > 0:
         make_room(flow, engine, policy)
     count = 0

@@ -147,7 +147,6 @@ def speculative_iteration(
             scratch.features[1, :] = 0.0
         log_features(books.log[logged], streams.shape[0], streams.shape[0], scratch.features[1])
     spend(engine, time, host_s, energy, spent_J * left * machine.group, 1)
-    engine.kv_peak_B = max(engine.kv_peak_B, engine.kv_used_B)
     if decoders > 0:
         give_out(reached, flow, engine, policy, books.gaps)
     prefilled(flow, engine, policy, books.gaps)

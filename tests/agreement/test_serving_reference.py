@@ -156,6 +156,16 @@ def test_preemption_and_rejection_happen_and_agree(kind: str) -> None:
     assert (got.requests["status"] == REJECTED).sum() == 1
 
 
+def test_memory_grows_too_while_prompts_pass_their_groups_of_layers() -> None:
+    """The peak may be in an iteration that picks no new prompt."""
+    scheduler = Scheduler(
+        kind="layered-prefill", max_batch=3, max_prefill_tokens=17, kv_block=1, groups=3,
+        group_tokens=9,
+    )  # fmt: skip
+    requests = trace((0.0, 1, 1), (0.0, 1, 1), (0.0, 1, 3), (0.0, 10, 1))
+    compare(PROGRAMS["dense"], scheduler, sequence_bytes(PROGRAMS["dense"], 65), requests)
+
+
 def test_a_request_of_exactly_the_memory_is_served() -> None:
     """Rounding in the accounts of earlier requests must not keep it out for ever."""
     machines = system(DEVICES["one unit"], 9)
