@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -95,6 +95,10 @@ def _listed(name: str, given: Any) -> BeforeValidator:
     )
 
 
+MOST_REPLICAS: Final = 10_000
+LEAST_PERIOD_S: Final = 0.1
+
+
 class AutoscaleForm(Form):
     """How many replicas of the scenario's system are on, as Kubernetes' HPA and KEDA decide it."""
 
@@ -110,6 +114,10 @@ class AutoscaleForm(Form):
 
     @model_validator(mode="after")
     def _ends(self) -> AutoscaleForm:
+        if self.max > MOST_REPLICAS:
+            raise wrong(f"{self.max} replicas are more than the {MOST_REPLICAS:,} that run", "max")
+        if self.period is not None and self.period.value < LEAST_PERIOD_S:
+            raise wrong(f"decisions come {LEAST_PERIOD_S} s apart at least", "period")
         if self.min > self.max:
             raise wrong(f"{self.min} is more than max: {self.max}", "min")
         if self.start_up is None and self.load is None:

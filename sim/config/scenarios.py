@@ -292,7 +292,12 @@ class _Loader:
         at = ("speculation",)
         for path, number in leaves({**self.document.data["speculation"], "draft": None}, at):
             self.noted.number(path, number, USER.key)
-        draft = None if form.draft in OWN else self._model((*at, "draft"))
+        draft = None
+        if form.draft not in OWN:
+            named = (*at, "draft")
+            draft = self._try(named, lambda: self._model(named))
+            if draft is None:
+                return None
         return speculation_of(form, model, draft, self.document)
 
     def _model(self, at: Key = ("model",)) -> Architecture:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from math import comb
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from sim.config.fields import Count, Form, Index, Text, wrong
 from sim.config.scenario_form import Reference
+
+MOST_WAYS: Final = 100_000
 
 
 def _values(value: Any) -> Any:
@@ -53,6 +56,10 @@ class AxisForm(Form):
                 raise wrong("`split` stands for path and values: give one or the other")
             if self.total is not None and not 2 <= len(self.split) <= self.total:
                 raise wrong("two paths or more are due, and as large a total", "split")
+            if self.total is not None:
+                ways = comb(self.total - 1, len(self.split) - 1)
+                if ways > MOST_WAYS:
+                    raise wrong(f"{ways:,} ways to give it to them: {MOST_WAYS:,} at most", "total")
             return self
         if self.zip:
             if self.path or self.values or self.linear or self.log:

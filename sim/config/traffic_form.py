@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -96,7 +97,9 @@ class SessionsForm(Form):
 
 def _class(value: Any) -> int:
     whole = isinstance(value, int) and not isinstance(value, bool)
-    if not whole and not (isinstance(value, str) and value.lstrip("-").isdecimal()):
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,9}", value):
+        value, whole = int(value), True
+    if not whole or abs(value) >= 10**9:
         raise wrong(f"{value!r}: a class is a whole number, the smaller the more urgent")
     return int(value)
 

@@ -52,13 +52,13 @@ def budget(program: Program, *, utilization: float, tokens: int, sequences: int)
                 layout = program.layout
                 apart = layout.expert_devices and name.startswith("experts-")
                 devices = layout.expert_devices if apart else layout.devices
+                over = "split.experts.count" if apart else "parallel.tp, parallel.pp"
                 raise Infeasible(
                     f"{program.graph.name} does not fit {program.system.name}: {what} take "
                     f"{_size(size)} on each of {devices} device(s), "
                     f"{_size(free[name])} are left of {name} "
                     f"({_size(device.memory(name).capacity_B or 0.0)} at {utilization:.0%} use); "
-                    "spread it over more devices (parallel.tp, parallel.pp) or use a smaller "
-                    "format",
+                    f"spread it over more devices ({over}) or use a smaller format",
                     needed_B=size,
                     free_B=free[name],
                     devices=devices,

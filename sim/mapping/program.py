@@ -276,6 +276,11 @@ def _pins(placement: Mapping[str, str], system: System) -> dict[str, int]:
         for name, target in placement.items()
         if target not in names
     ]
+    for name, target in placement.items():
+        able = [each.name for each in system.device.processors if runs(each, name)]
+        if name in OPERATOR_CLASSES and target in names and target not in able:
+            message = f"{target} doesn't run {name} here; {' and '.join(able) or 'nothing'} does"
+            problems.append(Problem(path=f"placement.{name}", message=message))
     if "experts" in placement and system.coprocessing != "none":
         message = f"coprocessing {system.coprocessing} decides where experts run: leave it out"
         problems.append(Problem(path="placement.experts", message=message))

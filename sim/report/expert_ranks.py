@@ -17,7 +17,7 @@ def rank_line(found: Mapping[str, Any] | None) -> list[Text]:
     copies = f", {found['redundant']} redundant experts" if found["redundant"] else ""
     loads = found["rank_loads"]
     parts = [
-        f"{found['ranks']} expert ranks of {digits(found['slots_per_rank'])} experts "
+        f"{found['ranks']} expert ranks of {found['slots_per_rank']:g} experts "
         f"({found['placement']}{copies}): the busiest has {digits(found['load_imbalance'])} times "
         f"the mean load ({digits(loads[0])} in the long run, the idlest {digits(loads[-1])})"
     ]
@@ -51,7 +51,7 @@ def side_lines(found: Mapping[str, Any] | None) -> list[Text]:
     )
     return [
         Text(
-            f"A layer of one of {digits(found['microbatches'])} microbatches: {parts}. "
+            f"A layer of one of {found['microbatches']:g} microbatches: {parts}. "
             f"{digits(found['microbatches_needed'])} microbatches keep the busier side at work."
         ),
         Text(f"Sides: {held}."),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from sim.kernel.records import DONE
 from sim.workload.traffic import Closed
 
@@ -79,7 +81,11 @@ def _foreign_runtime(runtime: Runtime | None, device: Device) -> Iterator[str]:
 
 
 def overloaded(run: Run) -> bool:
-    """Whether requests wait longer and longer: open loop beyond saturation."""
+    """Whether requests wait longer and longer: open loop beyond saturation.
+
+    Where the queue isn't in order of arrival, waits say less than what is left when the last
+    request arrives: it takes as long to serve as half of the arrivals took.
+    """
     records = run.records
     done = records["status"] == DONE
     admitted_s = records["admitted_s"][done]
@@ -89,4 +95,9 @@ def overloaded(run: Run) -> bool:
     quarter = len(waits) // 4
     early, late = float(waits[quarter : 2 * quarter].mean()), float(waits[-quarter:].mean())
     service = float((records["last_s"][done] - admitted_s).mean())
-    return late > OVERLOADED * early and late > service
+    span_s = float(np.ptp(records["arrival_s"]))
+    left_s = float(records["last_s"][done].max() - records["arrival_s"].max())
+    growing = late > OVERLOADED * early
+    if run.scenario.scheduler.order != "arrival":
+        growing = growing or left_s > 0.5 * span_s
+    return growing and late > service

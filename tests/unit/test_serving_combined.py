@@ -11,6 +11,7 @@ from builders import drafted
 
 from sim.engines.scheduler import Scheduler
 from sim.engines.serving.following import serve_following
+from sim.errors import ConfigError
 from sim.kernel.records import DONE
 from sim.simulation.run import simulate
 from sim.workload.traffic import Constant, Sessions
@@ -96,3 +97,31 @@ def test_operators_add_up_where_their_tokens_are_no_whole_number(kind: str) -> N
     )  # fmt: skip
     (got,) = run.served.outcomes
     assert got.seconds.sum() + got.host_s == pytest.approx(got.busy_s, rel=1e-9)
+
+
+@pytest.mark.parametrize("order", ["arrival", "priority"])
+def test_overload_is_told_whoever_goes_first(order: str) -> None:
+    run = simulate("llama-8b-priorities", sets=[f"scheduler.order={order}"])
+    assert any("faster than they are served" in each for each in run.cautions)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "change", "told"),
+    [
+        ("llama-8b-priorities", {"traffic": {"trace": "azure-like-2k", "priorities": {10**22: 1}}},
+         "whole number"),
+        ("llama-8b-priorities", {"traffic": {"trace": "azure-like-2k", "priorities": {"--1": 1}}},
+         "whole number"),
+        ("llama-8b-autoscaled", {"sets": ["fleet.autoscale.max=100000"]}, "10,000"),
+        ("llama-8b-autoscaled", {"sets": ["fleet.autoscale.period=1 ms"]}, "0.1 s"),
+        ("llama-70b-closed-speculation", {"sets": ["speculation.draft=llama-3.2-1bb"]},
+         "speculation.draft"),
+        ("mixtral-8x22b-split", {"placement": {"experts": "gpu"}}, "experts-gpu does"),
+        ("llama-8b-azure-h100", {"sets": ["system.device.processors.gpu.kernels=nvidia-hoper"]},
+         "known: nvidia, "),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_told(scenario: str, change: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        simulate(scenario, **change)
+    assert told in str(error.value)

@@ -8,6 +8,7 @@ within the tolerance of it; down only to the highest wish of the stabilization w
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -65,7 +66,8 @@ class Autoscaler:
         self.state[: rule.least] = UP
         self.since_s = np.zeros(rule.most)
         self._drains_s = np.zeros(rule.most)
-        self._wishes: list[tuple[float, int]] = []
+        self._wishes: deque[tuple[float, int]] = deque()
+        """Those of the window that no later one exceeds: they fall, the first is the highest."""
         self._spans: list[tuple[float, float, float]] = []
         self._changes: list[tuple[float, int, int]] = [(0.0, rule.least, rule.least)]
         """Time, and how many more are on and take requests since."""
@@ -88,9 +90,12 @@ class Autoscaler:
         ratio = in_flight / (rule.target * there)
         if not 1.0 - rule.tolerance <= ratio <= 1.0 + rule.tolerance:
             wish = min(max(math.ceil(in_flight / rule.target), rule.least), rule.most)
-        self._wishes = [(at, n) for at, n in self._wishes if at > now_s - rule.stabilization_s]
+        while self._wishes and self._wishes[0][0] <= now_s - rule.stabilization_s:
+            self._wishes.popleft()
+        while self._wishes and self._wishes[-1][1] <= wish:
+            self._wishes.pop()
         self._wishes.append((now_s, wish))
-        highest = max(n for _, n in self._wishes)
+        highest = self._wishes[0][1]
         return wish if wish >= there else min(there, highest)
 
     def start(self, count: int, now_s: float, dead: Flags) -> Numbers:
