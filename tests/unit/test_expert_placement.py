@@ -318,7 +318,7 @@ def test_run_and_explain_say_how_uneven_ranks_are(capsys: pytest.CaptureFixture[
         with pytest.raises(SystemExit):
             main([command, "deepseek-v3-h100", "--set", *small])
         words = " ".join(capsys.readouterr().out.split())
-        assert "32 expert ranks of 9.00 experts (balanced, 32 redundant experts)" in words
+        assert "32 expert ranks of 9 experts (balanced, 32 redundant experts)" in words
 
 
 def test_study_of_redundant_experts_at_small_size() -> None:
