@@ -59,6 +59,11 @@ def first(trace: Trace, requests: int) -> Trace:
     )
 
 
+def test_reading_the_trace(benchmark: BenchmarkFixture, azure_trace: Path) -> None:
+    trace = benchmark.pedantic(read_trace, args=(azure_trace,), rounds=3, warmup_rounds=1)
+    assert len(trace.arrival_s) == 12_337
+
+
 def test_azure(benchmark: BenchmarkFixture, program: Program, trace: Trace) -> None:
     outcome = benchmark.pedantic(serve, args=(program, trace), rounds=3, warmup_rounds=1)
     assert len(outcome.requests) == 12_337
