@@ -20,8 +20,8 @@ _NOT_CONTENT: Final = frozenset(
 )
 """What says nothing that isn't elsewhere: a runtime's numbers are in the system."""
 
-_WHERE_GIVEN: Final = frozenset({"speculation"})
-"""What counts only where there is some: what has none keeps the digest it had before."""
+_WHERE_GIVEN: Final = frozenset({"speculation", "samples", "parent"})
+"""What counts only where it isn't as by default: what has none keeps the digest it had before."""
 
 _NAMED_BY_FILE: Final = (Scenario, System, Device, Architecture, Trace)
 """What takes its name from its file; names of processors and memories are content."""
@@ -49,7 +49,7 @@ def _plain(value: Any) -> Any:
                 each.name: _plain(getattr(value, each.name))
                 for each in dataclasses.fields(value)
                 if each.name not in _NOT_CONTENT
-                and (each.name not in _WHERE_GIVEN or getattr(value, each.name) is not None)
+                and (each.name not in _WHERE_GIVEN or getattr(value, each.name) is not each.default)
                 and not (each.name == "name" and isinstance(value, _NAMED_BY_FILE))
             },
         }

@@ -34,6 +34,7 @@ from sim.workload.traffic import (
 from sim.workload.traffic.arrivals import select
 from sim.workload.traffic.priorities import check_priorities
 from sim.workload.traffic.readers import read_lengths
+from sim.workload.traffic.samples import check_samples
 
 SAMPLE = "azure-like-2k"
 """The embedded traffic, whose lengths are the default."""
@@ -46,8 +47,13 @@ class _Lengths(TypedDict):
 
 def traffic_of(form: TrafficForm, document: Document, noted: Noted) -> Traffic:
     """The traffic that `form` describes; its numbers and their sources go to `noted`."""
-    made = replace(_kind(form, document, noted), priorities=tuple(form.priorities.items()))
+    made = replace(
+        _kind(form, document, noted),
+        priorities=tuple(form.priorities.items()),
+        samples=form.samples,
+    )
     check_priorities(made)
+    check_samples(made)
     return made
 
 

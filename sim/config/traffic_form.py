@@ -119,6 +119,8 @@ class TrafficForm(Form):
     sessions: SessionsForm | None = None
     priorities: dict[Class, Share] = Field(default_factory=dict)
     """Classes of requests and their shares, the smaller number the more urgent."""
+    samples: Count = 1
+    """Answers to each prompt (OpenAI's `n`)."""
 
     @model_validator(mode="after")
     def _one(self) -> TrafficForm:

@@ -59,8 +59,9 @@ def deal_to_least(
     """Hand requests [first, last) one by one, as they arrive, to the engine with the fewest.
 
     Fewest requests that have not ended by then, of the `alive`; of equal ones the first from
-    `turn` on. `home` gets each one's engine. Returns the next request, the next turn and the
-    engine with no room left for gaps (-1: none); stops early also where a queue is full.
+    `turn` on. Answers to one prompt go together. `home` gets each one's engine. Returns the next
+    request, the next turn and the engine with no room left for gaps (-1: none); stops early also
+    where a queue is full.
     """
     waiting, engines = queues[0], states.shape[0]
     for number in range(first, last):
@@ -69,7 +70,10 @@ def deal_to_least(
         if full >= 0:
             return number, turn, full
         best = -1
-        for step in range(engines):
+        parent = requests[number].parent
+        if parent > 0 and number > 0 and requests[number - 1].parent == parent:
+            best = home[number - 1]
+        for step in range(engines if best < 0 else 0):
             engine = (turn + step) % engines
             if alive[engine] and (
                 best < 0 or issued[engine] - ended[engine] < issued[best] - ended[best]

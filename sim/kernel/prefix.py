@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import Any
 
 from sim.kernel.compiled import njit
-from sim.kernel.tiers import ABSENT, go_down, leave_tier, load
+from sim.kernel.records import ASYNC
+from sim.kernel.tiers import ABSENT, go_down, leave_tier, load, wait_for_siblings
 
 
 @njit
@@ -109,6 +110,8 @@ def share(flow: Any, engine: Any, policy: Any, request: Any, known: int) -> None
     """An admitted request takes `known` blocks, and leaves its further whole ones for others."""
     if policy.tiers > 0:
         load(flow, engine, policy, request, known)
+        if policy.loads == ASYNC and request.parent > 0:
+            wait_for_siblings(flow, engine, request)
     count = 0
     while count < request.blocks:
         if not take(flow, engine, policy, flow.ids[request.first_block + count]):

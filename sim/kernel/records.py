@@ -238,6 +238,7 @@ REQUEST: Final = np.dtype(
         ("priority", "i8"),  # its class; the smaller number is the more urgent
         ("urgency", "f8"),  # the least waits least, where the order isn't that of arrival
         ("draw", "u8"),  # where the random numbers of its speculation begin
+        ("parent", "i8"),  # the request, from 1, to which it is one of several answers; 0: none
     ],
     align=True,
 )

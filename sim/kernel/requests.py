@@ -186,6 +186,8 @@ def pick(flow: Any, engine: Any, streams: Any, policy: Any, decoders: int) -> in
                 if policy.cut != WHOLE:
                     tokens = min(budget, tokens)
                 elif tokens > budget and count > 0:
+                    if request.parent > 0:
+                        budget = 0  # other answers to it count on this prompt
                     continue
                 picked[count, 0], picked[count, 1] = running[index], tokens
                 budget -= tokens

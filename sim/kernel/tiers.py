@@ -89,6 +89,15 @@ def load(flow: Any, engine: Any, policy: Any, request: Any, known: int) -> None:
 
 
 @njit
+def wait_for_siblings(flow: Any, engine: Any, request: Any) -> None:
+    """One of several answers waits for its prompt where another one is loading that."""
+    for index in range(engine.running):
+        other = flow.requests[flow.running[index]]
+        if other.parent == request.parent and other.prefilled < other.target:
+            request.ready_s = max(request.ready_s, other.ready_s)
+
+
+@njit
 def next_ready(flow: Any, engine: Any) -> float:
     """When the first of the prompts that are being loaded is there."""
     ready_s = np.inf

@@ -47,6 +47,7 @@ def run_report(run: Run, reasons: Sequence[Reason]) -> RenderableType:
         *_heading(run),
         _latency_table(run),
         *_priorities(run),
+        *_samples(run),
         _rate_line(run),
         *band_lines(run.bands),
         *_cost_line(run),
@@ -75,10 +76,11 @@ def _heading(run: Run) -> list[RenderableType]:
         f"{steps:,} iterations of {digits(tokens / steps if steps else None)} new tokens on average"
     )
     counts = ", ".join(f"{count:,} {name}" for name, count in requests.items())
+    asked = "Requests" if run.samples is None else "Answers"
     return [
         Text(f"{scenario.name}: {scenario.model.title} on {run.systems}", style="bold"),
         Text(f"{layout}; {_policy(scenario)}; seed {scenario.seed}"),
-        Text(f"Requests: {counts}; {batch}"),
+        Text(f"{asked}: {counts}; {batch}"),
     ]
 
 
@@ -121,19 +123,38 @@ def _priorities(run: Run) -> list[RenderableType]:
     return [made]
 
 
+def _samples(run: Run) -> list[Text]:
+    """Requests for several answers as a whole."""
+    found = run.samples
+    if found is None:
+        return []
+    ttft, e2e, good = found["ttft_s"], found["e2e_s"], found["goodput_req_per_s"]
+    return [
+        Text(
+            f"Requests of {digits(found['samples_per_request'])} answers: "
+            f"{found['completed']:,} of {found['arrived']:,} completed, "
+            f"{digits(found['request_rate_per_s'])}/s; first token of any after "
+            f"{si(ttft['p50'], 's')} (p50) and {si(ttft['p99'], 's')} (p99), end of the last after "
+            f"{si(e2e['p50'], 's')} and {si(e2e['p99'], 's')}"
+            + ("" if good is None else f"; goodput {digits(good)}/s within the SLO")
+        )
+    ]
+
+
 def _rate_line(run: Run) -> Text:
     metrics, bands = run.metrics, run.bands
+    asked = "requests" if run.samples is None else "answers"
     parts = [
         f"Throughput {digits(metrics['throughput_tok_per_s'])} tok/s generated"
         f"{bracketed(bands.get('throughput_tok_per_s'))}, "
         f"{digits(metrics['prefill_tok_per_s'])} tok/s prefilled, "
-        f"{digits(metrics['request_rate_per_s'])} requests/s",
+        f"{digits(metrics['request_rate_per_s'])} {asked}/s",
         f"Energy {si(metrics['energy_J_per_tok'], 'J')}/tok generated"
         f"{bracketed(bands.get('energy_J_per_tok'), 'J')}, {si(metrics['power_W'], 'W')}"
         f"{bracketed(bands.get('power_W'), 'W')}",
     ]
     if metrics["goodput_req_per_s"] is not None:
-        parts.insert(1, f"Goodput {digits(metrics['goodput_req_per_s'])} requests/s within the SLO")
+        parts.insert(1, f"Goodput {digits(metrics['goodput_req_per_s'])} {asked}/s within the SLO")
     return Text("\n".join(parts))
 
 

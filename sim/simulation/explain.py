@@ -209,7 +209,8 @@ def running_sequences(prepared: Prepared, context: int, output: int) -> int:
         most = min(most, max(int(prepared.budget.kv_B / held), 1))
     replicas = program.layout.dp
     if isinstance(scenario.traffic, Closed):
-        return min(most, math.ceil(scenario.traffic.concurrency / replicas))
+        clients = math.ceil(scenario.traffic.concurrency / replicas)
+        return min(most, clients * scenario.traffic.samples)
     span = float(prepared.requests.arrival_s[-1])
     if span <= 0.0:
         return most

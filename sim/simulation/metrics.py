@@ -125,6 +125,44 @@ def by_priority(served: Served, requests: Records, slo: Slo) -> list[dict[str, A
     return rows
 
 
+def by_request(served: Served, requests: Records, slo: Slo) -> dict[str, Any]:
+    """Of requests for several answers: counts, latencies, rates and goodput of whole requests.
+
+    A request's first token is the first of any of its answers, and it ends with the last of them;
+    it is rejected where one of them is. Of what ended inside the measured window, as
+    `serving_metrics`.
+    """
+    window = served.window
+    duration = window.until_s - window.from_s
+    requests = requests[np.argsort(requests["parent"], kind="stable")]
+    starts = np.flatnonzero(np.diff(requests["parent"], prepend=0))
+    done = np.logical_and.reduceat(requests["status"] == DONE, starts)
+    refused = np.logical_or.reduceat(requests["status"] == REJECTED, starts)
+    arrival = requests["arrival_s"][starts]
+    first = np.fmin.reduceat(requests["first_s"], starts)
+    last = np.maximum.reduceat(requests["last_s"], starts)
+    gap = np.maximum.reduceat(requests["max_gap_s"], starts)
+    with np.errstate(invalid="ignore"):
+        inside = done & (last > window.from_s) & (last <= window.until_s)
+    answers = requests["status"] == DONE
+    answers &= (requests["last_s"] > window.from_s) & (requests["last_s"] <= window.until_s)
+    ttft_s, e2e_s = (first - arrival)[inside], (last - arrival)[inside]
+    good = within(slo, ttft_s, gap[inside])
+    judged = len(ttft_s) + int(refused.sum())
+    return {
+        "samples_per_request": len(requests) / len(starts),
+        "arrived": len(starts),
+        "completed": int(done.sum()),
+        "rejected": int(refused.sum()),
+        "ttft_s": spread(ttft_s),
+        "e2e_s": spread(e2e_s),
+        "request_rate_per_s": _rate(len(ttft_s), duration),
+        "sample_rate_per_s": _rate(int(answers.sum()), duration),
+        "goodput_req_per_s": _rate(good, duration),
+        "attainment": None if good is None or not judged else good / judged,
+    }
+
+
 def _gaps(served: Served) -> tuple[Floats, npt.NDArray[np.int64]]:
     parts = [
         outcome.gaps[skip:]
@@ -136,13 +174,18 @@ def _gaps(served: Served) -> tuple[Floats, npt.NDArray[np.int64]]:
 
 def _good(requests: Records, times: Mapping[str, Floats], slo: Slo) -> int | None:
     """Requests within the SLO, or None where there is no SLO."""
+    return within(slo, times["ttft_s"], requests["max_gap_s"])
+
+
+def within(slo: Slo, ttft_s: Floats, worst_gap_s: Floats) -> int | None:
+    """How many requests with such times meet the SLO; None where there is none."""
     if slo.ttft_s is None and slo.tbt_s is None:
         return None
-    good = np.ones(len(requests), bool)
+    good = np.ones(len(ttft_s), bool)
     if slo.ttft_s is not None:
-        good &= times["ttft_s"] <= slo.ttft_s  # NaN, a request without a first token, is not good
+        good &= ttft_s <= slo.ttft_s  # NaN, a request without a first token, is not good
     if slo.tbt_s is not None:
-        good &= requests["max_gap_s"] <= slo.tbt_s
+        good &= worst_gap_s <= slo.tbt_s
     return int(good.sum())
 
 

@@ -21,6 +21,7 @@ from sim.workload.architecture import Architecture
 from sim.workload.layers import build_graph
 from sim.workload.traffic import Closed, Trace
 from sim.workload.traffic.arrivals import requests_of
+from sim.workload.traffic.samples import with_blocks
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,6 +50,7 @@ def prepare(scenario: Scenario) -> Prepared:
     requests = _requests(scenario)
     _check_prefix_cache(scenario, requests)
     _check_priority(scenario, requests)
+    _check_samples(scenario, graph)
     _check_layered(scenario, graph)
     extra = _image_tokens(scenario.model)
     scheduler = scenario.scheduler
@@ -153,8 +155,8 @@ def _check_prefix_cache(scenario: Scenario, requests: Trace) -> None:
     message = ""
     if requests.blocks is None:
         message = (
-            "needs traffic that says what prompts consist of: `sessions`, or a trace with "
-            "`hash_ids` (Mooncake's JSON lines)"
+            "needs traffic that says what prompts consist of: `sessions`, a trace with `hash_ids` "
+            "(Mooncake's JSON lines), or several answers to a prompt (`traffic.samples`)"
         )
     elif scenario.scheduler.policy is not None:
         message = "goes with built-in schedulers, not with a policy of your own"
@@ -172,6 +174,23 @@ def _check_priority(scenario: Scenario, requests: Trace) -> None:
             "or write shares, traffic.priorities: {0: 0.2, 1: 0.8}"
         )
         raise ConfigError([Problem(path="scheduler.order", message=message)])
+
+
+def _check_samples(scenario: Scenario, graph: Graph) -> None:
+    """ConfigError where there can't be several answers to a prompt."""
+    traffic = scenario.traffic
+    if traffic.samples == 1:
+        return
+    message = ""
+    if not graph.decodes:
+        message = f"{scenario.model.name} has nothing to decode: leave it out"
+    elif isinstance(traffic, Closed) and traffic.start == "steady":
+        message = (
+            "several answers to a prompt begin together, so a closed loop can't begin at random "
+            "progress: closed.start: cold"
+        )
+    if message:
+        raise ConfigError([Problem(path="traffic.samples", message=message)])
 
 
 def _check_layered(scenario: Scenario, graph: Graph) -> None:
@@ -198,6 +217,8 @@ def _requests(scenario: Scenario) -> Trace:
     if isinstance(traffic, Closed):
         traffic = replace(traffic, requests=traffic.requests + traffic.concurrency)
     requests = requests_of(traffic, scenario.seed)
+    if scenario.scheduler.prefix_cache:
+        requests = with_blocks(requests)
     encoder = scenario.model.encoder
     if encoder is not None and encoder.tokens and not encoder.output_tokens:
         # an image or a clip is as long as the encoder takes it, whatever lengths the traffic has

@@ -22,6 +22,7 @@ from sim.simulation.fleet import Account, account_json
 from sim.simulation.mean_step import mean_step
 from sim.simulation.metrics import (
     by_priority,
+    by_request,
     finite,
     latencies,
     request_counts,
@@ -124,6 +125,13 @@ class Run:
         if self.prepared.requests.priority is None:
             return None
         return by_priority(self.served, self.records, self.scenario.slo)
+
+    @cached_property
+    def samples(self) -> Mapping[str, Any] | None:
+        """Latencies and rates of requests for several answers as a whole; else None."""
+        if self.prepared.requests.parent is None:
+            return None
+        return by_request(self.served, self.records, self.scenario.slo)
 
     @cached_property
     def bands(self) -> Mapping[str, Band]:
@@ -262,6 +270,8 @@ class Run:
         with np.errstate(invalid="ignore"):
             queue = records["admitted_s"] - records["arrival_s"]
         named = {} if self.priorities is None else {"priority": records["priority"]}
+        if self.prepared.requests.parent is not None:
+            named["parent"] = records["parent"]
         return pd.DataFrame(
             {
                 "arrival_s": records["arrival_s"],
@@ -324,6 +334,7 @@ class Run:
                 "iterations": sum(outcome.iterations for outcome in self.served.outcomes),
             },
             **({} if self.priorities is None else {"priorities": self.priorities}),
+            **({} if self.samples is None else {"samples": dict(self.samples)}),
             **({} if self.fleet is None else {"fleet": dict(self.fleet)}),
             **({} if self.sides is None else {"sides": dict(self.sides)}),
             "cautions": list(self.cautions),

@@ -40,6 +40,8 @@ def serve(
             requests.output_tokens,
             scenario.seed,
             priority=requests.priority,
+            blocks=requests.blocks,
+            parent=requests.parent,
             systems=systems,
             **more,
         )

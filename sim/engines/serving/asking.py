@@ -23,18 +23,21 @@ def requests_of(
     outputs: Numbers,
     blocks: Blocks | None = None,
     priority: Numbers | None = None,
+    parent: Numbers | None = None,
 ) -> Records:
     """Requests as the kernel knows them, one a row, in order of arrival.
 
     Where the scheduler keeps prefixes they know their `blocks`, of which whole ones can be shared;
     the last token of an answer is never computed, so no block ends with it. Without a `priority`
-    all are of class 0.
+    all are of class 0; without a `parent` none is one of several answers.
     """
     made = np.zeros(len(arrival_s), REQUEST)
     made["arrival_s"], made["input"], made["output"] = arrival_s, prompts, outputs
     made["target"] = prompts
     if priority is not None:
         made["priority"] = priority
+    if parent is not None:
+        made["parent"] = parent
     if scheduler.order == "shortest":
         made["urgency"] = prompts
     elif scheduler.order == "deadline":

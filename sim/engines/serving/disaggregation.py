@@ -3,7 +3,8 @@
 Nothing that the decode pool does reaches back: prompts are served to the end, their caches sent in
 the order of their first tokens, and the decode pool then has an open-loop source. What a prompt
 left is out of the prefill pool's memory once its first token is there, and waits for room in the
-decode pool's outside of both.
+decode pool's outside of both. Several answers to a prompt are prefilled on one replica; each sends
+its own cache, and decodes where it comes to.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ def serve_disaggregated(
     prompts = trace.input_tokens + extra_prompt
     asked = requests_of(
         prefill[0][0].scheduler, trace.arrival_s, prompts, trace.output_tokens, trace.blocks,
-        trace.priority,
+        trace.priority, trace.parent,
     )  # fmt: skip
     if decode[0][0].program.speculation is not None:
         asked["draw"] = draws_of(decode[0][0].program.seed, np.arange(len(asked)))
@@ -125,7 +126,7 @@ def serve_disaggregated(
     assert np.isin(second["status"], (DONE, REJECTED)).all(), "a request was lost"
     queue_s = np.empty(len(rows))
     queue_s[order] = second["admitted_s"] - second["arrival_s"]
-    for name in ("arrival_s", "admitted_s", "cached", "loaded"):
+    for name in ("arrival_s", "admitted_s", "cached", "loaded", "parent"):
         second[name] = first[name][rows]
     second["preemptions"] += first["preemptions"][rows]
     sizes = cache.prompt_B[passed]

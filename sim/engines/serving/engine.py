@@ -112,6 +112,14 @@ def outcome_of(
     )
 
 
+def roomy(numbers: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+    """`numbers` with room for `count` or, where that is more, twice as many; -1 where none were."""
+    if count <= len(numbers):
+        return numbers
+    more = max(count, 2 * len(numbers)) - len(numbers)
+    return np.concatenate([numbers, np.full(more, -1)])
+
+
 class Engine:
     """One replica: its queue, its running requests, and a SimPy process that advances it.
 
@@ -150,6 +158,7 @@ class Engine:
         self.state = np.zeros(1, records.ENGINE)
         forget_blocks(self.state)
         self.ids, self.refs, self.older, self.newer = (np.zeros(0, np.int64) for _ in range(4))
+        self._named = 0
         parts = 2 if scheduler.policy is None else self.replica.reach.shape[1] - 1
         self.scratch = scratch_of(program, self.replica, parts=parts)
         self.books = books_of(
@@ -179,13 +188,15 @@ class Engine:
         blocks: Blocks | None = None,
         priority: npt.NDArray[np.int64] | None = None,
         numbers: npt.NDArray[np.int64] | None = None,
+        parent: npt.NDArray[np.int64] | None = None,
     ) -> None:
         """Hand over requests, sorted by arrival, none before those already handed over.
 
         `blocks` say what their prompts consist of; only a prefix cache asks. `numbers` are those
-        of the whole traffic, by which what is accepted of their drafts is drawn.
+        of the whole traffic, by which what is accepted of their drafts is drawn, `parent` is as the
+        trace has it.
         """
-        new = requests_of(self.scheduler, arrival_s, prompts, outputs, blocks, priority)
+        new = requests_of(self.scheduler, arrival_s, prompts, outputs, blocks, priority, parent)
         if self.program.speculation is not None:
             if numbers is None:
                 numbers = np.arange(self._issued, self._issued + len(new))
@@ -211,12 +222,14 @@ class Engine:
         state["block_tokens"] = blocks.tokens
         state["block_B"] = block_bytes(self.program, blocks.tokens)
         check_tiers(self.scheduler, float(state["block_B"]))
-        new["first_block"] += len(self.ids)
-        self.ids = np.concatenate([self.ids, blocks.ids])
-        fresh = max(int(self.ids.max(initial=-1)) + 1 - len(self.refs), 0)
-        self.refs = np.concatenate([self.refs, np.full(fresh, -1)])
-        self.older = np.concatenate([self.older, np.full(fresh, -1)])
-        self.newer = np.concatenate([self.newer, np.full(fresh, -1)])
+        new["first_block"] += self._named
+        first, self._named = self._named, self._named + len(blocks.ids)
+        self.ids = roomy(self.ids, self._named)
+        self.ids[first : self._named] = blocks.ids
+        known = int(blocks.ids.max(initial=-1)) + 1
+        self.refs, self.older, self.newer = (
+            roomy(each, known) for each in (self.refs, self.older, self.newer)
+        )
 
     def preload(self, generated: npt.NDArray[np.int64]) -> None:
         """Start with the first requests of the queue already running, `generated` tokens each.

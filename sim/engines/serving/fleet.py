@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ from sim.engines.serving.asking import requests_of
 from sim.engines.serving.autoscaling import DRAINING, STARTING, UP, Autoscaler, Scaling
 from sim.engines.serving.engine import Outcome
 from sim.engines.serving.pool import Kind, Pool
-from sim.engines.serving.routing import Ahead, ByLength, ByPrefix, RoundRobin
+from sim.engines.serving.routing import Ahead, ByLength, ByPrefix, RoundRobin, families
 from sim.engines.serving.simulation import Progress, Served, whole_run
 from sim.kernel.records import DONE, REJECTED, WAITING
 from sim.workload.speculation import draws_of
@@ -178,17 +178,17 @@ class Crew:
         if not self.alive.any():
             self._held.append(rows)
         elif self._ahead is not None:
-            self._give(rows, self._ahead.deal(rows, self.alive), 0.0)
+            self._give(rows, self._dealt(self._ahead, rows), 0.0)
         elif len(self.pools) == 1:
             (pool,) = self.pools
             self._turn = pool.deal_to_least(
                 int(rows[0]), int(rows[-1]) + 1, self.alive, self.home, self._turn
             )
         else:
-            for row in rows:
-                now_s = float(self.table["arrival_s"][row])
+            for own in self._families(rows):
+                now_s = float(self.table["arrival_s"][own[0]])
                 self.advance(now_s)
-                self._give_to_least(int(row), now_s)
+                self._give_to_least(own, now_s)
 
     def _give(self, rows: Numbers, homes: Numbers, at_s: float) -> None:
         self.home[rows] = homes
@@ -198,14 +198,25 @@ class Crew:
             pool, index = self.where[int(self.home[own[0]])]
             pool.hand_over(index, own, at_s)
 
-    def _give_to_least(self, row: int, at_s: float) -> None:
+    def _dealt(self, route: Ahead, rows: Numbers) -> Numbers:
+        """The replica of each request; answers to one prompt are asked of one."""
+        first, which = families(self.table["parent"][rows])
+        return route.deal(rows[first], self.alive)[which]
+
+    def _families(self, rows: Numbers) -> Iterator[Numbers]:
+        """Requests, each with all answers to it among `rows`."""
+        _, which = families(self.table["parent"][rows])
+        order = np.argsort(which, kind="stable")
+        yield from np.split(rows[order], np.flatnonzero(np.diff(which[order])) + 1)
+
+    def _give_to_least(self, rows: Numbers, at_s: float) -> None:
         """As the kernel does it for one pool."""
         total = len(self.where)
         loads = np.array([pool.issued[index] - pool.ended[index] for pool, index in self.where])
         order = (self._turn + np.arange(total)) % total
         order = order[self.alive[order]]
         best = int(order[np.argmin(loads[order])])
-        self._give(np.array([row]), np.array([best]), at_s)
+        self._give(rows, np.full(len(rows), best), at_s)
         self._turn = (best + 1) % total
 
     def _retry(self, rows: Numbers, at_s: float) -> None:
@@ -215,10 +226,10 @@ class Crew:
         if not self.alive.any():
             self._held.append(rows)
         elif self._ahead is not None:
-            self._give(rows, self._ahead.deal(rows, self.alive), at_s)
+            self._give(rows, self._dealt(self._ahead, rows), at_s)
         else:
-            for row in rows:
-                self._give_to_least(int(row), at_s)
+            for own in self._families(rows):
+                self._give_to_least(own, at_s)
 
     def _happen(self) -> None:
         """The next event: a replica dies, its requests go elsewhere, or it is back."""
@@ -338,6 +349,7 @@ def serve_fleet(
         trace.output_tokens,
         trace.blocks,
         trace.priority,
+        trace.parent,
     )
     if kinds[0].program.speculation is not None:
         table["draw"] = draws_of(kinds[0].program.seed, np.arange(len(table)))

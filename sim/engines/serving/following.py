@@ -37,12 +37,14 @@ def serve_following(
     """Serve `trace`, whose requests follow others as its `follows` says, on all replicas.
 
     Those that follow nobody arrive as they stand and are dealt round-robin; who follows goes to the
-    same replica, also after a request that was rejected.
+    same replica, also after a request that was rejected. Of several answers to a request all have
+    to end.
     """
     follows = trace.follows
     assert follows is not None
     env = simpy.Environment()
-    first = np.flatnonzero(follows.previous < 0)
+    heads = heads_of(trace)
+    first = heads[follows.previous[heads] < 0]
     replicas = program.layout.dp * systems
     talks: list[Talks] = []
     for replica in range(replicas):
@@ -67,9 +69,19 @@ def serve_following(
     return whole_run(tuple(own.engine.outcome() for own in talks))
 
 
+def heads_of(trace: Trace) -> Numbers:
+    """The first row of each request: of several answers to it, of one else all there are."""
+    if trace.parent is None:
+        return np.arange(len(trace.arrival_s))
+    return np.flatnonzero(np.diff(trace.parent, prepend=0))
+
+
 @dataclass(kw_only=True, eq=False)
 class Talks:
-    """What one engine is asked: a request ends, and after a while the one that follows arrives."""
+    """What one engine is asked: a request ends, and after a while the one that follows arrives.
+
+    A request goes by its first row; with those up to the next one's it has ended.
+    """
 
     env: simpy.Environment
     trace: Trace
@@ -83,9 +95,13 @@ class Talks:
     def __post_init__(self) -> None:
         follows = self.trace.follows
         assert follows is not None
-        self._next = np.full(len(follows.previous), -1)
-        later = np.flatnonzero(follows.previous >= 0)
+        rows = len(follows.previous)
+        heads = heads_of(self.trace)
+        self._next = np.full(rows, -1)
+        later = heads[follows.previous[heads] >= 0]
         self._next[follows.previous[later]] = later
+        self._head = np.repeat(heads, np.diff(heads, append=rows))
+        self._left = np.bincount(self._head, minlength=rows)
         self._think_s = follows.think_s
         self._due: list[tuple[float, int]] = []
         self._arrived: set[int] = set()
@@ -105,17 +121,19 @@ class Talks:
 
     def _arrive(self, row: int, at_s: float) -> Generator[simpy.Event, Any, None]:
         yield self.env.timeout(max(at_s - self.env.now, 0.0))
-        trace, own = self.trace, slice(row, row + 1)
+        trace, own = self.trace, slice(row, row + int(self._left[row]))
+        rows = np.arange(own.start, own.stop)
         self._arrived.add(row)
-        self._open.append(len(self._rows))
-        self._rows.append(row)
+        self._open.extend(range(len(self._rows), len(self._rows) + len(rows)))
+        self._rows.extend(rows.tolist())
         self.engine.submit(
-            np.array([self.env.now]),
+            np.full(len(rows), self.env.now),
             trace.input_tokens[own] + self.extra_prompt,
             trace.output_tokens[own],
             None if trace.blocks is None else trace.blocks.of(own),
             None if trace.priority is None else trace.priority[own],
-            np.array([row]),
+            rows,
+            None if trace.parent is None else trace.parent[own],
         )
 
     def on_completion(self, engine: Engine) -> None:
@@ -123,8 +141,10 @@ class Talks:
         status = engine.requests["status"][self._open]
         over = (status == DONE) | (status == REJECTED)
         for number in np.array(self._open)[over].tolist():
-            row = int(self._next[self._rows[number]])
-            if row >= 0:
+            head = self._head[self._rows[number]]
+            self._left[head] -= 1
+            row = int(self._next[head])
+            if row >= 0 and self._left[head] == 0:
                 self.expect(row, self.env.now + float(self._think_s[row]))
         self._open = np.array(self._open)[~over].tolist()
         self.ended += int(over.sum())

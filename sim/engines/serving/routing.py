@@ -25,6 +25,18 @@ class Ahead(Protocol):
         """The replica of each request; some are `alive`, and get all."""
 
 
+def families(parent: Numbers) -> tuple[Numbers, Numbers]:
+    """Where the first answer to each request stands, in order, and whose each one is.
+
+    `parent` [n] are the requests, from 1, that they answer; all 0 where each is alone.
+    """
+    if not parent.any():
+        return np.arange(len(parent)), np.arange(len(parent))
+    _, first, which = np.unique(parent, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    return first[order], np.argsort(order)[which]
+
+
 @dataclass(kw_only=True, eq=False)
 class RoundRobin:
     """In turn, those left out that are dead."""

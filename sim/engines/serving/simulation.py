@@ -11,9 +11,9 @@ import simpy
 
 from sim.engines.scheduler import Scheduler
 from sim.engines.serving.engine import ALWAYS, Engine, Outcome
-from sim.kernel.records import DONE
+from sim.kernel.records import DONE, REJECTED
 from sim.mapping.program import Program
-from sim.workload.traffic import Closed, Trace
+from sim.workload.traffic import Blocks, Closed, Trace
 
 Floats = npt.NDArray[np.float64]
 Tokens = npt.NDArray[np.int64]
@@ -78,13 +78,16 @@ def serve_trace(
             log_iterations=log_iterations,
             log_window_s=log_window_s,
         )
+        rows = trace.dealt(replica, replicas)
+        own = trace.of(rows)
         engine.submit(
-            trace.arrival_s[replica::replicas],
-            trace.input_tokens[replica::replicas] + extra_prompt,
-            trace.output_tokens[replica::replicas],
-            None if trace.blocks is None else trace.blocks.of(slice(replica, None, replicas)),
-            None if trace.priority is None else trace.priority[replica::replicas],
-            np.arange(replica, len(trace.arrival_s), replicas),
+            own.arrival_s,
+            own.input_tokens + extra_prompt,
+            own.output_tokens,
+            own.blocks,
+            own.priority,
+            rows,
+            own.parent,
         )
         env.process(engine.run())
         engines.append(engine)
@@ -120,6 +123,8 @@ def serve_closed(
     seed: int,
     *,
     priority: Tokens | None = None,
+    blocks: Blocks | None = None,
+    parent: Tokens | None = None,
     systems: int = 1,
     extra_prompt: int = 0,
     on_progress: Progress | None = None,
@@ -128,10 +133,11 @@ def serve_closed(
 ) -> Served:
     """Keep `loop.concurrency` requests in the system until `loop.requests` have ended.
 
-    Lengths come from `prompts` and `outputs`, classes from `priority`, in order. "steady" begins
-    with requests at uniformly random progress, which takes at least two output tokens each; "cold"
-    measures from the moment when as many requests have ended as there are clients. Clients are
-    dealt round-robin to the replicas of all `systems` and stay with theirs.
+    Lengths come from `prompts` and `outputs`, classes from `priority`, in order, `loop.samples`
+    rows a request, with `blocks` and `parent` as a trace has them. "steady" begins with requests at
+    uniformly random progress, which takes at least two output tokens each; "cold" measures from the
+    moment when as many requests have ended as there are clients. Clients are dealt round-robin to
+    the replicas of all `systems` and stay with theirs.
     """
     steady = loop.start == "steady" and program.graph.decodes
     if steady:
@@ -143,6 +149,8 @@ def serve_closed(
         prompts=prompts + extra_prompt,
         outputs=outputs,
         priority=priority,
+        blocks=blocks,
+        parent=parent,
         on_progress=on_progress,
     )
     random = np.random.default_rng(np.random.SeedSequence(seed).spawn(4)[3])
@@ -175,10 +183,14 @@ class Clients:
     outputs: Tokens
     on_progress: Progress | None
     priority: Tokens | None = None
+    blocks: Blocks | None = None
+    parent: Tokens | None = None
     env: simpy.Environment = field(default_factory=simpy.Environment)
     engines: list[Engine] = field(default_factory=list)
     issued: int = 0
     ended: dict[Engine, int] = field(default_factory=dict)
+    under_way: dict[Engine, Tokens] = field(default_factory=dict)
+    """Of several samples: requests of an engine that have answers to come, counted from 0 there."""
     warm: tuple[float, Floats, tuple[int, ...]] | None = None
     """When warm-up ended, what was done by then, and gaps recorded by then."""
 
@@ -202,20 +214,29 @@ class Clients:
 
     def issue(self, engine: Engine, count: int) -> None:
         """Hand the next `count` requests to `engine`, as far as there are any."""
-        chosen = slice(self.issued, min(self.issued + count, len(self.prompts)))
+        samples = self.loop.samples
+        last = min(self.issued + count, len(self.prompts) // samples)
+        chosen = slice(self.issued * samples, last * samples)
         arrivals = np.full(chosen.stop - chosen.start, self.env.now)
+        if samples > 1:
+            begun = len(engine.requests) // samples
+            fresh = np.arange(begun, begun + last - self.issued)
+            before = self.under_way.get(engine, fresh[:0])
+            self.under_way[engine] = np.concatenate([before, fresh])
         engine.submit(
             arrivals,
             self.prompts[chosen],
             self.outputs[chosen],
+            blocks=None if self.blocks is None else self.blocks.of(chosen),
             priority=None if self.priority is None else self.priority[chosen],
             numbers=np.arange(chosen.start, chosen.stop),
+            parent=None if self.parent is None else self.parent[chosen],
         )
-        self.issued = chosen.stop
+        self.issued = last
 
     def on_completion(self, engine: Engine) -> None:
         """One or more requests of `engine` have ended now."""
-        ended = int(engine.state[0]["completed"] + engine.state[0]["rejected"])
+        ended = self._ended(engine)
         fresh = ended - self.ended.get(engine, 0)
         self.ended[engine] = ended
         total = sum(self.ended.values())
@@ -228,6 +249,16 @@ class Clients:
             self.done.succeed()
         else:
             self.issue(engine, fresh)
+
+    def _ended(self, engine: Engine) -> int:
+        """Requests of `engine` that have ended, with all of their samples."""
+        if self.loop.samples == 1:
+            return int(engine.state[0]["completed"] + engine.state[0]["rejected"])
+        status = engine.requests["status"].reshape(-1, self.loop.samples)
+        begun = self.under_way[engine]
+        over = np.isin(status[begun], (DONE, REJECTED)).all(axis=1)
+        self.under_way[engine] = begun[~over]
+        return self.ended.get(engine, 0) + int(over.sum())
 
     def _done_by(self, at_s: float) -> Floats:
         done = [engine.done_by(at_s) for engine in self.engines]

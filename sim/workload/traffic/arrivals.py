@@ -12,6 +12,7 @@ from sim.errors import ConfigError
 from sim.workload.traffic.forms import Closed, Poisson, Sessions, Trace, Traffic
 from sim.workload.traffic.lengths import sample_lengths
 from sim.workload.traffic.priorities import check_priorities, with_priorities
+from sim.workload.traffic.samples import check_samples, fan_out
 from sim.workload.traffic.sessions import session_requests
 
 
@@ -59,9 +60,21 @@ def requests_of(traffic: Traffic, seed: int) -> Trace:
 
     A trace is itself. Poisson traffic gets exponential gaps. A closed loop gets lengths only, all
     arrivals 0: the engine sends each when a client is free. Arrivals, inputs and outputs are drawn
-    from separate streams: another rate leaves the lengths alone and stretches the same gaps.
+    from separate streams: another rate leaves the lengths alone and stretches the same gaps. Each
+    of several `samples` of an answer is a row of its own.
     """
     check_priorities(traffic)
+    check_samples(traffic)
+    made = _prompts(traffic, seed)
+    if traffic.samples == 1:
+        return made
+    return fan_out(
+        made, traffic.samples, None if isinstance(traffic, Trace) else traffic.output, seed
+    )
+
+
+def _prompts(traffic: Traffic, seed: int) -> Trace:
+    """One row a prompt."""
     if isinstance(traffic, Trace):
         return with_priorities(traffic, traffic.priorities, seed)
     if isinstance(traffic, Sessions):

@@ -58,10 +58,9 @@ class Blocks:
     tokens: int
     answers: bool = False
 
-    def of(self, rows: slice) -> Blocks:
-        """The blocks of some of the requests."""
-        count = len(self.starts) - 1
-        chosen = range(count)[rows]
+    def of(self, rows: slice | npt.NDArray[np.int64]) -> Blocks:
+        """The blocks of some of the requests, which may come several times."""
+        chosen = np.arange(len(self.starts) - 1)[rows].tolist()
         parts = [self.ids[self.starts[row] : self.starts[row + 1]] for row in chosen]
         sizes = [len(part) for part in parts]
         return replace(
@@ -76,7 +75,7 @@ class Follows:
     """Requests that wait for the answers of others: each arrives `think_s` after it has ended.
 
     `previous` [requests] is the row of the other one, -1 where there is none and the request
-    arrives as the trace says.
+    arrives as the trace says. Where that is one of several answers it is the first, and all count.
     """
 
     previous: npt.NDArray[np.int64]
@@ -106,8 +105,15 @@ class Trace:
     follows: Follows | None = None
     """Who waits for whose answer; arrivals of those who wait are then what they are thought to be.
     """
+    samples: int = 1
+    """Answers that each prompt still has to be fanned out to: see `samples.fan_out`."""
+    parent: npt.NDArray[np.int64] | None = None
+    """The request, counted from 1, that each row answers, where some ask for several answers.
 
-    def of(self, rows: slice) -> Trace:
+    Those to one request follow each other, and arrive at the same time.
+    """
+
+    def of(self, rows: slice | npt.NDArray[np.int64]) -> Trace:
         """Some of the requests, which then wait for nobody."""
         return replace(
             self,
@@ -117,7 +123,15 @@ class Trace:
             output_tokens=self.output_tokens[rows],
             blocks=None if self.blocks is None else self.blocks.of(rows),
             priority=None if self.priority is None else self.priority[rows],
+            parent=None if self.parent is None else self.parent[rows],
         )
+
+    def dealt(self, number: int, among: int) -> npt.NDArray[np.int64]:
+        """Rows of replica `number`, of requests dealt in turn; answers to one stay together."""
+        if self.parent is None:
+            return np.arange(number, len(self.arrival_s), among)
+        begun = np.cumsum(np.diff(self.parent, prepend=0) != 0) - 1
+        return np.flatnonzero(begun % among == number)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +143,7 @@ class Poisson:
     input: Length
     output: Length
     priorities: Priorities = ()
+    samples: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +151,7 @@ class Closed:
     """Closed loop: `concurrency` clients, each sends its next request when the last one ends.
 
     `start` "steady" begins with requests at random progress, as if it had run for long; "cold"
-    sends `concurrency` fresh prompts at time zero.
+    sends `concurrency` fresh prompts at time zero. Of several `samples` all have to end.
     """
 
     concurrency: int
@@ -145,6 +160,7 @@ class Closed:
     output: Length
     start: Literal["steady", "cold"] = "steady"
     priorities: Priorities = ()
+    samples: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +170,7 @@ class Sessions:
     `shared` tokens come first in all of them, one of `templates` texts; `input` and `output` are
     of one turn. Between an answer, at `pace_s` a token, and the next message people think for
     `think_s` in the mean; where they `wait`, after the answer as it really ended. All turns of a
-    session are of one of the `priorities`.
+    session are of one of the `priorities`; it goes on from the first of several `samples`.
     """
 
     rate_per_s: float
@@ -168,6 +184,7 @@ class Sessions:
     pace_s: float = 0.02
     wait: bool = False
     priorities: Priorities = ()
+    samples: int = 1
 
 
 Traffic = Trace | Poisson | Closed | Sessions
