@@ -10,11 +10,12 @@ import pytest
 from builders import program, trace
 
 import sim
+from sim.engines.offload import Tier
 from sim.engines.scheduler import Scheduler
 from sim.engines.serving import serve_trace
 from sim.engines.serving.engine import Outcome
 from sim.errors import ConfigError
-from sim.workload.traffic import Closed, Constant, Gaussian, Poisson, Sessions, Trace
+from sim.workload.traffic import Blocks, Closed, Constant, Gaussian, Poisson, Sessions, Trace
 from sim.workload.traffic.arrivals import requests_of
 from sim.workload.traffic.samples import BLOCK_TOKENS, fan_out, with_blocks
 
@@ -147,6 +148,35 @@ def test_without_a_cache_answers_are_requests_of_their_own() -> None:
     assert got["parent"].tolist() == [1, 1, 1, 1]
     got["parent"] = 0
     assert got.tobytes() == want.requests.tobytes()
+
+
+def test_a_loaded_prompt_that_finds_no_place_holds_up_its_own_answers_only() -> None:
+    """Two prompts have their first half in a tier; the second doesn't fit beside the first."""
+    halves, rests = (
+        (list(range(10)), list(range(10, 20))),
+        (list(range(20, 30)), list(range(30, 40))),
+    )
+    rows = [*halves, list(range(100, 140)), list(range(140, 180))]  # one decodes, one fills
+    rows += [half + rest for half, rest in zip(halves, rests, strict=True)]
+    tokens = [len(row) * 16 + 1 for row in rows]
+    arrivals, outputs = (0.0, 0.1, 0.2, 0.3, 1.0, 1.0), (2, 2, 90_000, 2, 3, 3)
+    made = trace(*zip(arrivals, tokens, outputs, strict=True))
+    named = Blocks(ids=np.concatenate(rows), starts=np.cumsum([0, *map(len, rows)]), tokens=16)
+    made = fan_out(replace(made, blocks=named), 2, None, 0)
+    tier = Tier(
+        name="dram", size_B=2.0**40, bandwidth_B_per_s=np.inf, latency_s=1e-9, energy_J_per_B=0.0
+    )
+    scheduler = Scheduler(
+        kind="continuous", prefix_cache=True, prefix_blocks=80, kv_tiers=(tier,), watermark=0.0,
+        max_prefill_tokens=200,
+    )  # fmt: skip
+    (got,) = serve_trace(program("dense"), scheduler, 2.0**40, made).outcomes
+    first, _, second, other = got.requests[-4:]
+    assert first["loaded"] == second["loaded"] == 160
+    assert second["admitted_s"] == first["admitted_s"]
+    assert second["first_s"] > first["first_s"]
+    assert other["cached"] == 320
+    assert other["first_s"] >= second["first_s"]
 
 
 # --- results ----------------------------------------------------------------------------------
