@@ -20,9 +20,9 @@ class Habits:
     the share of a device's memory that the driver keeps (a data sheet's 80 GiB are 79 to a
     program), `reserved_B` what the runtime takes beside weights, activations and KV: contexts,
     workspaces, communication buffers, graphs. `request_s` passes between a client's sending and the
-    engine's knowing of it (HTTP, tokenising, the way back of the first token), `turnaround_s`
-    between the end of an answer and the client's next request, `stagger_s` between the first
-    arrivals; each client sends `requests`.
+    engine's knowing of it (HTTP, tokenising, the way back of the first token), on average
+    `turnaround_s` between the end of an answer and the client's next request, `stagger_s` between
+    the first arrivals; each client sends `requests`.
     """
 
     kind: Kind

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,8 @@ from sim.workload.traffic import Closed, Constant, Trace
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+EARLIEST: Final = 0.5
+"""Least share of the mean turnaround; the most is as far above the mean."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,9 +73,10 @@ def of_trace(
 
 @dataclass(kw_only=True, eq=False)
 class _Loop(Clients):
-    """Clients who need `turnaround_s` from an answer's end to their next request's arrival.
+    """Clients who need about `turnaround_s` from an answer's end to their next request's arrival.
 
-    The first requests arrive `stagger_s` apart.
+    Between half and one and a half of it, evenly: clients that all take the same time stay in
+    step once they are, which real ones don't. The first requests arrive `stagger_s` apart.
     """
 
     turnaround_s: float
@@ -85,7 +88,10 @@ class _Loop(Clients):
         if first == 0:
             arrivals = self.stagger_s * np.arange(last, dtype=float)
         else:
-            arrivals = np.full(last - first, self.env.now + self.turnaround_s)
+            shares = np.random.default_rng([0, first]).uniform(
+                EARLIEST, 2.0 - EARLIEST, last - first
+            )
+            arrivals = self.env.now + self.turnaround_s * np.sort(shares)
         engine.submit(arrivals, self.prompts[first:last], self.outputs[first:last])
         self.issued = last
 
