@@ -153,6 +153,10 @@ class VectorForm(Form):
     fixed: Time
     memory: ShareOfPeak
     exposed: Amount
+    cached: Factor | None = None
+    """Bandwidth reached with what is in the cache, over the memory's; `memory` where nothing
+    measured tells them apart."""
+    resident: Amount | None = None
 
 
 class CoresForm(Form):

@@ -79,17 +79,21 @@ def _fill(record: np.void, processor: Processor, device: Device) -> None:
     record["slots"] = efficiency.slots
     record["launch_s"] = processor.launch_s
     if processor.kernels is not None:
-        fill_kernels(record, processor.kernels, device.tdp_W, processor.sustained)
+        fill_kernels(
+            record, processor.kernels, device.tdp_W, processor.sustained, processor.cache_B
+        )
     runs = processor.operators or OPERATOR_CLASSES
     record["runs"] = sum(1 << OPERATOR_CLASSES.index(name) for name in runs)
 
 
 def fill_kernels(
-    record: np.void, kernels: Kernels, limit_W: float | None, sustained: float | None = None
-) -> None:
+    record: np.void, kernels: Kernels, limit_W: float | None, sustained: float | None = None,
+    cache_B: float = 0.0,
+) -> None:  # fmt: skip
     """Write fitted constants into a `PROCESSOR` record of a device with a power limit.
 
-    `sustained` is the clock of products over that of the peak, where the device states it.
+    `sustained` is the clock of products over that of the peak, where the device states it;
+    `cache_B` its last-level cache.
     """
     record["fitted"] = 1
     for section in ("matmul", "decode", "prefill", "experts", "vector"):
@@ -102,7 +106,11 @@ def fill_kernels(
     if kernels.scale:
         _rescale(record, kernels, clock)
     _fill_reciprocals(record["matmul"], kernels.matmul, clock)
-    record["vector"]["per_memory"] = 1.0 / kernels.vector["memory"]
+    vector = kernels.vector
+    record["vector"]["per_memory"] = record["vector"]["per_cached"] = 1.0 / vector["memory"]
+    if cache_B > 0.0 and "cached" in vector:
+        record["vector"]["per_cached"] = 1.0 / vector["cached"]
+        record["vector"]["per_cache_s"] = float(record["activations_B_per_s"]) / cache_B
 
 
 def _rescale(record: np.void, kernels: Kernels, held: float) -> None:

@@ -220,10 +220,16 @@ def experts_time(
 def vector_time(
     launches: float, flops: float, at_peak_s: float, flop_per_s: float, unit: Any
 ) -> Any:
-    """Seconds of element-wise kernels: busy, and fixed, compute and memory."""
-    compute_s, memory_s = flops / flop_per_s, at_peak_s * unit.vector.per_memory
-    busy_s, fixed_s = max(compute_s, memory_s), launches * unit.vector.fixed_s
-    hidden_s = (1.0 - unit.vector.exposed) * min(busy_s, fixed_s)
+    """Seconds of element-wise kernels: busy, and fixed, compute and memory.
+
+    What the operator before wrote is still in the cache, unless both are larger than that.
+    """
+    kernel = unit.vector
+    beyond = min(max(at_peak_s * kernel.per_cache_s - kernel.resident, 0.0), 1.0)
+    saved = (kernel.per_memory - kernel.per_cached) * (1.0 - beyond)
+    compute_s, memory_s = flops / flop_per_s, at_peak_s * (kernel.per_memory - saved)
+    busy_s, fixed_s = max(compute_s, memory_s), launches * kernel.fixed_s
+    hidden_s = (1.0 - kernel.exposed) * min(busy_s, fixed_s)
     return busy_s, fixed_s - hidden_s, compute_s, memory_s
 
 

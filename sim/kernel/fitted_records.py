@@ -106,6 +106,9 @@ VECTOR_KERNEL: Final = np.dtype(
         ("fixed_s", "f8"),
         ("per_memory", "f8"),  # 1 / the share of bandwidth reached
         ("exposed", "f8"),  # share of the fixed time that memory doesn't hide
+        ("per_cached", "f8"),  # 1 / the bandwidth reached in the cache, over the memory's
+        ("per_cache_s", "f8"),  # 1 / seconds to fill the cache from memory; 0 without one
+        ("resident", "f8"),  # share of the cache up to which nothing goes to memory
     ],
     align=True,
 )

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sim.config.catalogue import load_device
 from sim.config.kernels_form import load_kernels, load_protocols
 from sim.evidence.measured.attention import attention_op
+from sim.evidence.measured.layers import vector
 from sim.evidence.measured.operators import Rows
 from sim.graph import CAUSAL, Op, Phase
 from sim.hardware import Device
@@ -20,6 +21,7 @@ from sim.mapping.parallelism import collective_after
 from sim.workload.layers.parts import matmul
 
 H100 = load_device("h100-sxm")
+RTX_4090 = load_device("rtx-4090")
 FAMILIES = ("nvidia-ampere", "nvidia-hopper", "nvidia-ada", "nvidia-ampere-consumer")
 EXACT = 1e-9
 
@@ -145,3 +147,30 @@ def test_one_perfect_protocol_is_alpha_beta(message: int, ranks: int) -> None:
 def collective(kind: str, ranks: int, elements: float) -> Op:
     op = product(1, 1)
     return collective_after(op, "collective", kind, elements, ranks)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@given(n=st.integers(1, 20_000), more=st.integers(1, 20_000), width=st.integers(64, 16_384))
+def test_element_wise_operators_of_more_tokens_take_no_less_time(
+    family: str, n: int, more: int, width: int
+) -> None:
+    device = on(load_kernels(family), RTX_4090)
+    less, after = (
+        seconds(vector("norm", 2.0 * width), device, tokens=rows) for rows in (n, n + more)
+    )
+    assert after >= less * (1.0 - EXACT)
+
+
+def test_only_what_stays_in_the_cache_moves_faster_than_memory() -> None:
+    """The RTX 4090 keeps 72 MiB: what a norm of 4 MB moves is in it, of 400 MB nothing is."""
+    gpu, bandwidth = RTX_4090.processors[0], RTX_4090.memories[0].bandwidth_B_per_s or 1.0
+    constants = load_kernels("nvidia-ada").vector
+    assert gpu.cache_B == 72 * 2**20
+    for tokens, share in ((500, constants["cached"]), (50_000, constants["memory"])):
+        moved_s = 2.0 * 4096 * tokens / bandwidth / share
+        took = seconds(vector("norm", 4096.0), RTX_4090, tokens=tokens)
+        shorter, longer = sorted((moved_s, constants["fixed_s"]))
+        assert took == pytest.approx(longer + constants["exposed"] * shorter, rel=1e-3)
+    alone = replace(RTX_4090, processors=(replace(gpu, cache_B=0.0),))
+    kept, gone = (seconds(vector("norm", 4096.0), each, tokens=2000) for each in (RTX_4090, alone))
+    assert kept < 0.6 * gone

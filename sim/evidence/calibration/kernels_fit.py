@@ -52,6 +52,12 @@ def _narrow(rows: pd.DataFrame) -> pd.Series:
     return (rows["phase"] == "gemm") & ~wide & ~_blocks(rows)
 
 
+def _fused(rows: pd.DataFrame) -> pd.Series:
+    """Element-wise operators one by one, as a server's kernels fuse them (not PyTorch's)."""
+    own = ("layernorm", "rotary_emb", "act_fn") if (rows["phase"] == "rotary_emb").any() else ()
+    return rows["phase"].isin(own)
+
+
 NARROW: Final[Bounds] = {
     "narrow_s": (0.0, 3e-5), "narrow_passes": (0.0, 2e1), "narrow_rate": (0.3, 1.5),
 }  # fmt: skip
@@ -78,6 +84,14 @@ PARTS: Final = (
         section="vector",
         bounds={"fixed_s": (0.0, 3e-5), "memory": (0.05, 1.0), "exposed": (0.0, 1.0)},
         wanted=lambda rows: rows["phase"] == "layer",
+    ),
+    Part(
+        section="vector",
+        bounds={
+            "fixed_s": (0.0, 3e-5), "memory": (0.05, 1.0), "exposed": (0.0, 1.0),
+            "cached": (0.05, 5.0), "resident": (0.0, 1.0),
+        },
+        wanted=_fused,
     ),
     Part(
         section="decode",
