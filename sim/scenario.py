@@ -11,6 +11,7 @@ from sim.cost.practice import Basis, Practice
 from sim.dtypes import Precision
 from sim.engines.fleet import Disaggregation, Fleet, Pool
 from sim.engines.scheduler import Scheduler
+from sim.errors import Places
 from sim.hardware import System
 from sim.hardware.runtime import Runtime
 from sim.mapping.layout import Parallel
@@ -76,6 +77,8 @@ class Scenario:
     digest: str | None = None
     sources: Mapping[str, Sourced] = field(default_factory=dict)
     bibliography: Mapping[str, Source] = field(default_factory=dict)
+    places: Places = field(default_factory=dict, repr=False, compare=False)
+    """Where its keys were written, for what is found wrong later."""
 
     @property
     def pools(self) -> tuple[Pool, ...]:

@@ -52,11 +52,13 @@ def check_writable(path: Path) -> None:
 
 
 def tell_compiling() -> None:
-    """Say on standard error that the kernel compiles, where it does it for the first time."""
-    from sim.kernel.compiled import cold
+    """Say on standard error that the kernel compiles, once it does it for the first time.
 
-    if cold():
-        click.echo("compiling the kernel, once: about 40 s ...", err=True)
+    That is when something runs: what is wrong with the input is told without it.
+    """
+    from sim.kernel.compiled import when_cold
+
+    when_cold(lambda: click.echo("compiling the kernel, once: about 40 s ...", err=True))
 
 
 @contextmanager

@@ -12,12 +12,12 @@ from sim.config import catalogue, library
 from sim.config.bounds import Bounds
 from sim.config.cost_form import PracticeForm, SiteForm
 from sim.config.device_form import USER, DeviceForm, SystemForm
-from sim.config.document import Document, Key, Place, parse_document, value_at
+from sim.config.document import Document, parse_document, value_at
 from sim.config.fields import Reading, unknown_key
 from sim.config.model_form import ModelForm
 from sim.config.scenario_form import ScenarioForm
 from sim.config.validate import form_at, keys_at
-from sim.errors import ConfigError, Problem
+from sim.errors import ConfigError, Key, Place, Problem
 
 _FORMS: Final[tuple[tuple[Key, type[BaseModel]], ...]] = (
     (("cost", "site"), SiteForm),

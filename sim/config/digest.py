@@ -16,7 +16,10 @@ from sim.workload.architecture import Architecture
 from sim.workload.traffic import Trace
 
 _NOT_CONTENT: Final = frozenset(
-    {"sources", "bibliography", "digest", "source", "title", "dropped", "runtime"}
+    {
+        "sources", "bibliography", "digest", "source", "title", "dropped", "runtime", "places",
+        "written",
+    }  # fmt: skip
 )
 """What says nothing that isn't elsewhere: a runtime's numbers are in the system."""
 

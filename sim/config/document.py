@@ -8,7 +8,7 @@ events, so nothing recurses and no object is ever constructed.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,9 +16,7 @@ from typing import Any, Final
 
 import yaml
 
-from sim.errors import ConfigError, Problem
-
-Key = tuple[str | int, ...]
+from sim.errors import ConfigError, Key, Place, Places, Problem, nearest
 
 MAX_BYTES: Final = 10_000_000
 MAX_DEPTH: Final = 40
@@ -32,31 +30,22 @@ _SPECIAL: Final = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where a value was written; `source` is the nearest `source:` around it in that file."""
-
-    file: str
-    line: int | None = None
-    column: int | None = None
-    source: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Document:
     """Plain data, and the place of every path in it; `prefix` is its own path in a larger one."""
 
     file: str
     data: Any
-    places: Mapping[Key, Place] = field(default_factory=dict)
+    places: Places = field(default_factory=dict)
     prefix: Key = ()
 
     def place(self, path: Sequence[str | int]) -> Place:
         """Where `path` was written, or the nearest thing around it that was."""
-        for length in range(len(path), -1, -1):
-            found = self.places.get(tuple(path[:length]))
-            if found is not None:
-                return found
-        return Place(file=self.file)
+        return nearest(self.places, path) or Place(file=self.file)
+
+    @property
+    def written(self) -> Places:
+        """The places, and the file itself for what isn't written."""
+        return {(): Place(file=self.file), **self.places}
 
     def problem(self, path: Sequence[str | int], message: str) -> Problem:
         """A problem at `path` of this document."""
@@ -79,7 +68,7 @@ class Document:
             prefix=(*self.prefix, *path),
         )
 
-    def with_value(self, path: Key, new: Any, place: Place | Mapping[Key, Place]) -> Document:
+    def with_value(self, path: Key, new: Any, place: Place | Places) -> Document:
         """A copy with `new` at `path`; `place` is where it was written, or where its parts were."""
         depth = len(path)
         places = {key: at for key, at in self.places.items() if key[:depth] != path}

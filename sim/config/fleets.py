@@ -6,11 +6,11 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any
 
-from sim.config.document import Document, Key, value_at
+from sim.config.document import Document, value_at
 from sim.config.fleet_form import AutoscaleForm, DisaggregateForm, FleetForm, PoolForm, TransferForm
 from sim.config.split_form import link_of
 from sim.engines.fleet import Autoscale, Breakdowns, Disaggregation, Fleet, Outage, Pool, Slowdown
-from sim.errors import ConfigError
+from sim.errors import ConfigError, Key
 from sim.hardware import Link, System
 from sim.mapping.layout import Parallel
 
@@ -136,6 +136,7 @@ def _pool(
         system=whole if form.system is None else system_at((*path, "system")),
         replicas=form.replicas,
         parallel=parallel if own is None else own.value(),
+        written=path,
     )
 
 

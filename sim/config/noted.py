@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sim.config.device_form import USER
-from sim.config.document import Key
 from sim.config.fields import Reading
+from sim.errors import Key
 from sim.units import Source, Sourced
 
 

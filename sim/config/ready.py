@@ -10,7 +10,7 @@ from typing import Any, Final
 from sim.config import catalogue
 from sim.config.digest import digest
 from sim.config.fields import unknown_key
-from sim.errors import ConfigError, Problem
+from sim.errors import ConfigError, Key, Place, Problem
 from sim.hardware import System
 from sim.hardware.runtime import under
 from sim.scenario import Scenario
@@ -68,11 +68,17 @@ def changed_scenario(
     }
     if "system" in replacements:
         numbers |= {f"system.{path}": each for path, each in made.system.sources.items()}
+    keys = {value: key for key, value in SETTINGS.items()}
+    replaced = [(keys.get(key, key),) for key in replacements]
     known_sources = {**catalogue.load_sources(), **scenario.bibliography}
+    places: dict[Key, Place] = {
+        path: place for path, place in made.places.items() if path[:1] not in replaced
+    }
     used = {number.source for number in numbers.values()} & set(known_sources)
     return replace(
         made,
         digest=digest(made),
+        places=places | {key: Place(file=f"argument {key[0]}") for key in replaced},
         sources=numbers,
         bibliography={key: known_sources[key] for key in sorted(used)},
     )

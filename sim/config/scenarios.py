@@ -13,7 +13,7 @@ from sim.config.changes import changed
 from sim.config.cost_form import practice_of, site_of
 from sim.config.device_form import USER
 from sim.config.digest import digest
-from sim.config.document import Document, Key, Place, value_at
+from sim.config.document import Document, value_at
 from sim.config.dtype_form import DTypeForm, kv_of
 from sim.config.fields import Reading
 from sim.config.noted import Noted, leaves
@@ -31,7 +31,7 @@ from sim.config.traffic_form import TrafficForm
 from sim.config.validate import validated
 from sim.dtypes import Precision
 from sim.engines.fleet import Disaggregation, Fleet
-from sim.errors import ConfigError, Problem
+from sim.errors import ConfigError, Key, Place, Problem, placing
 from sim.hardware import Device, System
 from sim.hardware.runtime import Runtime, under
 from sim.mapping.sides import Split
@@ -102,7 +102,8 @@ def load_document(
 ) -> Scenario:
     """The scenario that `document` describes, with "path=value" changes."""
     document = fleets.with_system(changed(document, sets))
-    return _Loader(document=document, objects=objects or {}).scenario(name)
+    with placing(document.written):
+        return _Loader(document=document, objects=objects or {}).scenario(name)
 
 
 @dataclass(kw_only=True)
@@ -128,12 +129,13 @@ class _Loader:
         model = self._try(("model",), self._model)
         traffic = self._try(("traffic",), lambda: self._traffic(form.traffic))
         costing = self._try(("cost",), lambda: self._costing(form.cost))
+        scheduler = self._try(("scheduler",), lambda: _scheduler(form.scheduler))
         fleet, apart = self._pools(form, system)
         split = None if form.split is None else self._split(form.split)
         drafted = self._try(("speculation",), lambda: self._speculation(form.speculation, model))
         for index, technique in enumerate(form.techniques):
             self._technique(index, technique)
-        if self.problems or system is None or model is None or traffic is None:
+        if self.problems or not (system and model and traffic and scheduler):
             raise ConfigError(list(dict.fromkeys(self.problems)))
         made = Scenario(
             name=form.name or name,
@@ -143,7 +145,7 @@ class _Loader:
             traffic=traffic,
             precision=_precision(form.dtype, model),
             parallel=form.parallel.value(),
-            scheduler=_scheduler(form.scheduler),
+            scheduler=scheduler,
             router=None if form.router is None else Router(**form.router.model_dump()),
             placement=dict(form.placement),
             techniques=form.techniques,
@@ -157,6 +159,7 @@ class _Loader:
             split=split,
             speculation=drafted,
             seed=form.seed,
+            places=self.document.written,
         )
         self.noted.numbers.update(offload_form.offload_numbers(form.scheduler, USER.key))
         used = {number.source for number in self.noted.numbers.values()}
@@ -180,8 +183,8 @@ class _Loader:
             return load()
         except ConfigError as error:
             for each in error.problems:
-                placed = each if each.file else self.document.problem(path, each.message)
-                self.problems.append(placed)
+                told = each.file or (each.path or "").split(".")[0] == path[0]
+                self.problems.append(each if told else self.document.problem(path, each.message))
             return None
 
     def _system(self, path: Key = ("system",)) -> System:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from sim.errors import Key
 from sim.hardware import Link, System
 from sim.mapping.layout import Parallel
 
@@ -29,6 +30,8 @@ class Pool:
     system: System
     replicas: int = 1
     parallel: Parallel = field(default_factory=Parallel)
+    written: Key = field(default=(), repr=False, compare=False)
+    """Where a scenario's document has it."""
 
 
 @dataclass(frozen=True, kw_only=True)

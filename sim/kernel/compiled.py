@@ -44,17 +44,21 @@ if not settings.CACHE_DIR:  # numba was imported before us
     settings.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"]
 
 
-class _NoCollection(numba.core.event.Listener):
+class _Compilation(numba.core.event.Listener):
     """Leaves the garbage collector off while functions compile: they make many objects, all kept.
 
-    Saves about a seventh of the first run.
+    Saves about a seventh of the first run. `tell` is called before the first one.
     """
 
     def __init__(self) -> None:
         self.depth, self.was_on = 0, False
+        self.tell: Callable[[], None] | None = None
 
     def on_start(self, event: object) -> None:
         """A function begins to compile, perhaps for another that does."""
+        if self.tell is not None:
+            tell, self.tell = self.tell, None
+            tell()
         if self.depth == 0:
             self.was_on = gc.isenabled()
             gc.disable()
@@ -68,7 +72,14 @@ class _NoCollection(numba.core.event.Listener):
 
 
 events: Any = numba.core.event
-events.register("numba:compile", _NoCollection())
+_compilation = _Compilation()
+events.register("numba:compile", _compilation)
+
+
+def when_cold(tell: Callable[[], None]) -> None:
+    """Calls `tell` when the first function compiles, if nothing has ever been compiled."""
+    _compilation.tell = tell if cold() else None
+
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 prange = numba.prange

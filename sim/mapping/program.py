@@ -304,7 +304,8 @@ def _check_coverage(table: OpTable, units: Records, system: System) -> None:
             or record["pinned"] == index
         ]
         if not able:
-            raise ConfigError(f"no processor of {system.device.title} runs {op.operator_class}")
+            message = f"no processor of {system.device.title} runs {op.operator_class}"
+            raise ConfigError([Problem(path="system", message=message)])
         arithmetic = int(record["arithmetic"])
         if all(np.isnan(unit["flop_per_s"][arithmetic]) for unit in able):
             raise Infeasible(

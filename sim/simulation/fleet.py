@@ -15,7 +15,7 @@ from sim.engines.serving.disaggregation import Cache, Transfers, serve_disaggreg
 from sim.engines.serving.fleet import Faults, Trouble, serve_autoscaled, serve_fleet
 from sim.engines.serving.pool import Kind
 from sim.engines.serving.simulation import Progress, Served
-from sim.errors import ConfigError, Problem
+from sim.errors import ConfigError, Problem, placing
 from sim.kernel.records import DONE, REJECTED
 from sim.mapping.transfer import cache_bytes
 from sim.simulation.metrics import finite, spread
@@ -47,6 +47,13 @@ def served_by_pools(
 
     Raises ConfigError for replicas that there aren't, Infeasible for a pool that can't run.
     """
+    with placing(prepared.scenario.places):
+        return _served(prepared, on_progress)
+
+
+def _served(
+    prepared: Prepared, on_progress: Progress | None
+) -> tuple[Served, tuple[Part, ...], Account]:
     scenario = prepared.scenario
     if scenario.scheduler.policy is not None:
         message = "a fleet runs built-in schedulers so far: leave `fleet` or the policy out"
@@ -77,7 +84,7 @@ def _prepared(prepared: Prepared, pool: Pool) -> Prepared:
         disaggregate=None,
         split=None,  # of the pool that decodes
     )
-    return prepare(alone)
+    return prepare(alone, within=pool.written)
 
 
 def _kind(prepared: Prepared) -> Kind:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sim.engines.scheduler import Scheduler
-from sim.errors import ConfigError, Infeasible, Problem
+from sim.errors import ConfigError, Infeasible, Key, Problem, placing
 from sim.graph import Graph
 from sim.mapping import sides
 from sim.mapping.capacity import Budget, budget
@@ -41,11 +41,16 @@ class Prepared:
     extra_prompt: int
 
 
-def prepare(scenario: Scenario) -> Prepared:
-    """What both engines need to run `scenario`.
+def prepare(scenario: Scenario, *, within: Key = ()) -> Prepared:
+    """What both engines need to run `scenario`; `within` is where its pool is written, of pools.
 
     Raises ConfigError for a mapping that cannot be, Infeasible where the model does not fit.
     """
+    with placing(scenario.places, within or scenario.pools[0].written):
+        return _prepared(scenario)
+
+
+def _prepared(scenario: Scenario) -> Prepared:
     graph = apply(build_graph(scenario.model), scenario.techniques)
     requests = _requests(scenario)
     _check_prefix_cache(scenario, requests)
