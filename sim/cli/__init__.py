@@ -94,6 +94,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name, value in error.numbers.items():
             click.echo(f"  {name} = {value:,.6g}", err=True)
         sys.exit(3)
+    except MemoryError:
+        click.echo("Infeasible: more memory is due than this machine has: ask for less", err=True)
+        sys.exit(3)
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has left, e.g. `| head`
         sys.exit(0)

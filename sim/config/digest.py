@@ -16,10 +16,8 @@ from sim.workload.architecture import Architecture
 from sim.workload.traffic import Trace
 
 _NOT_CONTENT: Final = frozenset(
-    {
-        "sources", "bibliography", "digest", "source", "title", "dropped", "runtime", "places",
-        "written",
-    }  # fmt: skip
+    {"sources", "bibliography", "digest", "source", "title", "dropped", "runtime"}
+    | {"places", "written"}
 )
 """What says nothing that isn't elsewhere: a runtime's numbers are in the system."""
 

@@ -10,6 +10,7 @@ from sim.config.device_form import Operator
 from sim.config.dtype_form import DTypeForm
 from sim.config.fields import (
     Count,
+    Flag,
     Form,
     Index,
     OneOf,
@@ -49,7 +50,7 @@ class SchedulerForm(Form):
     kv_block: Count = Scheduler.kv_block
     kv_reserve: Annotated[str, _choice("kv_reserve")] = Scheduler.kv_reserve
     watermark: Share = Scheduler.watermark
-    prefix_cache: bool = Scheduler.prefix_cache
+    prefix_cache: Flag = Scheduler.prefix_cache
     prefix_blocks: Count | None = Scheduler.prefix_blocks
     preemption: Annotated[str, _choice("preemption")] = Scheduler.preemption
     host: HostForm | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -183,8 +184,11 @@ class _Loader:
             return load()
         except ConfigError as error:
             for each in error.problems:
+                message = each.message
                 told = each.file or (each.path or "").split(".")[0] == path[0]
-                self.problems.append(each if told else self.document.problem(path, each.message))
+                if each.file and each.path is None and not library.exists(Path(each.file)):
+                    message, told = f"{each.file}: {message}", False  # named here, and not there
+                self.problems.append(each if told else self.document.problem(path, message))
             return None
 
     def _system(self, path: Key = ("system",)) -> System:
@@ -298,6 +302,10 @@ class _Loader:
         draft = None
         if form.draft not in OWN:
             named = (*at, "draft")
+            near = get_close_matches(str(form.draft), OWN, n=1)
+            if near and form.draft not in library.files("models"):
+                message = f"unknown draft '{form.draft}'; did you mean '{near[0]}'?"
+                raise ConfigError([self.document.problem(named, message)])
             draft = self._try(named, lambda: self._model(named))
             if draft is None:
                 return None
@@ -375,9 +383,10 @@ def _seconds(time: Reading | None) -> float | None:
 def _scheduler(form: SchedulerForm) -> Scheduler:
     """The scheduler, times in seconds."""
     read = {"deadline", "deadline_per_token", "host", "kv_tiers"}
+    hosted = form.preemption == "swap" or form.host is not None
     return Scheduler(
         **form.model_dump(exclude=read),
-        host=offload_form.host_of(form.host) if form.preemption == "swap" else None,
+        host=offload_form.host_of(form.host) if hosted else None,
         kv_tiers=offload_form.tiers_of(form.kv_tiers),
         deadline_s=_seconds(form.deadline) or 0.0,
         deadline_s_per_token=_seconds(form.deadline_per_token) or 0.0,

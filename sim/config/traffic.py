@@ -87,12 +87,16 @@ def _kind(form: TrafficForm, document: Document, noted: Noted) -> Traffic:
             [each if each.file else document.problem(("traffic", "trace"), each.message)
              for each in error.problems]
         ) from None  # fmt: skip
-    return select(
-        trace,
-        window_s=window,
-        rate_scale=form.rate_scale or 1.0,
-        limit=form.limit,
-    )
+    part = "trace" if window is None else "window"
+    try:
+        return select(
+            trace,
+            window_s=window,
+            rate_scale=form.rate_scale or 1.0,
+            limit=form.limit,
+        )
+    except ConfigError as error:
+        raise ConfigError([document.problem(("traffic", part), str(error))]) from None
 
 
 def _sessions(form: SessionsForm, document: Document, noted: Noted) -> Sessions:

@@ -97,7 +97,7 @@ class SessionsForm(Form):
 
 def _class(value: Any) -> int:
     whole = isinstance(value, int) and not isinstance(value, bool)
-    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,9}", value):
+    if isinstance(value, str) and re.fullmatch(r"0|-?[1-9][0-9]{0,8}", value):
         value, whole = int(value), True
     if not whole or abs(value) >= 10**9:
         raise wrong(f"{value!r}: a class is a whole number, the smaller the more urgent")

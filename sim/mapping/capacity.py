@@ -53,8 +53,10 @@ def budget(program: Program, *, utilization: float, tokens: int, sequences: int)
                 apart = layout.expert_devices and name.startswith("experts-")
                 devices = layout.expert_devices if apart else layout.devices
                 over = "split.experts.count" if apart else "parallel.tp, parallel.pp"
+                draft = program.speculation
+                beside = "" if draft is None else f" with its draft ({draft.name})"
                 raise Infeasible(
-                    f"{program.graph.name} does not fit {program.system.name}: {what} take "
+                    f"{program.graph.name}{beside} does not fit {program.system.name}: {what} take "
                     f"{_size(size)} on each of {devices} device(s), "
                     f"{_size(free[name])} are left of {name} "
                     f"({_size(device.memory(name).capacity_B or 0.0)} at {utilization:.0%} use); "

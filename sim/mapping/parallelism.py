@@ -38,13 +38,20 @@ def plan(graph: Graph, system: System, wanted: Parallel) -> Layout:
             message = f"{tp} neither divides nor is divided by {kv_heads} KV heads"
             problems.append(_problem("parallel.tp", message))
     experts = max((op.experts for op in graph.ops), default=0)
-    problems += _misplaced(graph, wanted, experts)
+    if wanted.experts is not None and not experts:
+        message = f"{graph.name} has no experts: leave it out"
+        problems.append(_problem("parallel.experts", message))
+    elif ep == 1 and copies:
+        message = f"{copies} redundant experts need ranks to lie on: write parallel.ep"
+        problems.append(_problem("parallel.experts.redundant", message))
+    else:
+        problems += misplaced(copies, experts, ep, f"{ep} ranks")
     many = f"tp = {tp}" if groups == 1 else f"tp x attention_dp = {tp * groups}"
     if experts % ep and not copies:
         most_ep = math.gcd(experts, tp * groups)
         hint = f": ep = {most_ep} splits each over {tp * groups // most_ep} of {many} devices"
         message = f"{ep} does not divide the {experts} experts"
-        problems.append(_problem("parallel.ep", message + (hint if ep > experts else "")))
+        problems.append(_problem("parallel.ep", message + hint))
     elif tp * groups % ep:
         message = f"{ep} does not divide {many}, whose devices it groups"
         problems.append(_problem("parallel.ep", message))
@@ -73,20 +80,13 @@ def plan(graph: Graph, system: System, wanted: Parallel) -> Layout:
     )
 
 
-def _misplaced(graph: Graph, wanted: Parallel, experts: int) -> list[Problem]:
-    """What is wrong with where `experts` experts are to lie."""
-    if wanted.experts is None:
-        return []
-    if not experts:
-        return [_problem("parallel.experts", f"{graph.name} has no experts: leave it out")]
-    ep, copies = wanted.ep, wanted.experts.redundant
+def misplaced(copies: int, experts: int, ep: int, ranks: str) -> list[Problem]:
+    """What is wrong with `copies` of `experts` experts on `ep` ranks, which are called `ranks`."""
     message, left = "", (experts + copies) % ep
-    if copies and ep == 1:
-        message = f"{copies} redundant experts need ranks to lie on: write parallel.ep"
-    elif copies > experts * (ep - 1):
-        message = f"{experts * (ep - 1)} already put all {experts} experts on each of {ep} ranks"
+    if copies > experts * (ep - 1):
+        message = f"{experts * (ep - 1)} already put all {experts} experts on each of {ranks}"
     elif copies and left:
-        message = f"{experts} + {copies} experts do not fill {ep} ranks evenly: "
+        message = f"{experts} + {copies} experts do not fill {ranks} evenly: "
         fewer, more = copies - left, copies + ep - left
         message += f"{fewer} or {more} would" if fewer >= 0 else f"{more} would"
     return [_problem("parallel.experts.redundant", message)] if message else []

@@ -18,7 +18,7 @@ from sim.hardware import Device, Link, Memory, Processor, System
 from sim.hardware.formats import for_weights
 from sim.hardware.records import processor_records, sustained_clock
 from sim.mapping.layout import Layout, Parallel
-from sim.mapping.parallelism import plan
+from sim.mapping.parallelism import misplaced, plan
 from sim.operators import OPERATOR_CLASSES
 
 EXPERTS = "experts"
@@ -123,34 +123,51 @@ def lay_out(graph: Graph, attention: System, split: Split, wanted: Parallel) -> 
 
     Raises ConfigError for what can't be, Infeasible for devices that can't be a side.
     """
-    for system in (attention, split.system):
-        if system.device.hardwired is not None or system.coprocessing != "none":
+    for key, system in (("system", attention), ("split.experts", split.system)):
+        if system.device.hardwired is not None:
             raise Infeasible(
-                f"{system.name}: sides of a split are of processors that work one after the other"
+                f"{key}: {system.name} has a whole model in its metal and can't be one side of a "
+                "split: name a system whose devices have memory for weights, or leave split out"
+            )
+        if system.coprocessing != "none":
+            raise Infeasible(
+                f"{key}: processors of {system.name} share experts (coprocessing "
+                f"{system.coprocessing}), and on a side of a split they work one after the other: "
+                "write coprocessing: none, or leave split out"
             )
     ranks = split.system.count
     experts = max((op.experts for op in graph.ops), default=0)
-    held = experts + (0 if wanted.experts is None else wanted.experts.redundant)
-    problems = []
+    copies = 0 if wanted.experts is None else wanted.experts.redundant
+    problems: list[Problem] = []
     if not experts:
-        problems.append(("split", f"{graph.name} has no routed experts: leave it out"))
-    elif held % ranks:
-        message = f"{held} experts do not go evenly on {ranks} devices"
-        problems.append(("split.experts.count", message))
+        message = f"{graph.name} has no routed experts: leave it out"
+        problems.append(Problem(path="split", message=message))
+    elif copies:
+        devices = f"the {ranks} devices of {split.system.name}"
+        problems += misplaced(copies, experts, ranks, devices)
+    elif experts % ranks:
+        even = max(count for count in range(1, ranks) if experts % count == 0)
+        message = (
+            f"{experts} experts do not go evenly on the {ranks} devices of {split.system.name}: "
+            f"take {even} of them, or fill up with copies, parallel.experts: "
+            f"{{redundant: {-experts % ranks}}}"
+        )
+        problems.append(Problem(path="split.experts.count", message=message))
     if wanted.ep not in (1, ranks):
         message = f"experts are over all {ranks} devices of their side: leave ep out"
-        problems.append(("parallel.ep", message))
+        problems.append(Problem(path="parallel.ep", message=message))
     for name in ("pp", "dp"):
         if (getattr(wanted, name) or 1) > 1:
             message = "microbatches go between two sides of one replica: leave it out"
-            problems.append((f"parallel.{name}", message))
+            problems.append(Problem(path=f"parallel.{name}", message=message))
     if problems:
-        raise ConfigError([Problem(path=path, message=message) for path, message in problems])
+        raise ConfigError(problems)
     own = plan(graph, attention, replace(wanted, pp=1, dp=1, ep=1, experts=None))
     if own.stage_devices != attention.count:
         message = (
             f"tp {own.tp} x attention_dp {own.attention_dp} is not the {attention.count} devices "
-            f"of {attention.name}"
+            f"of {attention.name}, which are all the attention side: write tp and attention_dp "
+            f"that make {attention.count}, or a system of {own.stage_devices}"
         )
         raise ConfigError([Problem(path="parallel", message=message)])
     return replace(own, ep=ranks, experts=wanted.experts, expert_devices=ranks)

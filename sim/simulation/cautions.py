@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sim.engines.scheduler import Scheduler
 from sim.kernel.records import DONE
 from sim.workload.traffic import Closed
 
@@ -22,6 +23,7 @@ OVERLOADED = 2.0
 def cautions(run: Run) -> Iterator[str]:
     """Sentences about requests, load, power and devices; none where all is well."""
     scenario = run.scenario
+    yield from _without_effect(scenario.scheduler)
     requests = run.requests
     total = len(requests)
     rejected = int((requests["status"] == "rejected").sum())
@@ -66,6 +68,25 @@ def cautions(run: Run) -> Iterator[str]:
                 f"{count - used} of {count} devices have nothing to do under tp {layout.tp}, "
                 f"pp {layout.pp}, dp {layout.dp}; their static power counts"
             )
+
+
+def _without_effect(scheduler: Scheduler) -> Iterator[str]:
+    """What of a scheduler has nothing to act on: no error, as sweeps turn off what it needs."""
+    if scheduler.host is not None and scheduler.preemption != "swap":
+        yield (
+            f"scheduler.host takes nothing: preemption is {scheduler.preemption}; write "
+            "scheduler.preemption: swap, or leave host out"
+        )
+    if scheduler.kv_loads != Scheduler.kv_loads and not scheduler.kv_tiers:
+        yield (
+            f"scheduler.kv_loads {scheduler.kv_loads} loads nothing: write scheduler.kv_tiers: "
+            "[{name, size, bandwidth, latency}], or leave kv_loads out"
+        )
+    if scheduler.prefix_blocks is not None and not scheduler.prefix_cache:
+        yield (
+            "scheduler.prefix_blocks bounds nothing: write scheduler.prefix_cache: true, or leave "
+            "it out"
+        )
 
 
 def _foreign_runtime(runtime: Runtime | None, device: Device) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 
@@ -19,9 +20,11 @@ from sim.simulation.speculation import check_heads, drafted
 from sim.techniques import apply
 from sim.workload.architecture import Architecture
 from sim.workload.layers import build_graph
-from sim.workload.traffic import Closed, Trace
+from sim.workload.traffic import Closed, Constant, Empirical, Poisson, Sessions, Trace
 from sim.workload.traffic.arrivals import requests_of
 from sim.workload.traffic.samples import with_blocks
+
+MOST_REQUESTS: Final = 100_000_000
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -221,6 +224,8 @@ def _requests(scenario: Scenario) -> Trace:
     traffic = scenario.traffic
     if isinstance(traffic, Closed):
         traffic = replace(traffic, requests=traffic.requests + traffic.concurrency)
+    if not isinstance(traffic, Trace):
+        _check_count(traffic)
     requests = requests_of(traffic, scenario.seed)
     if scenario.scheduler.prefix_cache:
         requests = with_blocks(requests)
@@ -233,6 +238,24 @@ def _requests(scenario: Scenario) -> Trace:
         return requests
     # an encoder-only model answers once, whatever output lengths the traffic has
     return replace(requests, output_tokens=np.ones_like(requests.output_tokens))
+
+
+def _check_count(traffic: Poisson | Closed | Sessions) -> None:
+    """Infeasible for more requests than there is memory for."""
+    if isinstance(traffic, Sessions):
+        count = float(traffic.sessions)
+        if isinstance(traffic.turns, Constant):
+            count *= traffic.turns.tokens
+        elif not isinstance(traffic.turns, Empirical):
+            count *= traffic.turns.mean
+    else:
+        count = float(traffic.requests)
+    if count > MOST_REQUESTS:
+        raise Infeasible(
+            f"{count:,.0f} requests are more than the {MOST_REQUESTS:,} that a run has room for",
+            requests=count,
+            most=MOST_REQUESTS,
+        )
 
 
 def _image_tokens(model: Architecture) -> int:

@@ -311,7 +311,7 @@ def test_explain_tells_sides_apart(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 MISTAKES = [
-    (["split.experts.count=3"], ConfigError, "do not go evenly on 3 devices"),
+    (["split.experts.count=3"], ConfigError, "do not go evenly on the 3 devices"),
     (["parallel.ep=4"], ConfigError, "leave ep out"),
     (["parallel={tp: 2}"], ConfigError, "is not the 4 devices"),
     (["parallel={tp: 2, pp: 2}"], ConfigError, "leave it out"),

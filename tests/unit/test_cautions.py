@@ -36,6 +36,18 @@ def test_idle_devices_are_said() -> None:
     assert "1 of 5 devices have nothing to do" in cautions(sets=sets, system="h100-x5")
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("host={memory: 9 GB}", "write scheduler.preemption: swap"),
+        ("kv_loads=blocking", "write scheduler.kv_tiers"),
+        ("prefix_blocks=9", "write scheduler.prefix_cache: true"),
+    ],
+)
+def test_what_has_no_effect_is_said(setting: str, said: str) -> None:
+    assert said in cautions(sets=("traffic.limit=20", f"scheduler.{setting}"))
+
+
 def test_prompts_beyond_the_context_are_said() -> None:
     traffic = {"poisson": {"rate": "1 /s", "requests": 3, "input": 5000, "output": 2}}
     assert "3 of 3 requests are longer" in cautions(model="phi-3-mini-4k", traffic=traffic)

@@ -310,7 +310,7 @@ def test_output_that_cannot_be_written_is_one_line(
 
 
 def test_a_cold_cache_is_announced_once_something_runs(tmp_path: Path) -> None:
-    """The first of two runs compiles, and says so on standard error alone; wrong input isn't run."""
+    """The first of two runs compiles, and says so on standard error; wrong input isn't run."""
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
     code = (
         "from sim.cli import main\nfrom sim.cli.output import tell_compiling\n"

@@ -168,7 +168,7 @@ SCENARIO_MISTAKES = [
     ("tp: 1", "tp: -1", "parallel.tp", "a whole number from 1 is due"),
     ("seed: 0", "seed: zero", "seed", "a whole number from 0 is due"),
     ("trace: azure-like-2k", "trace: azure-like-2", "traffic.trace", "mean 'azure-like-2k'?"),
-    ("window: [0 s, 60 s]", "window: [60 s, 0 s]", "traffic", "a later end"),
+    ("window: [0 s, 60 s]", "window: [60 s, 0 s]", "traffic.window", "a later end"),
     ("window: [0 s, 60 s]", "window: [0 s, 60]", "traffic.window.1", "needs a unit"),
     ("trace: azure-like-2k, window: [0 s, 60 s], limit: 10", "limit: 10", "traffic", "exactly one"),
 ]  # fmt: skip

@@ -80,6 +80,19 @@ def check_tiers(scheduler: Scheduler, block_B: float) -> None:
             )
 
 
+def check_host(scheduler: Scheduler, block_B: float) -> None:
+    """Infeasible where the host's memory hasn't room for one block of a swapped cache."""
+    host = scheduler.host
+    if scheduler.preemption == "swap" and host is not None and host.memory_B < block_B:
+        raise Infeasible(
+            f"the host's memory of {host.memory_B:.6g} B a device has no room for a block of a "
+            f"swapped cache, which takes {block_B:.6g} B: write a larger scheduler.host.memory, or "
+            "preemption: recompute",
+            memory_B=host.memory_B,
+            block_B=block_B,
+        )
+
+
 def forget_blocks(states: Records) -> None:
     """No block is anywhere."""
     for name in ("oldest", "newest", "tier_oldest", "tier_newest"):

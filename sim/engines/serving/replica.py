@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.engines.scheduler import Scheduler
-from sim.engines.serving.copies import fill_offload
+from sim.engines.serving.copies import check_host, fill_offload
 from sim.errors import Infeasible
 from sim.graph import Graph, Kind
 from sim.kernel import records
@@ -57,6 +57,7 @@ def policy_record(scheduler: Scheduler, kv_B: float, program: Program) -> Record
 
 def replica_of(program: Program, scheduler: Scheduler, kv_B: float) -> Replica:
     """What serves: the program's tables and the scheduler, with `kv_B` bytes of cache a device."""
+    check_host(scheduler, scheduler.kv_block * float(program.streams["kv_B"].sum()))
     reach = layers_reached(program.table.graph)
     classes, leaders = token_classes(program, reach)
     return Replica(
