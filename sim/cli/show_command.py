@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from sim.cli.output import print_json
-from sim.config.catalogue import KINDS, find_kind, load_model, resolved
+from sim.config.catalogue import KINDS, find_kinds, load_model, resolved
 
 
 @click.command("show")
@@ -14,7 +14,10 @@ from sim.config.catalogue import KINDS, find_kind, load_model, resolved
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(name: str, kind: str | None, as_json: bool) -> None:
     """What NAME (or a YAML or config.json file) resolves to, every number with its source."""
-    kind = kind or find_kind(name)
+    if kind is None:
+        kind, *others = find_kinds(name)
+        if others:
+            click.echo(f"'{name}' is also in {' and '.join(others)}: --kind shows it", err=True)
     if kind == "models":
         from sim.simulation.describe import default_precision, describe_model
 

@@ -42,8 +42,13 @@ from sim.workload.traffic.readers import read_trace
 
 KINDS: Final = (
     "devices", "systems", "models", "techniques", "scenarios", "traffic", "memories", "processes",
-    "sites", "costs", "studies", "runtimes",
+    "sites", "costs", "studies", "runtimes", "hosts", "kernels", "protocols", "power", "errors",
+    "families",
 )  # fmt: skip
+_TOLD_BY_FOLDER: Final = (
+    "processes", "sites", "costs", "hosts", "kernels", "protocols", "power", "errors", "families",
+)  # fmt: skip
+"""Kinds whose files no key of theirs tells apart."""
 Given = str | Path | Mapping[str, Any]
 
 
@@ -354,17 +359,17 @@ def title_of(kind: str, name: str) -> str:
     return str(title or name)
 
 
-def find_kind(name: str) -> str:
-    """The kind of thing that `name`, of the library or a path, is."""
+def find_kinds(name: str) -> list[str]:
+    """The kinds of things that `name`, of the library or a path, is; at least one."""
     if library.is_path(name):
-        return _kind_of_file(Path(name))
-    for kind in KINDS:
-        if name in names(kind) or (kind == "devices" and name in library.aliases()):
-            return kind
+        return [_kind_of_file(Path(name))]
+    found = [kind for kind in KINDS if name in names(kind)]
+    if found or name in library.aliases():
+        return found or ["devices"]
     if library.counted(name):
-        return "systems"
+        return ["systems"]
     if config_json(name, Path()) is not None:
-        return "models"
+        return ["models"]
     every = {each: kind for kind in reversed(KINDS) for each in names(kind)}
     near = get_close_matches(name, [*every, *library.aliases()], n=1)
     hint = f"did you mean '{near[0]}'? " if near else ""
@@ -378,6 +383,9 @@ def _kind_of_file(path: Path) -> str:
         return "models"
     data = read_document(path).data
     keys = set(data) if isinstance(data, dict) else set()
+    folder = path.resolve().parent.name
+    if folder in _TOLD_BY_FOLDER:
+        return folder
     for kind, mark in (
         ("studies", "axes"), ("scenarios", "traffic"), ("devices", "processors"),
         ("systems", "device"),

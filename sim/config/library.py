@@ -67,10 +67,6 @@ def is_path(name: str) -> bool:
     return "/" in name or "\\" in name or name.endswith((".yaml", ".yml", ".json", ".csv", ".gz"))
 
 
-UNLISTED: Final = ("hosts", "kernels", "power", "protocols")
-"""Kinds that `sim list` doesn't have: parts of devices, few of each."""
-
-
 def path_from(name: str, base: Path) -> Path:
     """The path `name`, from the folder `base` unless absolute."""
     path = Path(name)
@@ -91,13 +87,11 @@ def unknown(kind: str, name: str, known: Iterable[str], near: str | None = None)
     """What to say of a name the library doesn't have."""
     single = {
         "traffic": "trace", "studies": "study", "processes": "process", "kernels": "kernels",
-        "power": "power law",
+        "power": "power law", "errors": "table of errors", "families": "family",
     }.get(kind, kind.removesuffix("s"))  # fmt: skip
     close = [near] if near else get_close_matches(name, list(known), n=1, cutoff=0.5)
     hint = f"did you mean '{close[0]}'? " if close else ""
     path = "" if kind == "techniques" else ", a path works too"
-    if kind in UNLISTED:
-        return f"unknown {single} '{name}'; {hint}known: {', '.join(sorted(known))}{path}"
     return f"unknown {single} '{name}'; {hint}`sim list {kind}` shows all{path}"
 
 

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from sim.cli import COMMANDS, main
+from sim.config import library
+from sim.config.catalogue import KINDS
 
 SHORT = ["--set", "traffic.limit=20"]
 
@@ -307,6 +309,29 @@ def test_output_that_cannot_be_written_is_one_line(
     assert (code, out) == (2, "")
     assert str(tmp_path) in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_listed_and_shown(capsys: pytest.CaptureFixture[str], kind: str) -> None:
+    code, out, _ = run(capsys, "list", kind, "--json")
+    assert code == 0
+    name = json.loads(out)[0]["name"]
+    code, out, _ = run(capsys, "show", name, "--kind", kind, "--json")
+    assert code == 0
+    assert json.loads(out)["title"]
+    if kind != "techniques":
+        _, again, _ = run(capsys, "show", str(library.files(kind)[name]), "--json")
+        assert json.loads(again) == json.loads(out)
+
+
+def test_every_folder_of_the_library_is_a_kind() -> None:
+    assert set(library.FOLDERS) - {"papers"} < set(KINDS)
+
+
+def test_a_name_of_several_kinds_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "show", "default", "--json")
+    assert (code, json.loads(out)["name"]) == (0, "default")
+    assert err == "'default' is also in costs and hosts: --kind shows it\n"
 
 
 def test_a_cold_cache_is_announced_once_something_runs(tmp_path: Path) -> None:
