@@ -177,6 +177,24 @@ def test_a_replica_that_died_has_lost_its_prefix_cache() -> None:
     assert found == [7 * 144, 6 * 144]  # a prompt's last token is always computed
 
 
+def test_a_replica_that_is_back_is_not_flooded() -> None:
+    """A router by prefix has it share the work from then on, whatever others did meanwhile."""
+    count = 400
+    trace = Trace(
+        name="one by one",
+        arrival_s=np.arange(count) * 0.01,
+        input_tokens=np.full(count, 160),
+        output_tokens=np.full(count, 20),
+        blocks=Blocks(ids=np.arange(count * 10), starts=np.arange(count + 1) * 10, tokens=16),
+    )
+    died = Trouble(outages=(Outage(replica=0, at_s=0.5, for_s=1.5),))
+    own = kind(prefix_cache=True)
+    served, _, _ = serve_fleet([own], [2], trace, route="prefix", trouble=died)
+    check_conserved(served, trace)
+    late = [int((each.requests["arrival_s"] > 2.1).sum()) for each in served.outcomes]
+    assert abs(late[0] - late[1]) <= 2
+
+
 def test_a_request_that_fits_nowhere_is_rejected_once() -> None:
     trace = traffic(2, 30, 100.0)
     served, _, _ = serve_fleet([kind(kv_tokens=320)], [2], trace)

@@ -264,6 +264,8 @@ class Crew:
             self.dead[number] = False
             if not self._pending[number]:  # a known outage leaves the drawn one as it is
                 self._next_breakdown(number, at_s)
+            if isinstance(self._ahead, ByPrefix):
+                self._ahead.join(number, self.alive)
             self._resume(at_s)
         elif self.scaler is not None and self.scaler.ready(number, at_s):
             if isinstance(self._ahead, ByPrefix):

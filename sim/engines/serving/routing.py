@@ -129,10 +129,13 @@ class ByPrefix:
                 return
 
     def join(self, replica: int, alive: Alive) -> None:
-        """A replica starts: it is taken to have had as much work as the least loaded one."""
+        """A replica starts or is back: it is taken to have had as much work as the least loaded one.
+
+        What others did meanwhile it need not make up for: that is done. (Routers that compare
+        requests in flight, as SGLang's cache_aware one, don't count it either.)
+        """
         if alive.any():
-            least = float(self._work[alive].min())
-            self._work[replica] = max(float(self._work[replica]), least)
+            self._work[replica] = float(self._work[alive].min())
 
     def forget(self, replica: int) -> None:
         """A replica died or stopped: what it was sent is lost."""
