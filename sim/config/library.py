@@ -110,7 +110,16 @@ def found_document(kind: str, name: str, base: Path) -> tuple[str, Document]:
 
 
 def with_bases(kind: str, document: Document) -> Document:
-    """`document` on top of what it extends."""
+    """`document` on top of what it extends; so is a device that a system has inline."""
+    document = _with_base(kind, document)
+    data = document.data
+    if kind == "systems" and isinstance(data, dict) and isinstance(data.get("device"), dict):
+        own = _with_base("devices", document.under(("device",)))
+        document = document.with_value(("device",), own.data, own.places)
+    return document
+
+
+def _with_base(kind: str, document: Document) -> Document:
 
     def find(name: str, own: Document) -> Document:
         if is_path(name):

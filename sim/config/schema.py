@@ -31,10 +31,12 @@ def schemas() -> Mapping[str, dict[str, Any]]:
     for name, form in FORMS.items():
         schema = form.model_json_schema()
         schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-        schema["properties"]["extends"] = {
-            "type": "string",
-            "description": "a base that this file changes; null removes what the base has",
-        }
+        inline = schema.get("$defs", {}).get("DeviceForm")  # a system's own
+        for part in (schema, inline) if inline else (schema,):
+            part["properties"]["extends"] = {
+                "type": "string",
+                "description": "a base that this file changes; null removes what the base has",
+            }
         made[name] = schema
         made[f"{name}-overlay"] = _optional(schema)
     return made

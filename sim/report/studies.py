@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,16 +57,17 @@ def _front(results: Results, wanted: dict[str, str], summary: Summary) -> list[R
     if not summary.good:
         return [Text("No point is feasible and keeps the constraints.")]
     found = results.pareto(objectives=wanted)
-    knee = results.knee(*wanted)["key"]
+    knees = set(results.knees(*wanted)["key"])
     named = ", ".join(f"{column} ({direction})" for column, direction in wanted.items())
     each = f" for each of {', '.join(results.per)}" if results.per else ""
     made = table(
-        f"Front of {named}{each}: {len(found):,} points, the knee of all marked *", "",
+        f"Front of {named}{each}: {len(found):,} points, {'each' if each else 'its'} knee marked *",
+        "",
         *short_names(results).values(), *wanted, left=1 + len(results.axes),
     )  # fmt: skip
-    for _, row in _picked(found, knee).iterrows():
+    for _, row in _picked(found, knees).iterrows():
         made.add_row(
-            "*" if row["key"] == knee else "",
+            "*" if row["key"] in knees else "",
             *(_level(row[axis]) for axis in results.axes),
             *(_within(row, column, results) for column in wanted),
         )
@@ -103,12 +104,13 @@ def short_names(results: Results) -> dict[str, str]:
     return found
 
 
-def _picked(found: pd.DataFrame, knee: Any) -> pd.DataFrame:
-    """At most `SHOWN` rows, evenly spread, the knee among them."""
+def _picked(found: pd.DataFrame, knees: Set[Any]) -> pd.DataFrame:
+    """Rows evenly spread, at most `SHOWN` beside the knees, which are among them."""
     if len(found) <= SHOWN:
         return found
-    at = set(np.linspace(0, len(found) - 1, SHOWN - 1).astype(int).tolist())
-    at |= set(np.flatnonzero(found["key"].to_numpy() == knee).tolist())
+    bends = np.flatnonzero(found["key"].isin(knees).to_numpy()).tolist()
+    at = set(np.linspace(0, len(found) - 1, max(SHOWN - len(bends), 2)).astype(int).tolist())
+    at |= set(bends)
     return found.iloc[sorted(at)]
 
 
@@ -165,6 +167,9 @@ def front_summary(
         "per": results.per,
         "front": [_plain(row) for _, row in found.iterrows()],
         "knee": _plain(results.knee(*wanted)) if len(found) else None,
+        "knees": [_plain(row) for _, row in results.knees(*wanted).iterrows()]
+        if len(found)
+        else [],
         "hypervolume": None if math.isnan(share) else share,
     }
 

@@ -55,7 +55,7 @@ def study_figures(results: Results, folder: Path, suffix: str = "pdf") -> Iterat
 
 
 def plot_pareto(results: Results, path: Path, columns: Sequence[str] = ()) -> None:
-    """Good points and the front of two objectives, a third as its colour, the knee a star.
+    """Good points and the front of two objectives, a third as its colour, knees as stars.
 
     Without `columns` the first three objectives of the study. Many points are drawn as their
     density, so that none hides another.
@@ -84,8 +84,8 @@ def plot_pareto(results: Results, path: Path, columns: Sequence[str] = ()) -> No
                              **shade)  # fmt: skip
         if len(names) > 2:
             made.colorbar(drawn, label=labels[2].titled)
-        knee = results.knee(*columns)
-        axes.plot(knee[names[0]], knee[names[1]], "*", color=ACCENT, markersize=12, zorder=4,
+        knees = results.knees(*columns)
+        axes.plot(knees[names[0]], knees[names[1]], "*", color=ACCENT, markersize=12, zorder=4,
                   markeredgecolor="white", markeredgewidth=0.6, label="knee")  # fmt: skip
         axes.set(xlabel=labels[0].titled, ylabel=labels[1].titled)
         axes.set_title(str(results.about["title"]))

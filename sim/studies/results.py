@@ -165,28 +165,43 @@ class Results:
         self, table: pd.DataFrame, wanted: Mapping[str, str], given: Sequence[str]
     ) -> pd.DataFrame:
         values, rows = self.signed(table, wanted)
-        groups = [np.arange(len(rows))]
-        if given and len(rows):
-            named = table[list(given)].iloc[rows].astype(object)
-            named = named.where(named.notna(), "(inactive)")
-            groups = [np.asarray(own) for own in named.groupby(list(given)).indices.values()]
+        groups = _groups(table.iloc[rows], given)
         best = np.concatenate([own[front(values[own])] for own in groups])
         return table.iloc[np.sort(rows[best])]
 
     def knee(self, *columns: str) -> pd.Series[Any]:
-        """The point of the front nearest to its ideal, objectives scaled over the front."""
+        """The point of the front nearest to its ideal, objectives scaled over the front.
+
+        The front is of all points, whatever the study's `per`: `knees` has one of each.
+        """
+        found: pd.Series[Any] = self.knees(*columns, per=()).iloc[0]
+        return found
+
+    def knees(self, *columns: str, per: Sequence[str] | None = None) -> pd.DataFrame:
+        """The knee of every front: one for each combination of the axes `per`, as in `pareto`."""
         wanted = self.wanted(columns)
-        best = self.pareto(objectives=wanted, per=())
+        given = self.per if per is None else list(per)
+        best = self.pareto(objectives=wanted, per=given)
         if best.empty:
             raise ConfigError("no point is feasible and keeps the constraints")
-        found: pd.Series[Any] = best.iloc[knee(self.signed(best, wanted)[0])]
-        return found
+        values = self.signed(best, wanted)[0]
+        rows = [own[knee(values[own])] for own in _groups(best, given)]
+        return best.iloc[np.sort(rows)].reset_index(drop=True)
 
     def ranked(self, objectives: Mapping[str, str], most: int) -> pd.DataFrame:
         """The `most` points of the lowest non-dominated rank, ties as they come."""
         values, rows = self.signed(self.frame, objectives)
         order = np.argsort(ranks(values), kind="stable")[:most]
         return self.frame.iloc[np.sort(rows[order])]
+
+
+def _groups(table: pd.DataFrame, given: Sequence[str]) -> list[npt.NDArray[np.intp]]:
+    """Rows of `table` by what stands on the axes `given`; all together without any."""
+    if not given or table.empty:
+        return [np.arange(len(table))]
+    named = table[list(given)].astype(object)
+    named = named.where(named.notna(), "(inactive)")
+    return [np.asarray(own) for own in named.groupby(list(given)).indices.values()]
 
 
 def load_results(folder: str | Path) -> Results:

@@ -8,6 +8,7 @@ import pytest
 
 from sim.config.catalogue import load_device, load_system
 from sim.config.document import Document, merged, parse_document
+from sim.config.scenarios import load_scenario
 from sim.errors import ConfigError
 
 SOURCES = """
@@ -162,3 +163,26 @@ def test_a_device_may_extend_a_device_of_the_library(folder: Path) -> None:
 def test_a_system_may_extend_a_system(folder: Path) -> None:
     (folder / "pair.yaml").write_text("extends: wse-3-x2\ncount: 3\n")
     assert load_system(folder / "pair.yaml").count == 3
+
+
+def test_an_inline_device_extends_too(folder: Path) -> None:
+    inside = "".join(f"  {line}\n" for line in OWN.splitlines())
+    path = folder / "two.yaml"
+    path.write_text(f"title: Two\ncount: 2\ndevice:\n{inside}{SOURCES}")
+    two, own = load_system(path), load_device(folder / "own.yaml")
+    assert two.device.processors == own.processors
+    assert two.device.memories == own.memories
+    path.write_text(path.read_text().replace("200 TFLOPS", "200 TFLOP"))
+    with pytest.raises(ConfigError) as caught:
+        load_system(path)
+    (found,) = caught.value.problems
+    assert (found.file, found.line) == (str(path), 9)
+    assert found.path == "device.processors.gpu.peak.fp16"
+
+
+def test_a_scenario_has_a_device_that_extends() -> None:
+    system = {"device": {"extends": "nvidia-datacenter", "title": "Mine"}}
+    with pytest.raises(ConfigError) as caught:
+        load_scenario("llama-8b-azure-h100", system=system)
+    assert not any("extends" in str(each.path) for each in caught.value.problems)
+    assert {"system.device.memories"} <= {each.path for each in caught.value.problems}

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sim
+from sim.report.studies import front_summary
 from sim.studies import run as runner
 from sim.studies.pareto import front, hypervolume, knee, ranks
 from sim.studies.sensitivity import main_effects, tornado
@@ -137,7 +138,12 @@ def test_given_axes_have_a_front_each() -> None:
         alone = sim.sweep({**GRID, "axes": [{"path": "load.batch", "values": [int(batch)]},
                                             *GRID["axes"][1:]]})  # type: ignore[misc]  # fmt: skip
         assert set(own["key"]) == set(alone.pareto()["key"])
+        bend = each.knees()
+        assert bend[bend["load.batch"] == batch]["key"].tolist() == [alone.knee()["key"]]
     assert set(together.pareto()["key"]) <= set(each.pareto()["key"])
+    assert each.knee()["key"] == together.knee()["key"] == together.knees()["key"].item()
+    told = front_summary(each, ())
+    assert [row["load.batch"] for row in told["knees"]] == [1, 8, 64]
 
 
 def test_parts_one_by_one_give_what_the_whole_table_gives(

@@ -129,7 +129,7 @@ class ByPrefix:
                 return
 
     def join(self, replica: int, alive: Alive) -> None:
-        """A replica starts or is back: it is taken to have had as much work as the least loaded one.
+        """A replica starts or is back: its work so far is taken to be that of the least loaded one.
 
         What others did meanwhile it need not make up for: that is done. (Routers that compare
         requests in flight, as SGLang's cache_aware one, don't count it either.)
