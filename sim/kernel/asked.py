@@ -6,9 +6,19 @@ from typing import Any
 
 from sim.kernel import passes
 from sim.kernel.compiled import njit
-from sim.kernel.iteration import microbatches, part_time, share_layers, tally_part
+from sim.kernel.iteration import microbatches, share_layers
 from sim.kernel.records import RUNNING, WAITING
-from sim.kernel.requests import admit, close_gap, compact, decoding, emit, finish, grow, rejected
+from sim.kernel.requests import (
+    admit,
+    close_gap,
+    compact,
+    decoding,
+    emit,
+    finish,
+    grow,
+    prefill,
+    rejected,
+)
 from sim.kernel.sequences import add_decode, add_prefill, kv_bytes
 from sim.kernel.state import (
     BAD_LAYERS,
@@ -22,7 +32,7 @@ from sim.kernel.state import (
     TWICE,
     UNKNOWN,
 )
-from sim.kernel.steps import log_step, spend
+from sim.kernel.steps import run_parts
 
 
 @njit
@@ -41,12 +51,10 @@ def asked_iteration(
     wrong, number = admitted(replica, flow, engine, decodes, prompts)
     if wrong != FINE:
         return wrong, number
-    machine, requests = replica.machine, flow.requests
-    sequences = float(decodes.shape[0] + prompts.shape[0])
-    micro = microbatches(machine, sequences)
-    seconds, spent_J, prompt_tokens = 0.0, 0.0, 0
-    parts = cuts.shape[0] - 1
-    for part in range(parts - 1, -1, -1):  # the first last: what others remember takes its rows
+    requests, parts, prompt_tokens = flow.requests, cuts.shape[0] - 1, 0
+    sequences = decodes.shape[0] + prompts.shape[0]
+    micro = microbatches(replica.machine, float(sequences))
+    for part in range(parts):
         features = scratch.features[part]
         features[:] = 0.0
         for index in range(decodes.shape[0]):
@@ -61,28 +69,14 @@ def asked_iteration(
                 )  # fmt: skip
         if micro > 1.0:
             features /= micro
-        passes.spread_over_groups(features, replica.streams.shape[0], machine.groups)
+        passes.spread_over_groups(features, replica.streams.shape[0], replica.machine.groups)
         share_layers(replica.reach, cuts[part], cuts[part + 1], scratch.shares[part])
-        more_s, more_J = part_time(replica, scratch, books, part)
-        seconds += more_s
-        spent_J += more_J
-    host_s = passes.host_time(sequences, machine)
-    busiest_s = 0.0
-    if machine.sides > 0.0:
-        busiest_s = passes.busiest_side(replica.ops, scratch.rows, scratch.shares, parts)
-    time = passes.step_time(seconds, micro, host_s, machine, busiest_s)
-    left = passes.within_limit(spent_J, time, micro, machine)
-    energy = passes.step_energy(spent_J * left, time, micro, machine)
-    devices = micro * machine.group
-    for part in range(parts):
-        tally_part(replica, scratch, books, part, 1.0, devices, left)
     for index in range(prompts.shape[0]):
         prompt_tokens += prompts[index, 1]
-    log_step(
-        books.log, engine, time, energy, micro, int(sequences), decodes.shape[0], prompt_tokens,
-        0, replica.reach.shape[1] - 1, replica.streams.shape[0], scratch.features[0],
+    run_parts(
+        replica, engine, scratch, books, parts, micro, sequences, decodes.shape[0], prompt_tokens,
+        0, replica.reach.shape[1] - 1,
     )  # fmt: skip
-    spend(engine, time, host_s, energy, spent_J * left * devices, 1)
     for index in range(decodes.shape[0]):
         request = requests[decodes[index]]
         close_gap(request, engine, books.gaps)
@@ -103,15 +97,7 @@ def passed(replica: Any, request: Any, row: Any, flow: Any, engine: Any, gaps: A
         request.layer, request.on_way = row[3], row[1]
         return
     request.layer = request.on_way = 0
-    request.prefilled += row[1]
-    engine.prefill_tokens += row[1]
-    if decoding(request):
-        if request.generated == 0:
-            request.first_s = engine.now_s
-        else:
-            close_gap(request, engine, gaps)
-        if emit(request, engine):
-            finish(request, flow, engine, replica.policy)
+    prefill(request, row[1], flow, engine, replica.policy, gaps)
 
 
 @njit

@@ -330,16 +330,22 @@ def prefilled(flow: Any, engine: Any, policy: Any, gaps: Any) -> None:
     """The prompts picked have passed all layers; those that are whole get their first token."""
     for index in range(engine.picked):
         request = flow.requests[flow.picked[index, 0]]
-        request.prefilled += flow.picked[index, 1]
-        engine.prefill_tokens += flow.picked[index, 1]
-        if decoding(request):
-            if request.generated == 0:
-                request.first_s = engine.now_s
-            else:
-                close_gap(request, engine, gaps)
-            if emit(request, engine):
-                finish(request, flow, engine, policy)
+        prefill(request, flow.picked[index, 1], flow, engine, policy, gaps)
     engine.picked = 0
+
+
+@njit
+def prefill(request: Any, tokens: int, flow: Any, engine: Any, policy: Any, gaps: Any) -> None:
+    """`tokens` of a prompt have passed all layers; the last of all gives an answer's first."""
+    request.prefilled += tokens
+    engine.prefill_tokens += tokens
+    if decoding(request):
+        if request.generated == 0:
+            request.first_s = engine.now_s
+        else:
+            close_gap(request, engine, gaps)
+        if emit(request, engine):
+            finish(request, flow, engine, policy)
 
 
 @njit

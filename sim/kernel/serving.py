@@ -13,14 +13,8 @@ import numpy as np
 
 from sim.kernel import passes
 from sim.kernel.compiled import njit
-from sim.kernel.copies import held_up, swap_in
-from sim.kernel.iteration import (
-    microbatches,
-    part_time,
-    share_layers,
-    tally_part,
-    without_prompts,
-)
+from sim.kernel.copies import swap_in
+from sim.kernel.iteration import microbatches, share_layers, without_prompts
 from sim.kernel.records import (
     ASYNC,
     COMPLETED,
@@ -41,7 +35,7 @@ from sim.kernel.requests import (
     take_ready,
 )
 from sim.kernel.speculation import speculative_iteration
-from sim.kernel.steps import add_decodes, fill_prompts, log_step, spend
+from sim.kernel.steps import add_decodes, fill_prompts, run_parts
 from sim.kernel.stretch import decode_stretch, stretch_length
 from sim.kernel.tiers import next_ready
 
@@ -84,33 +78,16 @@ def mixed_iteration(
         features /= micro
     passes.spread_over_groups(features, streams.shape[0], machine.groups)
     share_layers(replica.reach, first, last, scratch.shares[0])
-    parts, seconds, spent_J = 1, 0.0, 0.0
+    parts = 1
     if engine.stages > 1 and decoders > 0:
         parts = 2
         without_prompts(features, scratch.features[1])
         for index in range(replica.ops.shape[0]):
             scratch.shares[1, index] = 1.0 - scratch.shares[0, index]
-    for part in range(parts - 1, -1, -1):  # the first last: what others remember takes its rows
-        more_s, more_J = part_time(replica, scratch, books, part)
-        seconds += more_s
-        spent_J += more_J
-    host_s = passes.host_time(float(engine.picked + decoders), machine)
-    busiest_s = 0.0
-    if machine.sides > 0.0:
-        busiest_s = passes.busiest_side(replica.ops, scratch.rows, scratch.shares, parts)
-    time = passes.step_time(seconds, micro, host_s, machine, busiest_s)
-    left = passes.within_limit(spent_J, time, micro, machine)
-    if engine.copy_s > 0.0 or engine.load_s > 0.0:
-        time += held_up(engine, replica.policy, time, last - first, layers)
-    energy = passes.step_energy(spent_J * left, time, micro, machine)
-    devices = micro * machine.group
-    for part in range(parts):
-        tally_part(replica, scratch, books, part, 1.0, devices, left)
-    log_step(
-        books.log, engine, time, energy, micro, engine.picked + decoders, decoders, prompt_tokens,
-        first, last, streams.shape[0], features,
+    run_parts(
+        replica, engine, scratch, books, parts, micro, engine.picked + decoders, decoders,
+        prompt_tokens, first, last,
     )  # fmt: skip
-    spend(engine, time, host_s, energy, spent_J * left * devices, 1)
     if decoders > 0:
         for index in range(engine.running):
             request = flow.requests[flow.running[index]]

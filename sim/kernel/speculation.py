@@ -12,29 +12,21 @@ from typing import Any
 
 import numpy as np
 
-from sim.kernel import passes
+from sim.kernel import passes, splitmix
 from sim.kernel.compiled import njit
-from sim.kernel.copies import held_up
-from sim.kernel.iteration import part_time, tally_part
 from sim.kernel.records import DECODE, LOGITS, SEQUENCES, TOKENS
 from sim.kernel.requests import close_gap, compact, decoding, emit, finish, prefilled
 from sim.kernel.sequences import add_drafting, add_features, add_verification
-from sim.kernel.steps import fill_prompts, log_features, log_step, spend
+from sim.kernel.steps import fill_prompts, log_features, run_parts
 
 UNIT_STEP = 2.0**-53
+bits_at = njit(splitmix.bits_at)
 
 
 @njit
-def drawn(start: Any, count: int) -> float:
-    """The number from [0, 1) that stands at place `count` of the stream beginning at `start`.
-
-    SplitMix64 (Steele, Lea, Flood, OOPSLA 2014), whose state counts: any place at once.
-    """
-    word = start + np.uint64(count) * np.uint64(0x9E3779B97F4A7C15)
-    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    word ^= word >> np.uint64(31)
-    return float(word >> np.uint64(11)) * UNIT_STEP
+def uniform_at(start: Any, place: int) -> float:
+    """The number from [0, 1) at `place` of the stream that begins at `start`."""
+    return float(bits_at(start, place) >> np.uint64(11)) * UNIT_STEP
 
 
 @njit
@@ -44,7 +36,7 @@ def accepted_tokens(reached: Any, start: Any, count: int) -> int:
     `reached` [tokens] is the probability that so many are. One number decides: whoever accepts
     more readily accepts at least as many.
     """
-    number, found = drawn(start, count), 0
+    number, found = uniform_at(start, count), 0
     while found < reached.shape[0] and number < reached[found]:
         found += 1
     return found
@@ -121,32 +113,18 @@ def speculative_iteration(
             add_step(flow, engine, streams, policy, False, drafts, policy.ahead, further)
             share_draft(replica.ops, float(policy.ahead - drafts), 0.0, scratch.shares[1])
     share_draft(replica.ops, float(drafts), 1.0, scratch.shares[0])
-    seconds, spent_J = 0.0, 0.0
-    for part in range(parts - 1, -1, -1):  # the first last: what others remember takes its rows
-        passes.spread_over_groups(scratch.features[part], streams.shape[0], machine.groups)
-        more_s, more_J = part_time(replica, scratch, books, part)
-        seconds += more_s
-        spent_J += more_J
-    host_s = passes.host_time(float(engine.picked + decoders), machine)
-    time = passes.step_time(seconds, 1.0, host_s, machine, 0.0)
-    left = passes.within_limit(spent_J, time, 1.0, machine)
-    if engine.copy_s > 0.0 or engine.load_s > 0.0:
-        layers = replica.reach.shape[1] - 1
-        time += held_up(engine, replica.policy, time, layers, layers)
-        engine.load_s = 0.0
-    energy = passes.step_energy(spent_J * left, time, 1.0, machine)
     for part in range(parts):
-        tally_part(replica, scratch, books, part, 1.0, machine.group, left)
+        passes.spread_over_groups(scratch.features[part], streams.shape[0], machine.groups)
     logged = engine.logged
-    log_step(
-        books.log, engine, time, energy, 1.0, engine.picked + decoders, decoders, prompt_tokens,
-        0, replica.reach.shape[1] - 1, streams.shape[0], features,
+    run_parts(
+        replica, engine, scratch, books, parts, 1.0, engine.picked + decoders, decoders,
+        prompt_tokens, 0, replica.reach.shape[1] - 1,
     )  # fmt: skip
+    engine.load_s = 0.0
     if engine.logged > logged:
         if parts == 1:
             scratch.features[1, :] = 0.0
         log_features(books.log[logged], streams.shape[0], streams.shape[0], scratch.features[1])
-    spend(engine, time, host_s, energy, spent_J * left * machine.group, 1)
     if decoders > 0:
         give_out(reached, flow, engine, policy, books.gaps)
     prefilled(flow, engine, policy, books.gaps)

@@ -1,10 +1,13 @@
-"""What every kind of iteration does: see who decodes, log the step, move the clock."""
+"""What every kind of iteration does: see who decodes, take its time, log it, move the clock."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from sim.kernel import passes
 from sim.kernel.compiled import njit
+from sim.kernel.copies import held_up
+from sim.kernel.iteration import part_time, tally_part
 from sim.kernel.records import (
     DECODE,
     LOG_COLUMNS,
@@ -20,14 +23,43 @@ from sim.kernel.records import (
     LOGITS,
     TOKENS,
 )
-from sim.kernel.requests import (
-    decoding,
-)
-from sim.kernel.sequences import (
-    add_decode,
-    add_features,
-    add_prefill,
-)
+from sim.kernel.requests import decoding
+from sim.kernel.sequences import add_decode, add_features, add_prefill
+
+
+@njit(inline="always")
+def run_parts(
+    replica: Any, engine: Any, scratch: Any, books: Any, parts: int, micro: float, sequences: int,
+    decoders: int, prompt_tokens: int, first: int, last: int,
+) -> None:  # fmt: skip
+    """Run one iteration of `parts` parts, whose features and shares are filled in.
+
+    It is of `micro` microbatches and `sequences` sequences in all, of which `decoders` decode;
+    prompts pass layers [first, last). The caller gives tokens out.
+    """
+    machine = replica.machine
+    seconds, spent_J = 0.0, 0.0
+    for part in range(parts - 1, -1, -1):  # the first last: what others remember takes its rows
+        more_s, more_J = part_time(replica, scratch, books, part)
+        seconds += more_s
+        spent_J += more_J
+    host_s = passes.host_time(float(sequences), machine)
+    busiest_s = 0.0
+    if machine.sides > 0.0:
+        busiest_s = passes.busiest_side(replica.ops, scratch.rows, scratch.shares, parts)
+    time = passes.step_time(seconds, micro, host_s, machine, busiest_s)
+    left = passes.within_limit(spent_J, time, micro, machine)
+    if engine.copy_s > 0.0 or engine.load_s > 0.0:
+        time += held_up(engine, replica.policy, time, last - first, replica.reach.shape[1] - 1)
+    energy = passes.step_energy(spent_J * left, time, micro, machine)
+    devices = micro * machine.group
+    for part in range(parts):
+        tally_part(replica, scratch, books, part, 1.0, devices, left)
+    log_step(
+        books.log, engine, time, energy, micro, sequences, decoders, prompt_tokens, first, last,
+        replica.streams.shape[0], scratch.features[0],
+    )  # fmt: skip
+    spend(engine, time, host_s, energy, spent_J * left * devices, 1)
 
 
 @njit

@@ -12,6 +12,8 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from sim.kernel.splitmix import bits_at
+
 Ints = npt.NDArray[np.int32]
 Keys = npt.NDArray[np.uint64]
 LOAD: Final = ("batch", "input", "output")
@@ -168,14 +170,7 @@ class Space:
             own = axis.keys()[rows[:, index]]
             own[off[:, index]] = 0
             total += own
-        return _mixed(total)
-
-
-def _mixed(values: Keys) -> Keys:
-    """The finalizer of splitmix64: sums that differ anywhere differ everywhere."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+        return np.asarray(bits_at(total, 0))  # sums that differ anywhere differ everywhere
 
 
 def base_key(parts: Sequence[str]) -> int:

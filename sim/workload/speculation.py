@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.graph import Graph, Kind, Op, Phase
+from sim.kernel.splitmix import bits_at
 from sim.workload.architecture import Architecture
 from sim.workload.layers.model import build_graph
 from sim.workload.layers.parts import matmul, norm
@@ -24,8 +25,6 @@ Keys = npt.NDArray[np.uint64]
 
 PADDING = 1024
 """Rows by which vocabularies that are alike may differ: their tables are padded."""
-GAMMA = np.uint64(0x9E3779B97F4A7C15)
-"""What SplitMix64 counts by."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,15 +63,8 @@ class Speculation:
 def draws_of(seed: int, numbers: Numbers) -> Keys:
     """Where the random numbers of requests begin: the same whatever serves them."""
     with np.errstate(over="ignore"):
-        start = _mixed(np.array([seed], np.uint64) + GAMMA)
-        return _mixed(start + (numbers.astype(np.uint64) + np.uint64(1)) * GAMMA)
-
-
-def _mixed(words: Keys) -> Keys:
-    """SplitMix64's output function (Steele, Lea, Flood, OOPSLA 2014)."""
-    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return words ^ (words >> np.uint64(31))
+        found: Keys = bits_at(bits_at(np.uint64(seed), 1), numbers + 1)
+    return found
 
 
 def draft_graph(model: Architecture, speculation: Speculation) -> Graph:

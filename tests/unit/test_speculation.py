@@ -16,6 +16,8 @@ from sim.cli import main
 from sim.config.catalogue import load_model
 from sim.config.scenarios import load_scenario
 from sim.errors import ConfigError
+from sim.kernel.speculation import uniform_at
+from sim.kernel.splitmix import bits_at
 from sim.scenario import Parallel, Scheduler
 from sim.simulation.explain import explain
 from sim.simulation.prepare import prepare
@@ -48,12 +50,11 @@ def test_draws_begin_with_the_output_of_splitmix64() -> None:
     words = [6457827717110365317, 3203168211198807973, 9817491932198370423]
     state = draws_of(0, np.arange(1))  # any state; what counts is how it goes on
     assert state.dtype == np.uint64
-    from sim.workload.speculation import GAMMA, _mixed
-
     with np.errstate(over="ignore"):
-        got = [int(_mixed(np.array([1234567], np.uint64) + np.uint64(n) * GAMMA)[0])
-               for n in (1, 2, 3)]  # fmt: skip
-    assert got == words
+        assert bits_at(np.uint64(1234567), np.arange(1, 4)).tolist() == words
+    assert [uniform_at(np.uint64(1234567), n) for n in (1, 2, 3)] == [
+        (word >> 11) / 2.0**53 for word in words
+    ]
 
 
 def test_requests_and_seeds_draw_apart() -> None:
