@@ -26,8 +26,8 @@ from sim.kernel.records import (
 
 
 @njit(inline="always")
-def drawn(loads: Any) -> bool:
-    """Whether loads are drawn; else a table of expectations stands for them."""
+def loads_are_drawn(loads: Any) -> bool:
+    """Whether `loads` are those of drawn batches; else a table of expectations is asked."""
     return loads.shape[0] > 1
 
 
@@ -140,7 +140,7 @@ def expert_features(ops: Any, features: Any, routing: Any, out: Any) -> None:
             continue
         filled = op.stream
         tokens = features[op.stream, op.phase, TOKENS]
-        if drawn(routing.loads):
+        if loads_are_drawn(routing.loads):
             drawn_features(op, tokens, routing.loads, out[op.stream])
         else:
             if routing.local.shape[0] > 0:

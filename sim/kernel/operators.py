@@ -8,7 +8,7 @@ import numpy as np
 
 from sim.kernel import fitted, laws
 from sim.kernel.compiled import njit
-from sim.kernel.experts import drawn, drawn_time
+from sim.kernel.experts import drawn_time, loads_are_drawn
 from sim.kernel.records import (
     ALGORITHMS,
     ASKED,
@@ -145,7 +145,7 @@ def times(op: Any, asked: Any, features: Any, experts: Any, loads: Any, unit: An
     ramp_s = unit.ramp_B / unit.activations_B_per_s
     memory_s = laws.stream_time(at_peak_s, ramp_s, unit.memory_efficiency)
     busy_s = max(compute_s, memory_s)
-    if op.kind == EXPERTS and op.group < 0 and drawn(loads):
+    if op.kind == EXPERTS and op.group < 0 and loads_are_drawn(loads):
         busy_s, compute_s, memory_s = drawn_time(op, features[op.phase, TOKENS], loads, unit)
     return busy_s, compute_s, memory_s, 0.0
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.engines.roofline import Step, step_of_features
-from sim.kernel.experts import drawn
+from sim.kernel.experts import loads_are_drawn
 from sim.kernel.records import ALL_TO_ALL, COLLECTIVE, TOKENS, TOUCHED, WORST_LOAD, WORST_TOUCHED
 from sim.mapping.program import Program
 from sim.simulation.mean_step import mean_step
@@ -64,7 +64,7 @@ def expert_ranks(program: Program, done: Step) -> dict[str, Any] | None:
 def _with_even_ranks(program: Program) -> Program | None:
     """`program` with every rank the mean one; None where loads are drawn."""
     routing = program.routing
-    if drawn(routing.loads):
+    if loads_are_drawn(routing.loads):
         return None
     coverage = routing.coverage.copy()
     coverage[:, 1 + WORST_TOUCHED] = coverage[:, 1 + TOUCHED] / program.layout.ep

@@ -21,7 +21,7 @@ from sim.evidence.papers.duplex_arithmetic import (
     organisation,
     released,
 )
-from sim.evidence.papers.duplex_figures import figures as drawn
+from sim.evidence.papers.duplex_figures import figures as drawn_figures
 from sim.evidence.papers.duplex_systems import BATCHES, SETUPS, Kind, closed, saturation
 from sim.evidence.reproduction import Reproduction, Row
 
@@ -79,7 +79,7 @@ def reproduce(
             for row in rows
             if row.status == "miss" and row.id in RESIDUALS
         },
-        tables={"figure-11": _figure_11(grid), **(drawn(progress) if figures else {})},
+        tables={"figure-11": _figure_11(grid), **(drawn_figures(progress) if figures else {})},
     )
 
 

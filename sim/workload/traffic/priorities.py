@@ -29,7 +29,7 @@ def check_priorities(traffic: Traffic) -> None:
         raise ConfigError([Problem(path="traffic.priorities", message=message)])
 
 
-def drawn(priorities: Priorities, count: int, seed: int) -> Integers | None:
+def drawn_classes(priorities: Priorities, count: int, seed: int) -> Integers | None:
     """The class of each of `count` requests (or sessions), from a stream of its own; shape [count].
 
     None where there are no classes. Other shares leave the draws alone.
@@ -45,5 +45,5 @@ def drawn(priorities: Priorities, count: int, seed: int) -> Integers | None:
 
 def with_priorities(trace: Trace, priorities: Priorities, seed: int) -> Trace:
     """`trace` with a class for each request, where there are classes to draw."""
-    made = drawn(priorities, len(trace.arrival_s), seed)
+    made = drawn_classes(priorities, len(trace.arrival_s), seed)
     return trace if made is None else replace(trace, priority=made)

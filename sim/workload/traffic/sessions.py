@@ -9,7 +9,7 @@ import numpy as np
 from sim.errors import ConfigError
 from sim.workload.traffic.forms import Blocks, Follows, Sessions, Trace
 from sim.workload.traffic.lengths import sample_lengths
-from sim.workload.traffic.priorities import drawn
+from sim.workload.traffic.priorities import drawn_classes
 from sim.workload.traffic.table import Integers
 
 BLOCK_TOKENS = 64
@@ -48,7 +48,7 @@ def session_requests(sessions: Sessions, seed: int) -> Trace:
     elapsed = np.cumsum(answer_s) - answer_s
     arrivals = np.repeat(begins, lengths) + elapsed - np.repeat(elapsed[first], lengths)
     order = np.argsort(arrivals, kind="stable")
-    classes = drawn(sessions.priorities, count, seed)
+    classes = drawn_classes(sessions.priorities, count, seed)
     follows = None
     if sessions.wait:
         places = np.empty(total, np.int64)
