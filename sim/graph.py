@@ -54,6 +54,15 @@ class Phase(IntEnum):
     """The last token of every sequence that gives an output token in this iteration."""
 
 
+class Side(IntEnum):
+    """Where an operator runs when routed experts are apart from attention, on another system."""
+
+    ATTENTION = 0
+    EXPERTS = 1
+    LINK_THERE = 2
+    LINK_BACK = 3
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stream:
     """What a group of layers sees of each sequence.
@@ -131,8 +140,7 @@ class Op:
     """A collective whose tokens the router sends: the busiest expert rank may decide its time."""
     inflow: float = 1.0
     """Of that, devices that send for each one that receives."""
-    side: int = 0
-    """Attention, experts apart from it, the link there, the link back."""
+    side: Side = Side.ATTENTION
     all_groups: bool = False
     """Sees the tokens of all data-parallel groups that share experts, not of its own alone."""
     pipeline: Mapping[str, float] | None = None
@@ -296,7 +304,7 @@ def lower(
                 record[name] = value
             continue
         if op.kind == Kind.COLLECTIVE:
-            record["link"] = 1 if op.across_nodes else 2 if op.side else 0
+            record["link"] = 1 if op.across_nodes else 2 if op.side != Side.ATTENTION else 0
             record["message_B_per_token"] = op.message * activation_B
             record["steps"], record["factor"] = collective_terms(op.collective, op.group)
             record["collective"], record["ranks"] = COLLECTIVES.index(op.collective), op.group

@@ -43,7 +43,7 @@ joules of one device, seconds its unit works (also while another one is waited f
 of token-expert pairs and of touched experts that an operator split between units has."""
 ROW_COLUMNS: Final = 8
 SIDES: Final = 4
-"""Attention, experts apart from it, and the links there and back."""
+"""Parts of a pass where experts are apart: see `graph.Side`."""
 JOULES: Final = slice(COMPUTE_J, LINK_J + 1)
 """The joules of a row."""
 GREEDY, EXACT, GIVEN = range(3)
@@ -97,7 +97,7 @@ OP: Final = np.dtype(
         ("collective", "i8"),  # all-reduce, all-gather, all-to-all, send
         ("routed", "i8"),  # 1 + stream of the experts whose busiest rank it waits for; 0: none
         ("inflow", "f8"),  # devices that send for one that receives, then
-        ("side", "i8"),  # attention, experts, link there, link back
+        ("side", "i8"),  # see `graph.Side`
         ("latency_s", "f8"),  # of a pipeline: what a token alone takes, without attention
         ("slot_s", "f8"),  # between two tokens of a full pipeline
         ("pair_s", "f8"),  # of its longest attention stage, for a cached token attended to
@@ -206,8 +206,9 @@ WAITING, RUNNING, DONE, REJECTED = range(4)
 IDLE, HORIZON, COMPLETED, LOG_FULL, LIMIT = range(5)
 """Why `serve` returned: nothing left, time is up, a request ended, room for gaps or steps used."""
 CAUSAL, ENCODER, FIXED, GENERATED, CROSS = range(5)
-OWN_CACHE, SHARED_CACHE = 1, 2
-"""Where a draft keeps keys and values."""
+DRAFT_CACHES: Final = ("", "own", "shared")
+"""Where a draft keeps keys and values; first, what is no draft's."""
+SHARED_CACHE: Final = DRAFT_CACHES.index("shared")
 
 REQUEST: Final = np.dtype(
     [
@@ -251,7 +252,7 @@ STREAM: Final = np.dtype(
         ("tokens", "i8"),
         ("keep", "f8"),
         ("kv_B", "f8"),  # on one device, per cached token
-        ("draft", "i8"),  # of a draft: `OWN_CACHE` or `SHARED_CACHE`; 0: of the model itself
+        ("draft", "i8"),  # which of `DRAFT_CACHES`; 0: of the model itself
     ],
     align=True,
 )
@@ -349,7 +350,6 @@ ENGINE: Final = np.dtype(
         ("tier_peak", "i8", (TIERS,)),
         ("tier_in", "i8", (TIERS,)),
         ("tier_found", "i8", (TIERS,)),
-        ("lost_blocks", "i8"),  # that left the last tier
         ("verified", "i8"),  # times that a sequence had its drafted tokens verified
         ("accepted", "i8"),  # and how many of these tokens were accepted
     ],

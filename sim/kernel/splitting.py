@@ -28,6 +28,8 @@ from sim.kernel.records import (
     WEIGHT_SHARE,
 )
 
+FIRST, SECOND = range(2)
+"""The two units of a group: that of its first product, and the other."""
 WORKS, WAITED, LAUNCHES, COMPUTES = range(4)
 PARTS = 4
 """Seconds of a product in one batch: its unit works, the layer waits for it, of that launches; and
@@ -35,9 +37,9 @@ of the work what is compute-bound."""
 
 
 @njit
-def side_of(op: Any, head: Any) -> int:
-    """0 for a product on the unit of the group's first, 1 for one on the other unit."""
-    return 0 if op.pinned == head.pinned else 1
+def which_unit(op: Any, head: Any) -> int:
+    """FIRST or SECOND: which of the two units product `op` of the group of `head` runs on."""
+    return FIRST if op.pinned == head.pinned else SECOND
 
 
 @njit
@@ -65,14 +67,14 @@ def split_time(times: Any, starts: Any, loads: Any, spaces: int, mask: int) -> A
         if loads[space] <= 0.0:
             continue
         if (mask >> space) & 1:
-            second += times[1, space]
+            second += times[SECOND, space]
             some_second = True
         else:
-            first += times[0, space]
+            first += times[FIRST, space]
             some_first = True
     return (
-        first + (starts[0] if some_first else 0.0),
-        second + (starts[1] if some_second else 0.0),
+        first + (starts[FIRST] if some_first else 0.0),
+        second + (starts[SECOND] if some_second else 0.0),
     )
 
 
@@ -137,7 +139,7 @@ def fill_spaces(
     ranks = int(leader.ranks)
     spaces = int(leader.spaces)
     for space in range(spaces):
-        times[0, space] = times[1, space] = pairs[space] = touched[space] = 0.0
+        times[FIRST, space] = times[SECOND, space] = pairs[space] = touched[space] = 0.0
         for member in range(members.shape[0]):
             products[member, space] = computing[member, space] = 0.0
     for index in range(loads.shape[1] // ranks):
@@ -150,9 +152,9 @@ def fill_spaces(
         for member in range(members.shape[0]):
             op = ops[members[member]]
             compute, memory = expert_times(op, load, units[op.pinned])
-            side = side_of(op, leader)
+            which = which_unit(op, leader)
             products[member, space] += max(compute, memory)
-            times[side, space] += max(compute, memory)
+            times[which, space] += max(compute, memory)
             if compute > memory:
                 computing[member, space] += compute
 
@@ -227,8 +229,8 @@ def split_experts(
     compute_s = np.zeros(count)
     for member in range(count):
         op = ops[members[member]]
-        side = side_of(op, head)
-        starts[side] += start_s(op, units[op.pinned])
+        which = which_unit(op, head)
+        starts[which] += start_s(op, units[op.pinned])
         for column in range(ROW_COLUMNS):
             rows[members[member], column] = 0.0
     all_touched = 0.0
@@ -248,18 +250,18 @@ def split_experts(
             first, second = split_time(times, starts, pairs, spaces, mask)
             for member in range(count):
                 op = ops[members[member]]
-                side = side_of(op, head)
+                which = which_unit(op, head)
                 for column in range(PARTS):
                     found[member, column] = 0.0
                 for space in range(spaces):
-                    if (mask >> space) & 1 == side and pairs[space] > 0.0:
+                    if (mask >> space) & 1 == which and pairs[space] > 0.0:
                         found[member, WORKS] += products[member, space]
                         found[member, COMPUTES] += computing[member, space]
                         rows[members[member], PAIR_SHARE] += pairs[space]
                         rows[members[member], WEIGHT_SHARE] += touched[space]
                 if found[member, WORKS] > 0.0:
                     found[member, WORKS] += start_s(op, units[op.pinned])
-                    if (side == 0) == (first >= second):
+                    if (which == FIRST) == (first >= second):
                         found[member, WAITED] = found[member, WORKS]
                         found[member, LAUNCHES] = waiting_s(op, units[op.pinned])
             for space in range(spaces):

@@ -39,7 +39,6 @@ def go_down(flow: Any, engine: Any, policy: Any, block: int) -> None:
         block = engine.tier_oldest[tier]
         leave_tier(flow, engine, block)
     flow.refs[block] = ABSENT
-    engine.lost_blocks += 1
 
 
 @njit

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from sim.errors import ConfigError, Infeasible, Problem
-from sim.graph import Collective, Graph, Kind, Op, Phase
+from sim.graph import Collective, Graph, Kind, Op, Phase, Side
 from sim.hardware import System
 from sim.mapping.layout import Layout, Parallel
 from sim.operators import COMMUNICATION
@@ -278,7 +278,7 @@ def _exchange(op: Op, shard: str, layout: Layout, system: System) -> Iterator[Op
 def _on_its_side(op: Op, layout: Layout) -> Op:
     """The slice of `op`, on the expert side where it works on what the router sent."""
     own = slice_of(op, layout)
-    return replace(own, side=1, operator_class="experts") if op.all_groups else own
+    return replace(own, side=Side.EXPERTS, operator_class="experts") if op.all_groups else own
 
 
 def _transfer(op: Op, shard: str, layout: Layout) -> Iterator[Op]:
@@ -294,7 +294,7 @@ def _transfer(op: Op, shard: str, layout: Layout) -> Iterator[Op]:
     name = f"experts_{'dispatch' if forth else 'return'}.send"
     sent = collective_after(op, name, "send", elements, 2, routed=True)
     inflow = layout.stage_devices / layout.expert_devices
-    yield replace(sent, side=2 if forth else 3, inflow=inflow)
+    yield replace(sent, side=Side.LINK_THERE if forth else Side.LINK_BACK, inflow=inflow)
 
 
 def _stage_transfers(graph: Graph, layout: Layout, system: System) -> Iterator[Op]:

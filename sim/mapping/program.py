@@ -14,7 +14,7 @@ from sim.graph import Graph, Kind, Op, OpTable, Phase, Stream, lower
 from sim.hardware import System
 from sim.hardware.formats import converts, for_weights
 from sim.hardware.records import fill_machine, link_records, processor_records
-from sim.kernel.records import COLLECTIVE, MACHINE, PROCESSOR, STREAM, Routing
+from sim.kernel.records import COLLECTIVE, DRAFT_CACHES, MACHINE, PROCESSOR, STREAM, Routing
 from sim.mapping.coprocessing import coprocess, given_masks, memory_spaces, policy_of, runs
 from sim.mapping.hardwired import held_by_stream, in_metal, line_of
 from sim.mapping.layout import Layout
@@ -34,8 +34,6 @@ from sim.workload.speculation import Speculation
 
 Records = npt.NDArray[np.void]
 
-DRAFT_CACHES = ("", "own", "shared")
-"""In the order of the kernel's numbers."""
 STREAM_KINDS = {"causal": 0, "encoder": 1, "fixed": 2, "generated": 3, "cross": 4}
 
 

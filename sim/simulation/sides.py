@@ -8,15 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.engines.roofline import Step
+from sim.graph import Side
 from sim.hardware import System
-from sim.kernel.records import SECONDS, SIDES
+from sim.kernel.records import SECONDS
 from sim.mapping.capacity import weight_bytes_by_memory
 from sim.mapping.program import Program
 from sim.mapping.sides import EXPERTS, Split, needed
 
 Floats = npt.NDArray[np.float64]
 
-NAMES = ("attention", "experts", "link_there", "link_back")
+NAMES = tuple(side.name.lower() for side in Side)
 
 
 def sides_of(program: Program, attention: System, done: Step) -> dict[str, Any] | None:
@@ -30,8 +31,9 @@ def sides_of(program: Program, attention: System, done: Step) -> dict[str, Any] 
         return None
     trips = float(program.machine["sides"][0])
     side = program.table.records["side"]
-    took = [float(done.rows[side == number, SECONDS].sum()) / trips for number in range(SIDES)]
-    slower, link = max(took[0], took[1]), max(took[2], took[3])
+    took = [float(done.rows[side == number, SECONDS].sum()) / trips for number in Side]
+    slower = max(took[Side.ATTENTION], took[Side.EXPERTS])
+    link = max(took[Side.LINK_THERE], took[Side.LINK_BACK])
     passed_s = done.seconds - done.host_s
     return {
         "microbatches": done.microbatches,
@@ -68,6 +70,6 @@ def joules_by_side(joules: Floats, system: System, split: Split) -> tuple[float,
 
 def op_copies(program: Program, index: int) -> float:
     """Devices that run operator `index` over those of the attention side."""
-    if program.split is None or program.table.records["side"][index] != 1:
+    if program.split is None or program.table.records["side"][index] != Side.EXPERTS:
         return 1.0
     return program.split.system.count / program.layout.stage_devices

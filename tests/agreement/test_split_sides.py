@@ -20,7 +20,7 @@ from sim.engines import roofline
 from sim.engines.roofline import Batch, decode_batch, prefill_batch, step
 from sim.engines.scheduler import Scheduler
 from sim.errors import ConfigError, Infeasible
-from sim.graph import Kind
+from sim.graph import Kind, Side
 from sim.hardware import Link
 from sim.kernel.passes import step_time
 from sim.kernel.records import MACHINE, SECONDS
@@ -139,10 +139,10 @@ def test_operators_take_what_they_take_on_a_side_alone() -> None:
         }
         for name, index in where[id(of)].items():
             side = int(of.table.records["side"][index])
-            if side == 0:
+            if side == Side.ATTENTION:
                 want = own.rows[where[id(attention)][name]]
                 assert joined.rows[index] == pytest.approx(want, rel=EXACT), name
-            elif side == 1:
+            elif side == Side.EXPERTS:
                 want = other.rows[where[id(experts)][name]].copy()
                 want[2:5] *= ratio  # of as many devices as there are for one of the others
                 assert joined.rows[index] == pytest.approx(want, rel=EXACT), name
@@ -158,7 +158,7 @@ def test_what_the_busiest_device_sends_or_receives_decides_the_link() -> None:
     busiest = max(size / 2, size / 4 * load)
     seconds = 4 * (1e-6 + busiest / (2e9 * 0.8))
     assert done.rows[index, SECONDS] == pytest.approx(seconds, rel=EXACT)
-    links = done.rows[of.table.records["side"] > 1]
+    links = done.rows[of.table.records["side"] >= Side.LINK_THERE]
     assert links[:, 4].sum() * 2 == pytest.approx(2 * 4 * size * 1e-9, rel=EXACT)
 
 
@@ -183,7 +183,7 @@ def test_more_microbatches_never_take_longer_than_a_slow_link_alone() -> None:
     assert one.seconds - one.host_s == pytest.approx(one.rows[:, SECONDS].sum(), rel=EXACT)
     waiting = apart(link=slow)
     done = step(waiting, batch)
-    there = done.rows[waiting.table.records["side"] == 2, SECONDS].sum()
+    there = done.rows[waiting.table.records["side"] == Side.LINK_THERE, SECONDS].sum()
     assert done.seconds == pytest.approx(3 * there, rel=0.35)
     assert done.seconds >= 3 * there
 
@@ -334,4 +334,4 @@ def test_a_model_s_collectives_stay_on_the_attention_side() -> None:
     of = apart(groups=1)
     kinds = of.table.records["kind"] == Kind.COLLECTIVE
     assert set(of.table.records["link"][kinds]) == {0, 2}
-    assert set(of.table.records["side"][kinds]) == {0, 2, 3}
+    assert set(of.table.records["side"][kinds]) == {Side.ATTENTION, Side.LINK_THERE, Side.LINK_BACK}

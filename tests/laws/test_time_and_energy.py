@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sim.engines.roofline import Batch, Step, decode_batch, step
-from sim.graph import Kind, Phase
+from sim.graph import Kind, Phase, Side
 from sim.kernel import laws, passes, records
 from sim.mapping.program import STREAM_KINDS, Program
 
@@ -263,6 +263,7 @@ def test_kernel_numbers_are_those_of_the_graph() -> None:
         "DECODE": records.DECODE,
         "LOGITS": records.LOGITS,
     }
+    assert len(Side) == records.SIDES
     assert STREAM_KINDS == {
         "causal": records.CAUSAL,
         "encoder": records.ENCODER,
