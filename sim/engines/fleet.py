@@ -10,8 +10,6 @@ from sim.errors import Key
 from sim.hardware import Link, System
 from sim.mapping.layout import Parallel
 
-Route = str
-
 ROUTES: Final[Mapping[str, str]] = {
     "round-robin": "in turn",
     "least-loaded": "the replica with the fewest requests that have not ended",
@@ -91,7 +89,7 @@ class Fleet:
     """
 
     pools: tuple[Pool, ...]
-    route: Route = "round-robin"
+    route: str = "round-robin"
     outages: tuple[Outage, ...] = ()
     breakdowns: Breakdowns | None = None
     slowdowns: tuple[Slowdown, ...] = ()
@@ -111,4 +109,4 @@ class Disaggregation:
     decode: Pool
     link: Link
     overlap: bool = True
-    route: Route = "round-robin"
+    route: str = "round-robin"

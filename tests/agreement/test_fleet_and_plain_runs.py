@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import sim
-from sim.engines.fleet import Route, Slowdown
+from sim.engines.fleet import Slowdown
 from sim.engines.serving import serve_trace
 from sim.engines.serving.disaggregation import Cache, serve_disaggregated
 from sim.engines.serving.fleet import Trouble, serve_fleet
@@ -37,7 +37,7 @@ def plain(trace: Trace, **changes: Any) -> Served:
 
 @pytest.mark.parametrize("scheduler", KINDS)
 @pytest.mark.parametrize("route", ["round-robin", "least-loaded", "by-length"])
-def test_a_fleet_of_one_is_the_plain_run(scheduler: str, route: Route) -> None:
+def test_a_fleet_of_one_is_the_plain_run(scheduler: str, route: str) -> None:
     trace = traffic(1, 100, 60.0)
     changes = {"kind": scheduler, "kv_tokens": 3000}
     alone = plain(trace, **changes).outcomes[0]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from sim.engines.fleet import Breakdowns, Outage, Route, Slowdown
+from sim.engines.fleet import Breakdowns, Outage, Slowdown
 from sim.engines.serving.asking import requests_of
 from sim.engines.serving.disaggregation import Cache, sent, serve_disaggregated
 from sim.engines.serving.fleet import Crew, Trouble, serve_fleet
@@ -49,7 +49,7 @@ kinds = st.builds(
     slow=st.sampled_from([1.0, 3.0]),
 )
 def test_every_request_ends_once(
-    seed: int, rate: float, route: Route, own, outages, mtbf: float | None, slow: float
+    seed: int, rate: float, route: str, own, outages, mtbf: float | None, slow: float
 ) -> None:
     trace = traffic(seed, 60, rate)
     trouble = Trouble(
@@ -76,7 +76,7 @@ def test_every_request_ends_once(
     overlap=st.booleans(),
 )
 def test_pools_apart_serve_every_request_once(
-    seed: int, rate: float, route: Route, first, second, overlap: bool
+    seed: int, rate: float, route: str, first, second, overlap: bool
 ) -> None:
     trace = traffic(seed, 50, rate)
     sizes = cache_bytes(ready().graph, ready().scenario.precision, trace.input_tokens)
@@ -98,7 +98,7 @@ def test_pools_apart_serve_every_request_once(
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_no_replica_is_idle_while_its_queue_holds_a_request(route: Route) -> None:
+def test_no_replica_is_idle_while_its_queue_holds_a_request(route: str) -> None:
     """Advanced to any moment, what is queued has arrived before only where the batch is full."""
     own = kind(max_batch=2, kind="continuous")
     trace = traffic(3, 80, 100.0)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from builders import SCHEDULERS, program, served, trace
+from builders import SCHEDULERS, program, served
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_runs import TRACES
 
-from sim.engines.fleet import Outage, Route
+from sim.engines.fleet import Outage
 from sim.engines.offload import Host, Tier
 from sim.engines.scheduler import Scheduler
 from sim.engines.serving.asking import requests_of

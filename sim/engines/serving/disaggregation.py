@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from sim.engines.fleet import Route
 from sim.engines.serving.asking import requests_of
 from sim.engines.serving.engine import Outcome
 from sim.engines.serving.fleet import Crew
@@ -87,7 +86,7 @@ def serve_disaggregated(
     link: Link,
     *,
     overlap: bool = True,
-    route: Route = "round-robin",
+    route: str = "round-robin",
     extra_prompt: int = 0,
     on_progress: Progress | None = None,
 ) -> tuple[Served, Transfers]:

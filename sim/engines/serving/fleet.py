@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sim.engines.fleet import Autoscale, Breakdowns, Outage, Route, Slowdown
+from sim.engines.fleet import Autoscale, Breakdowns, Outage, Slowdown
 from sim.engines.serving.asking import requests_of
 from sim.engines.serving.autoscaling import DRAINING, STARTING, UP, Autoscaler, Scaling
 from sim.engines.serving.engine import Outcome
@@ -64,7 +64,7 @@ class Crew:
     kinds: Sequence[Kind]
     counts: Sequence[int]
     table: Records
-    route: Route = "round-robin"
+    route: str = "round-robin"
     trouble: Trouble = NONE
     blocks: Blocks | None = None
     on_progress: Progress | None = None
@@ -333,7 +333,7 @@ def serve_fleet(
     counts: Sequence[int],
     trace: Trace,
     *,
-    route: Route = "round-robin",
+    route: str = "round-robin",
     trouble: Trouble = NONE,
     extra_prompt: int = 0,
     on_progress: Progress | None = None,
