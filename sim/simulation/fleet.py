@@ -18,12 +18,12 @@ from sim.engines.serving.simulation import Progress, Served
 from sim.errors import ConfigError, Problem, placing
 from sim.kernel.records import DONE, REJECTED
 from sim.mapping.transfer import cache_bytes
+from sim.simulation.drafting import drafted
 from sim.simulation.metrics import finite, spread
 from sim.simulation.parts import Part
 from sim.simulation.prepare import Prepared, prepare
 from sim.simulation.scaling import on_share, scaling_json
 from sim.simulation.serve import serve
-from sim.simulation.speculation import drafted
 from sim.workload.traffic import Closed
 
 

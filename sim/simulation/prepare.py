@@ -16,7 +16,7 @@ from sim.mapping.parallelism import plan
 from sim.mapping.program import Program, assemble
 from sim.mapping.sides import Split
 from sim.scenario import Scenario
-from sim.simulation.speculation import check_heads, drafted
+from sim.simulation.drafting import check_heads, drafted
 from sim.techniques import apply
 from sim.workload.architecture import Architecture
 from sim.workload.layers import build_graph

@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import simpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 import sim
-from sim.engines.serving import serve_trace
+from sim.engines.serving import Engine, serve_trace
 from sim.engines.serving.following import serve_following
-from sim.workload.traffic import Constant, Gaussian, Sessions
+from sim.workload.traffic import Blocks, Constant, Gaussian, Sessions
 from sim.workload.traffic.arrivals import requests_of
 from tests.fleets import check_conserved, kind, records_of
 
@@ -119,6 +120,27 @@ def _most_at_once(run: sim.Run) -> int:
 def test_equal_replicas_share_the_sessions() -> None:
     run = sim.simulate(BASE | {"fleet": {"replicas": 2}})
     assert [row["completed"] for row in run.to_json()["fleet"]["replicas"]] == [40, 40]
+
+
+def test_taking_requests_in_one_by_one_costs_each_the_same() -> None:
+    """Elements of arrays that are made anew, in all: linear in the requests and their blocks."""
+    names = ("requests", "waiting", "ids", "refs", "older", "newer")
+    own, blocks, copied = kind(prefix_cache=True), 3, dict.fromkeys(names, 0)
+    engine = Engine(simpy.Environment(), own.program, own.scheduler, own.kv_B)
+    number = np.array([40])
+    for row in range(500):
+        before = [getattr(engine, name) for name in names]
+        ids = np.arange(row * blocks, (row + 1) * blocks)
+        named = Blocks(ids=ids, starts=np.array([0, blocks]), tokens=16)
+        engine.submit(np.array([float(row)]), number, number, named)
+        for name, old in zip(names, before, strict=True):
+            new = getattr(engine, name)
+            if new is not old and not np.shares_memory(new, old):
+                copied[name] += len(new)
+    assert engine.ids[: 500 * blocks].tolist() == list(range(500 * blocks))
+    assert engine.requests["first_block"].tolist() == list(range(0, 500 * blocks, blocks))
+    for name, elements in copied.items():
+        assert elements <= 4 * 500 * blocks, name
 
 
 @pytest.mark.parametrize(

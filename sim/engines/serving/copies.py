@@ -1,4 +1,4 @@
-"""Copies: what a replica moved between its devices and memory beyond them, and how it begins."""
+"""Copies: what a replica moved between its devices and memory beyond them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from sim.engines.scheduler import Scheduler
-from sim.errors import Infeasible
-from sim.kernel.records import LOADS
 from sim.kernel.state import Replica
-
-Records = npt.NDArray[np.void]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,63 +44,6 @@ class Copies:
     def wait_s(self) -> float:
         """Seconds of iterations in which devices waited for copies."""
         return self.swap_wait_s + self.load_wait_s
-
-
-def fill_offload(record: Records, scheduler: Scheduler) -> None:
-    """Write what goes beyond the device's memory into a `POLICY` record."""
-    host = scheduler.host
-    if scheduler.preemption == "swap" and host is not None:
-        record["swap"], record["hides_copies"] = 1, int(host.overlap)
-        record["host_B"], record["host_B_per_s"] = host.memory_B, host.bandwidth_B_per_s
-        record["host_latency_s"] = host.latency_s
-    if scheduler.prefix_cache:
-        record["tiers"] = len(scheduler.kv_tiers)
-        if scheduler.kv_tiers:
-            record["loads"] = LOADS.index(scheduler.kv_loads)
-        for index, tier in enumerate(scheduler.kv_tiers):
-            record["tier_B"][0, index] = tier.size_B
-            record["tier_B_per_s"][0, index] = tier.bandwidth_B_per_s
-            record["tier_latency_s"][0, index] = tier.latency_s
-
-
-def check_tiers(scheduler: Scheduler, block_B: float) -> None:
-    """Infeasible where a tier hasn't room for one block."""
-    for tier in scheduler.kv_tiers:
-        if tier.size_B < block_B:
-            raise Infeasible(
-                f"tier {tier.name} of {tier.size_B:.6g} B a device has no room for a block of the "
-                f"prefix cache, which takes {block_B:.6g} B",
-                size_B=tier.size_B,
-                block_B=block_B,
-            )
-
-
-def check_host(scheduler: Scheduler, block_B: float) -> None:
-    """Infeasible where the host's memory hasn't room for one block of a swapped cache."""
-    host = scheduler.host
-    if scheduler.preemption == "swap" and host is not None and host.memory_B < block_B:
-        raise Infeasible(
-            f"the host's memory of {host.memory_B:.6g} B a device has no room for a block of a "
-            f"swapped cache, which takes {block_B:.6g} B: write a larger scheduler.host.memory, or "
-            "preemption: recompute",
-            memory_B=host.memory_B,
-            block_B=block_B,
-        )
-
-
-def forget_blocks(states: Records) -> None:
-    """No block is anywhere."""
-    for name in ("oldest", "newest", "tier_oldest", "tier_newest"):
-        states[name] = -1
-    for name in ("idle_blocks", "cached_blocks", "tier_blocks"):
-        states[name] = 0
-
-
-def forget(states: Records) -> None:
-    """Replicas that died have lost what lay beyond their devices too."""
-    forget_blocks(states)
-    for name in ("swapped", "host_used_B", "copy_s", "load_s", "load_end_s"):
-        states[name] = 0
 
 
 def copies_of(replica: Replica, scheduler: Scheduler, state: np.void) -> Copies:

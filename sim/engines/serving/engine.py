@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +14,12 @@ import simpy
 from sim.engines.scheduler import Scheduler
 from sim.engines.serving import asked
 from sim.engines.serving.asking import requests_of
-from sim.engines.serving.copies import Copies, check_tiers, copies_of, forget_blocks
+from sim.engines.serving.copies import Copies, copies_of
 from sim.engines.serving.replica import (
     block_bytes,
     books_of,
+    check_tiers,
+    forget_blocks,
     most_tokens,
     replica_of,
     scratch_of,
@@ -112,12 +114,19 @@ def outcome_of(
     )
 
 
-def roomy(numbers: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
-    """`numbers` with room for `count` or, where that is more, twice as many; -1 where none were."""
-    if count <= len(numbers):
-        return numbers
-    more = max(count, 2 * len(numbers)) - len(numbers)
-    return np.concatenate([numbers, np.full(more, -1)])
+Array = TypeVar("Array", bound=npt.NDArray[Any])
+
+
+def with_room(values: Array, size: int, fill: int = 0) -> Array:
+    """`values` with room for `size` at least, and then for as many again.
+
+    Requests are often handed over singly: what that copies in all is linear in how many come.
+    """
+    if size <= len(values):
+        return values
+    longer = np.full(max(size, 2 * len(values)), fill, values.dtype)
+    longer[: len(values)] = values
+    return longer  # type: ignore[return-value]
 
 
 class Engine:
@@ -204,10 +213,8 @@ class Engine:
         if self.scheduler.prefix_cache and blocks is not None:
             self._know(blocks, new)
         first, last = self._issued, self._issued + len(new)
-        if last > len(self._requests):  # room for as many again: a closed loop hands over singly
-            room = max(last, 2 * len(self._requests)) - len(self._requests)
-            self._requests = np.concatenate([self._requests, np.zeros(room, records.REQUEST)])
-            self.waiting = np.concatenate([self.waiting, np.zeros(room, np.int64)])
+        self._requests = with_room(self._requests, last)
+        self.waiting = with_room(self.waiting, last)
         tail = int(self.state[0]["tail"])
         self._requests[first:last] = new
         self.waiting[tail : tail + len(new)] = np.arange(first, last)
@@ -222,13 +229,14 @@ class Engine:
         state["block_tokens"] = blocks.tokens
         state["block_B"] = block_bytes(self.program, blocks.tokens)
         check_tiers(self.scheduler, float(state["block_B"]))
-        new["first_block"] += self._named
-        first, self._named = self._named, self._named + len(blocks.ids)
-        self.ids = roomy(self.ids, self._named)
-        self.ids[first : self._named] = blocks.ids
+        first, last = self._named, self._named + len(blocks.ids)
+        new["first_block"] += first
+        self.ids = with_room(self.ids, last)
+        self.ids[first:last] = blocks.ids
+        self._named = last
         known = int(blocks.ids.max(initial=-1)) + 1
         self.refs, self.older, self.newer = (
-            roomy(each, known) for each in (self.refs, self.older, self.newer)
+            with_room(each, known, -1) for each in (self.refs, self.older, self.newer)
         )
 
     def preload(self, generated: npt.NDArray[np.int64]) -> None:

@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.engines.scheduler import Scheduler
-from sim.engines.serving.copies import check_tiers, forget, forget_blocks
 from sim.engines.serving.engine import Outcome, outcome_of
 from sim.engines.serving.replica import (
     block_bytes,
     books_of,
+    check_tiers,
+    forget_blocks,
     most_tokens,
     replica_of,
     scratch_of,
@@ -194,7 +195,10 @@ class Pool:
     def forget(self, number: int) -> None:
         """A replica's prefix cache is lost, its tiers and what it swapped."""
         self.refs[number] = -1
-        forget(self.states[number : number + 1])
+        own = self.states[number : number + 1]
+        forget_blocks(own)
+        for name in ("swapped", "host_used_B", "copy_s", "load_s", "load_end_s"):
+            own[name] = 0
 
     def _take_gaps(self, number: int) -> None:
         count = int(self.states[number]["gaps"])

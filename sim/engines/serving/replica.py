@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.engines.scheduler import Scheduler
-from sim.engines.serving.copies import check_host, fill_offload
 from sim.errors import Infeasible
 from sim.graph import Graph, Kind
 from sim.kernel import records
@@ -53,6 +52,56 @@ def policy_record(scheduler: Scheduler, kv_B: float, program: Program) -> Record
         record["prefix_blocks"] = np.iinfo(np.int64).max if most is None else most
     fill_offload(record, scheduler)
     return record
+
+
+def fill_offload(record: Records, scheduler: Scheduler) -> None:
+    """Write what goes beyond the device's memory into a `POLICY` record."""
+    host = scheduler.host
+    if scheduler.preemption == "swap" and host is not None:
+        record["swap"], record["hides_copies"] = 1, int(host.overlap)
+        record["host_B"], record["host_B_per_s"] = host.memory_B, host.bandwidth_B_per_s
+        record["host_latency_s"] = host.latency_s
+    if scheduler.prefix_cache:
+        record["tiers"] = len(scheduler.kv_tiers)
+        if scheduler.kv_tiers:
+            record["loads"] = records.LOADS.index(scheduler.kv_loads)
+        for index, tier in enumerate(scheduler.kv_tiers):
+            record["tier_B"][0, index] = tier.size_B
+            record["tier_B_per_s"][0, index] = tier.bandwidth_B_per_s
+            record["tier_latency_s"][0, index] = tier.latency_s
+
+
+def check_tiers(scheduler: Scheduler, block_B: float) -> None:
+    """Infeasible where a tier hasn't room for one block."""
+    for tier in scheduler.kv_tiers:
+        if tier.size_B < block_B:
+            raise Infeasible(
+                f"tier {tier.name} of {tier.size_B:.6g} B a device has no room for a block of the "
+                f"prefix cache, which takes {block_B:.6g} B",
+                size_B=tier.size_B,
+                block_B=block_B,
+            )
+
+
+def check_host(scheduler: Scheduler, block_B: float) -> None:
+    """Infeasible where the host's memory hasn't room for one block of a swapped cache."""
+    host = scheduler.host
+    if scheduler.preemption == "swap" and host is not None and host.memory_B < block_B:
+        raise Infeasible(
+            f"the host's memory of {host.memory_B:.6g} B a device has no room for a block of a "
+            f"swapped cache, which takes {block_B:.6g} B: write a larger scheduler.host.memory, or "
+            "preemption: recompute",
+            memory_B=host.memory_B,
+            block_B=block_B,
+        )
+
+
+def forget_blocks(states: Records) -> None:
+    """No block is anywhere: how prefix caches and tiers begin (`states` are `ENGINE` records)."""
+    for name in ("oldest", "newest", "tier_oldest", "tier_newest"):
+        states[name] = -1
+    for name in ("idle_blocks", "cached_blocks", "tier_blocks"):
+        states[name] = 0
 
 
 def replica_of(program: Program, scheduler: Scheduler, kv_B: float) -> Replica:
