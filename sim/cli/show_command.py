@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from sim.cli.output import print_json
-from sim.config.catalogue import KINDS, find_kinds, load_model, resolved
+from sim.config.catalogue import KINDS, load_model
+from sim.config.showing import find_kinds, resolved
 
 
 @click.command("show")

@@ -10,15 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sim.config import library
-from sim.config.device_form import (
-    USER,
-    DeviceForm,
-    SystemForm,
-    readings,
-    sources_of,
-    to_device,
-    to_system,
-)
+from sim.config.device_form import DeviceForm, SystemForm, to_device, to_system
 from sim.config.document import Document, read_document
 from sim.config.fitted_files import fitted_form
 from sim.config.kernels_form import KernelsForm, ProtocolsForm
@@ -27,7 +19,7 @@ from sim.config.memory_levels import at_levels, stacks_of, with_technologies
 from sim.config.models import to_architecture
 from sim.config.power_form import law_form, to_law
 from sim.config.power_numbers import with_law
-from sim.config.runtime_form import runtime_numbers
+from sim.config.sources import USER, readings, sources_of
 from sim.config.traffic_form import TrafficFileForm
 from sim.config.validate import validated
 from sim.errors import ConfigError, Problem
@@ -252,7 +244,7 @@ def system_document(given: Given, base: Path | None = None) -> tuple[str, Docume
     """Name and document of a system; of a device's name or file, one that has so many of it."""
     if isinstance(given, str) and library.is_path(given) and given.endswith((".yaml", ".yml")):
         path = library.path_from(given, base or Path())
-        if library.exists(path) and _kind_of_file(path) == "devices":
+        if library.exists(path) and kind_of_file(path) == "devices":
             return path.stem, Document(file=given, data={"device": str(path.resolve())})
     if not isinstance(given, str) or library.is_path(given) or given in library.files("systems"):
         return document_of("systems", given, base)
@@ -359,26 +351,8 @@ def title_of(kind: str, name: str) -> str:
     return str(title or name)
 
 
-def find_kinds(name: str) -> list[str]:
-    """The kinds of things that `name`, of the library or a path, is; at least one."""
-    if library.is_path(name):
-        return [_kind_of_file(Path(name))]
-    found = [kind for kind in KINDS if name in names(kind)]
-    if found or name in library.aliases():
-        return found or ["devices"]
-    if library.counted(name):
-        return ["systems"]
-    if config_json(name, Path()) is not None:
-        return ["models"]
-    every = {each: kind for kind in reversed(KINDS) for each in names(kind)}
-    near = get_close_matches(name, [*every, *library.aliases()], n=1)
-    hint = f"did you mean '{near[0]}'? " if near else ""
-    raise ConfigError(
-        [Problem(message=f"nothing is called '{name}'; {hint}`sim list KIND` shows what there is")]
-    )
-
-
-def _kind_of_file(path: Path) -> str:
+def kind_of_file(path: Path) -> str:
+    """The kind of thing that a file describes, by the keys that only that kind has."""
     if path.suffix == ".json":
         return "models"
     data = read_document(path).data
@@ -395,52 +369,3 @@ def _kind_of_file(path: Path) -> str:
         if mark in keys:
             return kind
     return "models"
-
-
-def resolved(kind: str, name: str) -> Mapping[str, Any]:
-    """What `name` resolves to: its YAML with every base applied, numbers with value and source."""
-    if kind == "techniques":
-        technique = TECHNIQUES[name]
-        return {
-            "name": name,
-            "title": technique.title,
-            "citation": technique.citation,
-            "quality": technique.quality,
-            "parameters": {each.name: each.description for each in technique.parameters},
-        }
-    numbers: Mapping[str, Sourced] = {}
-    if kind == "systems":
-        found, document = system_document(name)
-        numbers = system_of(found, document).sources
-    else:
-        found, document = document_of(kind, name)
-        if kind == "devices":
-            numbers = device_of(found, document).sources
-        elif kind == "runtimes":
-            numbers = runtime_numbers(name)
-    if not isinstance(document.data, dict):
-        raise ConfigError([document.problem((), "a mapping (key: value) is due")])
-    result = {"name": found} | {key: item for key, item in document.data.items() if key != "name"}
-    for path, number in numbers.items():
-        _put(result, path.split("."), _as_mapping(number))
-    return result
-
-
-def _put(into: dict[str, Any], path: list[str], value: Any) -> None:
-    """Write `value` at `path`, replacing what stands in the way: a device's name by its numbers."""
-    head, rest = path[0], path[1:]
-    if not rest:
-        into[head] = value
-        return
-    inner = into.get(head)
-    into[head] = dict(inner) if isinstance(inner, dict) else {}
-    _put(into[head], rest, value)
-
-
-def _as_mapping(number: Sourced) -> dict[str, Any]:
-    return {
-        "value": number.value,
-        "unit": number.unit,
-        "text": number.text,
-        "source": number.source,
-    }

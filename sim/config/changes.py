@@ -11,11 +11,12 @@ from pydantic import BaseModel
 from sim.config import catalogue, library
 from sim.config.bounds import Bounds
 from sim.config.cost_form import PracticeForm, SiteForm
-from sim.config.device_form import USER, DeviceForm, SystemForm
+from sim.config.device_form import DeviceForm, SystemForm
 from sim.config.document import Document, parse_document, value_at
 from sim.config.fields import Reading, unknown_key
 from sim.config.model_form import ModelForm
 from sim.config.scenario_form import ScenarioForm
+from sim.config.sources import USER
 from sim.config.validate import form_at, keys_at
 from sim.errors import ConfigError, Key, Place, Problem
 

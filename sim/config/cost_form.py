@@ -30,10 +30,10 @@ from sim.config.catalogue import (
     load_system,
     system_document,
 )
-from sim.config.device_form import SourceForm, readings, sources_of
 from sim.config.document import Document
 from sim.config.fields import Count, Factor, Form, Index, Number, Reading, Text, unknown_name, wrong
 from sim.config.making_form import ends
+from sim.config.sources import SourceForm, readings, sources_of
 from sim.config.validate import validated
 from sim.cost.ledger import ledger
 from sim.cost.lines import Ledger, three

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Final, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag
 
 from sim.config.bounds import Bounded, Price, Sum
-from sim.config.document import Document
 from sim.config.fields import (
     INLINE,
     NAMED_OR_INLINE,
@@ -38,25 +37,12 @@ from sim.config.fields import (
 from sim.config.kernels_form import KernelsForm, ProtocolsForm, to_kernels, to_protocols
 from sim.config.making_form import DieForm, MakingForm, ends, to_making
 from sim.config.power_form import PowerLawForm
+from sim.config.sources import SourceForm, SourceKey, value
 from sim.hardware import Device, Efficiency, Link, Memory, Processor, System
 from sim.hardware.device import Hardwired
 from sim.operators import OPERATOR_CLASSES
-from sim.units import Source, Sourced
 
-SOURCE_KINDS: Final = (
-    "datasheet", "paper", "measurement", "estimate", "calibrated", "derived", "user",
-)  # fmt: skip
-USER: Final = Source(key="user", kind="user", title="Set by hand for this run")
 Operator = Annotated[str, OneOf(names=OPERATOR_CLASSES)]
-SourceKey = Text | None
-
-
-class SourceForm(Form):
-    """Where numbers come from, for files that bring sources of their own."""
-
-    kind: Annotated[str, OneOf(names=SOURCE_KINDS)]
-    title: Text
-    note: str = ""
 
 
 class PeakForm(Form):
@@ -259,51 +245,6 @@ class SystemForm(Form):
     network: LinkForm | None = None
     coprocessing: Literal["none", "pe", "pe+et"] = "none"
     split: Literal["greedy", "exact"] = "greedy"
-
-
-def readings(form: BaseModel, document: Document) -> dict[str, Sourced]:
-    """Every number of `form` by dotted path; its source is its own, else the nearest around it.
-
-    What a base says keeps the sources of the base. A number without any source has source "".
-    """
-    numbers: dict[str, Sourced] = {}
-    for path, reading, around in _readings(form, None, ()):
-        place = document.places.get(path)
-        key = reading.key or (around if place is None else place.source) or ""
-        numbers[".".join(path)] = Sourced(
-            value=reading.value, text=reading.text, unit=reading.unit, source=key
-        )
-    return numbers
-
-
-def _readings(
-    value: Any, source: str | None, path: tuple[str, ...]
-) -> Iterator[tuple[tuple[str, ...], Reading, str | None]]:
-    """Path, number and the nearest `source` around it."""
-    if isinstance(value, Reading):
-        yield path, value, source
-        return
-    items: Any = ()
-    if isinstance(value, BaseModel):
-        source = getattr(value, "source", None) or source
-        items = ((name, getattr(value, name)) for name in type(value).model_fields)
-    elif isinstance(value, Mapping):
-        items = value.items()
-    for name, item in items:
-        yield from _readings(item, source, (*path, str(name)))
-
-
-def sources_of(forms: Mapping[str, SourceForm]) -> dict[str, Source]:
-    """A file's own sources."""
-    return {
-        key: Source(key=key, kind=form.kind, title=form.title, note=form.note)
-        for key, form in forms.items()
-    }
-
-
-def value(reading: Reading | None, default: Any = None) -> Any:
-    """The number of a reading, or `default`."""
-    return default if reading is None else reading.value
 
 
 def to_device(form: DeviceForm, name: str, stacks: Mapping[str, int]) -> Device:

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from pydantic import BeforeValidator, Field, model_validator
 
 from sim.config import library
-from sim.config.device_form import SourceForm
 from sim.config.fields import Form, Text, wrong
+from sim.config.sources import SourceForm
 from sim.config.validate import validated
 
 Values = float | npt.NDArray[np.float64]

@@ -13,11 +13,6 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from sim.config import library
 from sim.config.bounds import Bounded, Bounds, Price
-from sim.config.device_form import (
-    SourceForm,
-    readings,
-    sources_of,
-)
 from sim.config.document import Document
 from sim.config.fields import (
     Area,
@@ -34,6 +29,7 @@ from sim.config.fields import (
     unknown_name,
     wrong,
 )
+from sim.config.sources import SourceForm, readings, sources_of
 from sim.config.validate import validated
 from sim.hardware.dram import Level, Organisation, Technology, Timing
 from sim.units import Source, Sourced

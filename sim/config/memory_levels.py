@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sim.config.device_form import DeviceForm, DeviceMemoryForm, ProcessorForm, value
+from sim.config.device_form import DeviceForm, DeviceMemoryForm, ProcessorForm
 from sim.config.document import Document
 from sim.config.fields import Reading, unknown_name
 from sim.config.memory_form import HOST, MemoryKind
+from sim.config.sources import value
 from sim.errors import Problem
 
 

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from sim.config.device_form import SourceForm
 from sim.config.dtype_form import DType
 from sim.config.fields import Count, Flag, Form, Index, Text, wrong
+from sim.config.sources import SourceForm
 
 MOST_LAYERS: Final = 1_000
 """Layers are built one by one, so a typing mistake must not become a loop's length."""

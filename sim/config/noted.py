@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sim.config.device_form import USER
 from sim.config.fields import Reading
+from sim.config.sources import USER
 from sim.errors import Key
 from sim.units import Source, Sourced
 

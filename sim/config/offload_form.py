@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from sim.config import library
-from sim.config.device_form import SourceForm
 from sim.config.fields import ByteEnergy, Flag, Form, LinkRate, Reading, Size, Text, Time
+from sim.config.sources import SourceForm
 from sim.config.validate import validated
 from sim.engines.offload import Host, Tier
 from sim.units import Sourced

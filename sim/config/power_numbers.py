@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from sim.config.device_form import DeviceForm, ProcessorForm, value
+from sim.config.device_form import DeviceForm, ProcessorForm
 from sim.config.document import Document
 from sim.config.fields import Reading
+from sim.config.sources import value
 from sim.errors import Problem
 from sim.hardware.power import PowerLaw
 

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 from sim.config import catalogue, fleets, library, offload_form
 from sim.config.changes import changed
 from sim.config.cost_form import practice_of, site_of
-from sim.config.device_form import USER
 from sim.config.digest import digest
 from sim.config.document import Document, value_at
 from sim.config.dtype_form import DTypeForm, kv_of
@@ -25,6 +24,7 @@ from sim.config.scenario_form import (
     ScenarioForm,
     SchedulerForm,
 )
+from sim.config.sources import USER
 from sim.config.speculation_form import OWN, SpeculationForm, speculation_of
 from sim.config.split_form import SplitForm
 from sim.config.traffic import traffic_of

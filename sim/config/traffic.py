@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TypedDict
 
 from sim.config import catalogue, library
-from sim.config.device_form import USER
 from sim.config.document import Document
 from sim.config.noted import Noted, leaves
+from sim.config.sources import USER
 from sim.config.traffic_form import (
     ClosedForm,
     LengthForm,

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from sim.config.device_form import SourceForm
 from sim.config.fields import Count, Flag, Form, Index, Positive, Rate, Share, Text, Time, wrong
+from sim.config.sources import SourceForm
 from sim.workload.traffic.forms import Sessions
 
 

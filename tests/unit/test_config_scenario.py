@@ -19,10 +19,10 @@ from sim.config.catalogue import (
     load_sources,
     load_system,
     names,
-    resolved,
 )
 from sim.config.scenario_form import SchedulerForm
 from sim.config.scenarios import load_scenario
+from sim.config.showing import resolved
 from sim.engines.scheduler import Scheduler
 from sim.errors import ConfigError
 from sim.scenario import Scenario

@@ -9,9 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sim.config import library
-from sim.config.catalogue import load_device, load_system, resolved
+from sim.config.catalogue import load_device, load_system
 from sim.config.document import parse_document, read_text
 from sim.config.scenarios import load_scenario
+from sim.config.showing import resolved
 from sim.errors import ConfigError, Infeasible
 
 SHARED_FOLDER = [HealthCheck.function_scoped_fixture]

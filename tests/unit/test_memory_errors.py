@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from sim.config.catalogue import find_kind, load_device, resolved
+from sim.config.catalogue import load_device
 from sim.config.library import files
+from sim.config.showing import find_kinds, resolved
 from sim.errors import ConfigError
 
 DEVICE = files("devices")["duplex"].read_text(encoding="utf-8")
@@ -34,7 +35,7 @@ def test_a_technology_by_path_is_that_of_the_library(tmp_path: Path) -> None:
 
 def test_a_memory_file_shows_as_a_memory(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(MEMORY, encoding="utf-8")
-    assert find_kind(str(tmp_path / "mine.yaml")) == "memories"
+    assert find_kinds(str(tmp_path / "mine.yaml")) == ["memories"]
     assert resolved("memories", str(tmp_path / "mine.yaml"))["title"] == "HBM3"
 
 
