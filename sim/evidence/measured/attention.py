@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -57,25 +58,39 @@ def formats_of(attention: str, cache: str) -> tuple[str, str, str] | None:
 
 def predict_aic(table: Table, constants: Constants) -> pd.DataFrame:
     """Attention of the aiconfigurator database: one layer on one GPU, in microseconds."""
-    name = device_in(table, r"attn_(?:context|generation)_(.+)_[a-z]+$")
+    shape = ["num_heads", "num_key_value_heads", "head_dim"]
+    return _database(table, constants, "attn", "", shape, _aic_rows)
+
+
+def predict_mla(table: Table, constants: Constants) -> pd.DataFrame:
+    """DeepSeek's latent attention on one GPU, in microseconds: absorbed when it decodes."""
+    return _database(table, constants, "mla", "mla-", ["num_heads"], _mla_rows)
+
+
+def _database(
+    table: Table, constants: Constants, kind: str, phase: str, shape: list[str],
+    made: Callable[..., Rows],
+) -> pd.DataFrame:  # fmt: skip
+    """A `kind` of attention in the aiconfigurator database, `made` of rows; phases get a prefix."""
+    name = device_in(table, kind + r"_(?:context|generation)_(.+)_[a-z]+$")
     prefill = "context" in table.name
     frame = table.frame
-    timed = built(table, "attention", lambda: _aic_rows(frame, prefill=prefill))
+    timed = built(table, kind, lambda: made(frame, prefill=prefill))
     seconds = timed.seconds(constants.device(name), len(frame), repeated=True)
-    if "rows" in table.built:
-        return described(table, seconds * 1e6, pd.DataFrame)
-    layout = frame[["num_heads", "num_key_value_heads", "head_dim"]].astype(str)
-    dtypes = frame["attn_dtype"].astype(str) + "/" + frame["kv_cache_dtype"].astype(str)
-    made = rows(
-        frame["latency_us"],
-        seconds * 1e6,
-        device=name,
-        phase="prefill" if prefill else "decode",
-        dtype=dtypes,
-        reason=np.where(np.isfinite(seconds), "", "number format " + dtypes),
-        fold=fold_of(layout.agg("|".join, axis=1)),
-    )
-    return described(table, seconds * 1e6, lambda: made)
+
+    def make() -> pd.DataFrame:
+        dtypes = frame[f"{kind}_dtype"].astype(str) + "/" + frame["kv_cache_dtype"].astype(str)
+        return rows(
+            frame["latency_us"],
+            seconds * 1e6,
+            device=name,
+            phase=phase + ("prefill" if prefill else "decode"),
+            dtype=dtypes,
+            reason=np.where(np.isfinite(seconds), "", "number format " + dtypes),
+            fold=fold_of(frame[shape].astype(str).agg("|".join, axis=1)),
+        )
+
+    return described(table, seconds * 1e6, make)
 
 
 def _aic_rows(frame: pd.DataFrame, *, prefill: bool) -> Rows:
@@ -198,28 +213,6 @@ def _mixed_rows(chunk: Floats, cached: Floats, batch: Floats, context: Floats) -
         cached=seen, sequences=batch[has], prompt_tokens=chunk[has],
     )  # fmt: skip
     return timed
-
-
-def predict_mla(table: Table, constants: Constants) -> pd.DataFrame:
-    """DeepSeek's latent attention on one GPU, in microseconds: absorbed when it decodes."""
-    name = device_in(table, r"mla_(?:context|generation)_(.+)_[a-z]+$")
-    prefill = "context" in table.name
-    frame = table.frame
-    timed = built(table, "mla", lambda: _mla_rows(frame, prefill=prefill))
-    seconds = timed.seconds(constants.device(name), len(frame), repeated=True)
-    if "rows" in table.built:
-        return described(table, seconds * 1e6, pd.DataFrame)
-    dtypes = frame["mla_dtype"].astype(str) + "/" + frame["kv_cache_dtype"].astype(str)
-    made = rows(
-        frame["latency_us"],
-        seconds * 1e6,
-        device=name,
-        phase="mla-prefill" if prefill else "mla-decode",
-        dtype=dtypes,
-        reason=np.where(np.isfinite(seconds), "", "number format " + dtypes),
-        fold=fold_of(frame["num_heads"]),
-    )
-    return described(table, seconds * 1e6, lambda: made)
 
 
 def _mla_rows(frame: pd.DataFrame, *, prefill: bool) -> Rows:
