@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,6 +80,15 @@ def sequence_bytes(of: Program, tokens: int) -> float:
     return float(of.streams["kv_B"].sum() * tokens + of.state_B)
 
 
+def compare_preempted_and_rejected(of: Program, kind: str) -> None:
+    """Where memory runs out, and one request could never have it."""
+    scheduler = Scheduler(kind=kind, kv_block=4, token_budget=24, watermark=0.0)  # type: ignore[arg-type]
+    requests = trace((0.0, 10, 30), (0.0, 12, 30), (1e-4, 8, 25), (2e-4, 70, 5), (3e-4, 9, 20))
+    got = compare(of, scheduler, sequence_bytes(of, 64), requests)
+    assert got.preemptions > 0
+    assert (got.requests["status"] == REJECTED).sum() == 1
+
+
 @st.composite
 def traces(draw: st.DrawFn) -> Trace:
     rows = draw(
@@ -98,62 +108,49 @@ def traces(draw: st.DrawFn) -> Trace:
     return replace(trace(*(row[:3] for row in rows)), priority=classes)
 
 
+def schedulers(**more: st.SearchStrategy[Any]) -> st.SearchStrategy[Scheduler]:
+    """Schedulers of small batches, budgets and blocks, and `more`; each test sets its kinds."""
+
+    def made(budget: int, **others: Any) -> Scheduler:
+        return Scheduler(token_budget=budget, max_prefill_tokens=budget, **others)
+
+    return st.builds(
+        made,
+        budget=st.sampled_from((8, 17, 64)),
+        max_batch=st.integers(1, 6),
+        kv_reserve=st.sampled_from(("paged", "full")),
+        kv_block=st.sampled_from((1, 4, 16)),
+        watermark=st.sampled_from((0.0, 0.01, 0.2)),
+        **more,
+    )
+
+
 @pytest.mark.parametrize("kind", SCHEDULERS)
 @settings(max_examples=60)
 @given(
     requests=traces(),
     name=st.sampled_from(sorted(PROGRAMS)),
-    max_batch=st.integers(1, 6),
-    budget=st.sampled_from((8, 17, 64)),
-    reserve=st.sampled_from(("paged", "full")),
-    block=st.sampled_from((1, 4, 16)),
     room=st.floats(0.3, 3.0),
-    watermark=st.sampled_from((0.0, 0.01, 0.2)),
-    order=st.sampled_from(("arrival", "shortest", "deadline", "priority")),
-    groups=st.sampled_from((1, 2, 3, 12)),
-    rule=st.sampled_from(("paper", "release")),
+    scheduler=schedulers(
+        order=st.sampled_from(("arrival", "shortest", "deadline", "priority")),
+        deadline_s=st.just(1e-4),
+        deadline_s_per_token=st.just(-1e-5),
+        groups=st.sampled_from((1, 2, 3, 12)),
+        group_tokens=st.just(9),
+        group_rule=st.sampled_from(("paper", "release")),
+    ),
 )
 def test_compiled_serving_equals_reference(
-    kind: str,
-    requests: Trace,
-    name: str,
-    max_batch: int,
-    budget: int,
-    reserve: str,
-    block: int,
-    room: float,
-    watermark: float,
-    order: str,
-    groups: int,
-    rule: str,
+    kind: str, requests: Trace, name: str, room: float, scheduler: Scheduler
 ) -> None:
     of = PROGRAMS[name]
-    scheduler = Scheduler(
-        kind=kind,  # type: ignore[arg-type]
-        max_batch=max_batch,
-        token_budget=budget,
-        max_prefill_tokens=budget,
-        kv_reserve=reserve,  # type: ignore[arg-type]
-        kv_block=block,
-        watermark=watermark,
-        order=order,  # type: ignore[arg-type]
-        deadline_s=1e-4,
-        deadline_s_per_token=-1e-5,
-        groups=groups,
-        group_tokens=9,
-        group_rule=rule,  # type: ignore[arg-type]
-    )
+    scheduler = replace(scheduler, kind=kind)  # type: ignore[arg-type]
     compare(of, scheduler, np.floor(sequence_bytes(of, 65) * room), requests)
 
 
 @pytest.mark.parametrize("kind", SCHEDULERS)
 def test_preemption_and_rejection_happen_and_agree(kind: str) -> None:
-    of = PROGRAMS["dense"]
-    scheduler = Scheduler(kind=kind, kv_block=4, token_budget=24, watermark=0.0)  # type: ignore[arg-type]
-    requests = trace((0.0, 10, 30), (0.0, 12, 30), (1e-4, 8, 25), (2e-4, 70, 5), (3e-4, 9, 20))
-    got = compare(of, scheduler, sequence_bytes(of, 64), requests)
-    assert got.preemptions > 0
-    assert (got.requests["status"] == REJECTED).sum() == 1
+    compare_preempted_and_rejected(PROGRAMS["dense"], kind)
 
 
 def test_memory_grows_too_while_prompts_pass_their_groups_of_layers() -> None:

@@ -9,13 +9,19 @@ import pytest
 from builders import drafted, trace
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_serving_reference import compare, sequence_bytes, traces
+from test_serving_reference import (
+    compare,
+    compare_preempted_and_rejected,
+    schedulers,
+    sequence_bytes,
+    traces,
+)
 
 from sim.engines.offload import Host
 from sim.engines.roofline import Batch, step
 from sim.engines.scheduler import Scheduler
 from sim.engines.serving import serve_trace
-from sim.kernel.records import CACHED, DECODE, LOG_COLUMNS, REJECTED
+from sim.kernel.records import CACHED, DECODE, LOG_COLUMNS
 from sim.workload.routing import Router
 from sim.workload.traffic import Trace
 
@@ -39,43 +45,23 @@ PROGRAMS = {
 @given(
     requests=traces(),
     name=st.sampled_from(sorted(PROGRAMS)),
-    max_batch=st.integers(1, 6),
-    budget=st.sampled_from((8, 17, 64)),
-    reserve=st.sampled_from(("paged", "full")),
-    block=st.sampled_from((1, 4, 16)),
     room=st.floats(0.3, 3.0),
-    watermark=st.sampled_from((0.0, 0.2)),
-    order=st.sampled_from(("arrival", "shortest")),
+    scheduler=schedulers(order=st.sampled_from(("arrival", "shortest"))),
     swap=st.booleans(),
 )
 def test_compiled_speculation_equals_reference(
-    kind: str, requests: Trace, name: str, max_batch: int, budget: int, reserve: str, block: int,
-    room: float, watermark: float, order: str, swap: bool,
-) -> None:  # fmt: skip
+    kind: str, requests: Trace, name: str, room: float, scheduler: Scheduler, swap: bool
+) -> None:
     of = PROGRAMS[name]
-    scheduler = Scheduler(
-        kind=kind,  # type: ignore[arg-type]
-        max_batch=max_batch,
-        token_budget=budget,
-        max_prefill_tokens=budget,
-        kv_reserve=reserve,  # type: ignore[arg-type]
-        kv_block=block,
-        watermark=watermark,
-        order=order,  # type: ignore[arg-type]
-    )
-    if swap and reserve == "paged":
+    scheduler = replace(scheduler, kind=kind)  # type: ignore[arg-type]
+    if swap and scheduler.kv_reserve == "paged":
         scheduler = replace(scheduler, preemption="swap", host=HOST)
     compare(of, scheduler, np.floor(sequence_bytes(of, 65) * room), requests)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_preemption_and_rejection_happen_and_agree(kind: str) -> None:
-    of = PROGRAMS["dense"]
-    scheduler = Scheduler(kind=kind, kv_block=4, token_budget=24, watermark=0.0)  # type: ignore[arg-type]
-    requests = trace((0.0, 10, 30), (0.0, 12, 30), (1e-4, 8, 25), (2e-4, 70, 5), (3e-4, 9, 20))
-    got = compare(of, scheduler, sequence_bytes(of, 64), requests)
-    assert got.preemptions > 0
-    assert (got.requests["status"] == REJECTED).sum() == 1
+    compare_preempted_and_rejected(PROGRAMS["dense"], kind)
 
 
 @pytest.mark.parametrize("name", ["dense", "one token", "mtp", "self", "latent", "groups"])

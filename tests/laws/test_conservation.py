@@ -9,12 +9,13 @@ import pytest
 from builders import SCHEDULERS, program, served, trace
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_runs import TRACES, check_sums, schedulers
 
 from sim.engines.scheduler import Scheduler
 from sim.engines.serving.engine import Outcome
 from sim.engines.serving.replica import policy_record
 from sim.kernel import sequences
-from sim.kernel.records import DECODE, DONE, LOG_COLUMNS, LOG_SEQUENCES, PREFILL, REJECTED, TOKENS
+from sim.kernel.records import DECODE, DONE, LOG_COLUMNS, PREFILL, REJECTED, TOKENS
 from sim.mapping.program import Program
 from sim.workload.traffic import Trace
 
@@ -24,26 +25,13 @@ PROGRAMS = {
 }
 PROGRAMS["shared experts"] = program("moe", "PIM", coprocessing="pe")
 PROGRAMS["groups"] = program("moe", "PIM", count=4, attention_dp=2, ep=2, coprocessing="pe+et")
-requests_ = st.lists(
-    st.tuples(st.floats(0.0, 0.01), st.integers(1, 120), st.integers(1, 60)),
-    min_size=1,
-    max_size=30,
-).map(lambda rows: trace(*sorted(rows)))
-schedulers = st.builds(
-    Scheduler,
-    kind=st.sampled_from(SCHEDULERS),
-    max_batch=st.integers(1, 16),
-    token_budget=st.sampled_from((16, 64, 512)),
-    max_prefill_tokens=st.sampled_from((64, 8192)),
-    kv_block=st.sampled_from((1, 16)),
-    kv_reserve=st.sampled_from(("paged", "full")),
-    watermark=st.sampled_from((0.0, 0.05)),
-)
 
 
 def any_run(test: Callable[..., None]) -> Callable[..., None]:
     """Run `test` on any small trace, scheduler, model and memory."""
-    run = given(st.sampled_from(sorted(PROGRAMS)), schedulers, requests_, st.floats(0.5, 5.0))(test)
+    run = given(
+        st.sampled_from(sorted(PROGRAMS)), schedulers(SCHEDULERS), TRACES, st.floats(0.5, 5.0)
+    )(test)
     return settings(max_examples=60)(run)
 
 
@@ -108,15 +96,7 @@ def test_seconds_and_joules_add_up(
     kind: str, scheduler: Scheduler, requests: Trace, room: float
 ) -> None:
     of, got = run(kind, scheduler, requests, room)
-    # groups have a host process each
-    each_s = of.machine["host_sequence_s"][0] / of.machine["groups"][0]
-    of_sequences = each_s * got.log[:, LOG_SEQUENCES].sum()
-    host = of.machine["host_step_s"][0] * got.iterations + of_sequences
-    assert got.seconds.sum() + host == pytest.approx(got.busy_s, rel=1e-9)
-    assert got.log[:, 1].sum() == pytest.approx(got.busy_s, rel=1e-9)
-    static = of.machine["static_W"][0] * of.machine["devices"][0] * got.busy_s
-    assert got.log[:, 4].sum() == pytest.approx(got.operator_joules + static, rel=1e-9)
-    assert len(got.log) == got.iterations
+    check_sums(of, got)
     # iterations follow one another
     assert (got.log[1:, 0] >= (got.log[:-1, 0] + got.log[:-1, 1]) * (1 - 1e-12)).all()
 

@@ -22,11 +22,6 @@ from tests.fleets import check_conserved, kind, records_of
 PROGRAMS = {
     name: program(name, "PIM") for name in ("dense", "sliding", "moe", "hybrid", "encoder-decoder")
 }
-requests_ = st.lists(
-    st.tuples(st.floats(0.0, 0.01), st.integers(1, 120), st.integers(1, 60)),
-    min_size=1,
-    max_size=30,
-).map(lambda rows: trace(*sorted(rows)))
 hosts = st.builds(
     Host,
     memory_B=st.sampled_from((1e4, 1e5, 1e9)),
@@ -45,7 +40,7 @@ hosts = st.builds(
     block=st.sampled_from((1, 16)),
     order=st.sampled_from(("arrival", "shortest", "deadline")),
     host=hosts,
-    requests=requests_,
+    requests=TRACES,
     room=st.floats(0.5, 3.0),
 )
 def test_swapping_loses_nothing(
@@ -143,7 +138,7 @@ def offloading(kv_tokens: int, tier_tokens: tuple[int, int], loads: str = "async
 def test_fleets_that_fail_lose_caches_and_no_request(
     seed: int,
     rate: float,
-    route: Route,
+    route: str,
     kv_tokens: int,
     tiers: tuple[int, int],
     loads: str,
@@ -168,7 +163,7 @@ def test_a_replica_that_dies_has_nothing_left_in_its_tiers_or_its_host() -> None
     own = offloading(300, (640, 3200))
     traffic = conversations(5, 80, 200.0)
     assert traffic.blocks is not None
-    table = requests_of(
+    table = TRACESof(
         own.scheduler, traffic.arrival_s, traffic.input_tokens, traffic.output_tokens,
         traffic.blocks,
     )  # fmt: skip

@@ -10,11 +10,11 @@ import pytest
 from builders import drafted, program, served, trace
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_runs import TRACES, check_sums, schedulers
 
 from sim.config.scenarios import load_scenario
 from sim.engines.roofline import decode_batch, drafting, step
 from sim.engines.scheduler import Scheduler
-from sim.engines.serving.engine import Outcome
 from sim.kernel.records import BUSY_S, DONE, REJECTED, SECONDS
 from sim.kernel.speculation import accepted_tokens
 from sim.mapping.program import Program
@@ -188,21 +188,8 @@ def test_time_a_token_falls_as_more_is_accepted() -> None:
 @settings(max_examples=80)
 @given(
     name=st.sampled_from(sorted(PROGRAMS)),
-    scheduler=st.builds(
-        Scheduler,
-        kind=st.sampled_from(KINDS),
-        max_batch=st.integers(1, 16),
-        token_budget=st.sampled_from((16, 64, 512)),
-        max_prefill_tokens=st.sampled_from((64, 8192)),
-        kv_block=st.sampled_from((1, 16)),
-        kv_reserve=st.sampled_from(("paged", "full")),
-        watermark=st.sampled_from((0.0, 0.05)),
-    ),
-    requests=st.lists(
-        st.tuples(st.floats(0.0, 0.01), st.integers(1, 120), st.integers(1, 60)),
-        min_size=1,
-        max_size=30,
-    ).map(lambda rows: trace(*sorted(rows))),
+    scheduler=schedulers(KINDS),
+    requests=TRACES,
     room=st.floats(0.5, 5.0),
 )
 def test_requests_tokens_memory_seconds_and_joules_are_conserved(
@@ -227,16 +214,6 @@ def test_requests_tokens_memory_seconds_and_joules_are_conserved(
     assert 0 <= again <= got.preemptions
     # seconds and joules
     check_sums(of, got)
-
-
-def check_sums(of: Program, got: Outcome) -> None:
-    """Operators, host and static power add up to the iterations, and these to the whole."""
-    host = got.log[:, 6].sum() * of.machine["host_sequence_s"][0] / of.machine["groups"][0]
-    host += of.machine["host_step_s"][0] * got.iterations
-    assert got.seconds.sum() + host == pytest.approx(got.busy_s, rel=1e-9)
-    assert got.log[:, 1].sum() == pytest.approx(got.busy_s, rel=1e-9)
-    static = of.machine["static_W"][0] * of.machine["devices"][0] * got.busy_s
-    assert got.log[:, 4].sum() == pytest.approx(got.operator_joules + static, rel=1e-9)
 
 
 def test_candidates_need_room_in_memory() -> None:
