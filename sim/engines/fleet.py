@@ -84,8 +84,8 @@ class Autoscale:
 class Fleet:
     """Pools that all do the same work; `route` says which replica gets a request (ROUTES).
 
-    Replicas are numbered over all pools from 0;
-    one is one copy of the model, of which a system may hold several (`parallel.dp`).
+    Replicas are numbered over all pools from 0; one is one copy of the model, of which a system may
+    hold several (`parallel.dp`).
     """
 
     pools: tuple[Pool, ...]

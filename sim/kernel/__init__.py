@@ -1,4 +1,4 @@
-"""The compiled kernel: `laws` has every law of time and energy, `serving` the scheduling loop.
+"""The compiled kernel: `laws` and `fitted` have the laws of time and energy, `serving` the loop.
 
 Pure arithmetic on records; imports no other room. `compiled` sets numba up once.
 """

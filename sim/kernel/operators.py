@@ -250,9 +250,8 @@ def place(op: Any, asked: Any, features: Any, experts: Any, loads: Any, units: A
 def communicate(op: Any, tokens: float, mean_tokens: float, links: Any) -> Any:
     """Seconds and joules of one collective of `op`, by its link's algorithm.
 
-    `tokens` are those of the busiest group, `mean_tokens` of the mean one.
-
-    A link that names none takes the faster of ring and tree: they need no switch.
+    `tokens` are those of the busiest group, `mean_tokens` of the mean one. A link that names no
+    algorithm takes the faster of ring and tree: they need no switch.
     """
     link = links[op.link]
     message_B = op.message_B_per_token * tokens

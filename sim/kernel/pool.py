@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from sim.kernel.compiled import njit
-from sim.kernel.records import LOG_FULL
+from sim.kernel.records import LOG_FULL, NO_END
 from sim.kernel.serving import serve
 from sim.kernel.state import Books, Flow
-
-NO_END = 1 << 60
 
 
 @njit

@@ -200,6 +200,9 @@ class Routing(NamedTuple):
     mask_tokens: npt.NDArray[np.float64]
 
 
+NO_END: Final = 1 << 60
+"""More iterations and tokens than any run has."""
+
 # --- serving -----------------------------------------------------------------------------------
 
 WAITING, RUNNING, DONE, REJECTED = range(4)

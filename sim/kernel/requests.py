@@ -91,10 +91,8 @@ def decoding(request: Any) -> bool:
 def grow(flow: Any, engine: Any, streams: Any, policy: Any) -> int:
     """Give every decoding sequence room for one more token, and for those drafted for it.
 
-    Returns how many decode.
-
-    Where memory runs out, the request admitted last is preempted, at the end the one in need
-    itself, and goes to the head of the queue (`copies.queue_again`).
+    Returns how many decode. Where memory runs out, the request admitted last is preempted, at the
+    end the one in need itself, and goes to the head of the queue (`copies.queue_again`).
     """
     requests, running = flow.requests, flow.running
     for index in range(engine.running):

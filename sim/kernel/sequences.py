@@ -17,6 +17,7 @@ from sim.kernel.records import (
     FIXED,
     GENERATED,
     LOGITS,
+    NO_END,
     PAIRS,
     PREFILL,
     SEQUENCES,
@@ -53,11 +54,11 @@ def kept(stream: Any, prompt: int, tokens: int) -> float:
 def steady_steps(stream: Any, prompt: int, context: int) -> int:
     """Decode steps from `context` over which `attended` grows evenly."""
     if stream.window == 0 or stream.kind == CROSS:
-        return 1 << 60
+        return NO_END
     seen = int(attended(stream, prompt, context))
     if stream.chunked == 1 or seen < stream.window:
         return max(stream.window - seen, 1)
-    return 1 << 60
+    return NO_END
 
 
 @njit

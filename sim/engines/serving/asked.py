@@ -108,7 +108,7 @@ def _rows(wanted: Iteration, layers: int, whole: Numbers) -> tuple[Numbers, Numb
 
 
 def _wait(engine: Engine, view: View, horizon_s: float) -> int | None:
-    """Nothing is to be done now: on to the next request, or why the engine returns."""
+    """Move the clock to the next arrival; where there is none, why the engine returns."""
     state = engine.state[0]
     queue = engine.waiting[state["head"] : state["tail"]]
     arrivals = engine.requests["arrival_s"][queue]

@@ -28,7 +28,8 @@ Numbers = npt.NDArray[np.int64]
 Records = npt.NDArray[np.void]
 
 DIE, BREAK, FALL, RETURN, DECIDE, READY = range(6)
-"""A replica takes no more requests; what it has goes elsewhere; it is back; scaling; it is up."""
+"""Events. A known outage or a drawn breakdown begins: the replica takes no more requests; its last
+iteration ends: what it has goes elsewhere; it is back. The autoscaler decides; a start is over."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,7 @@ class Trouble:
     seed: int = 0
 
 
-NONE = Trouble()
+NO_TROUBLE = Trouble()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,7 +66,7 @@ class Crew:
     counts: Sequence[int]
     table: Records
     route: str = "round-robin"
-    trouble: Trouble = NONE
+    trouble: Trouble = NO_TROUBLE
     blocks: Blocks | None = None
     on_progress: Progress | None = None
     scaler: Autoscaler | None = None
@@ -90,7 +91,7 @@ class Crew:
                     self.where[number] = pool, index
             first += count
         self.dead = np.zeros(total, bool)
-        self._look()
+        self._update_alive()
         self.home = np.full(len(self.table), -1, np.int64)
         self.failures = np.zeros(total, np.int64)
         self.retries = np.zeros(total, np.int64)
@@ -113,8 +114,8 @@ class Crew:
         assert self._ahead is not None or self.route == "least-loaded"
         self._plan()
 
-    def _look(self) -> None:
-        """Which replicas take requests: those that are up and not away."""
+    def _update_alive(self) -> None:
+        """Note which replicas take requests: those that are up and not away."""
         self.alive = ~self.dead
         if self.scaler is not None:
             self.alive &= self.scaler.state == UP
@@ -247,7 +248,7 @@ class Crew:
             if self.dead[number]:
                 return None  # it is away already
             self.dead[number] = True
-            self._look()
+            self._update_alive()
             # the iteration under way is the last one
             self._add(max(at_s, pool.at_work_until(index)), FALL, number, for_s)
         elif kind == FALL:
@@ -275,7 +276,7 @@ class Crew:
 
     def _resume(self, at_s: float) -> None:
         """A replica takes requests again: those that waited for one go on, if it is not away."""
-        self._look()
+        self._update_alive()
         held, self._held = self._held, []
         for rows in held:
             self._retry(rows, at_s)
@@ -293,7 +294,7 @@ class Crew:
                 self._add(at_s + scaler.rule.start_up_s, READY, int(number), 0.0)
         elif more < 0:
             scaler.stop(-more, at_s, self.dead)
-            self._look()
+            self._update_alive()
         self._add(at_s + scaler.rule.period_s, DECIDE, -1, 0.0)
 
     def _drain(self, empty: npt.NDArray[np.bool_]) -> None:
@@ -334,7 +335,7 @@ def serve_fleet(
     trace: Trace,
     *,
     route: str = "round-robin",
-    trouble: Trouble = NONE,
+    trouble: Trouble = NO_TROUBLE,
     extra_prompt: int = 0,
     on_progress: Progress | None = None,
     scaler: Autoscaler | None = None,

@@ -60,9 +60,8 @@ class Pool:
     """`count` replicas of a kind, of whose devices' work each second takes `slowdown`.
 
     Requests are rows of `table`, which other pools may work on too; `blocks` say what their prompts
-    consist of, for a prefix cache. `ended` and `issued` [count]
-    are requests that had ended when the pool was advanced last, and those handed over to it less
-    those taken from it.
+    consist of, for a prefix cache. Of each replica `ended` [count] are requests that had ended when
+    the pool was advanced last, and `issued` those handed over to it less those taken from it.
     """
 
     kind: Kind
