@@ -163,7 +163,7 @@ def test_a_replica_that_dies_has_nothing_left_in_its_tiers_or_its_host() -> None
     own = offloading(300, (640, 3200))
     traffic = conversations(5, 80, 200.0)
     assert traffic.blocks is not None
-    table = TRACESof(
+    table = requests_of(
         own.scheduler, traffic.arrival_s, traffic.input_tokens, traffic.output_tokens,
         traffic.blocks,
     )  # fmt: skip
