@@ -141,6 +141,8 @@ def _check(document: Document, path: Key, place: Place) -> None:
         if _open_mapping(part) and length == len(path) and not isinstance(here, list):
             continue
         message = unknown_key(str(part[-1]), known or ())
+        if isinstance(here, list) and isinstance(part[-1], int):
+            message = f"there is no entry {part[-1]}: of {len(here)}, the first is 0"
         raise ConfigError(
             [Problem(file=place.file, path=".".join(map(str, part)), message=message)]
         )

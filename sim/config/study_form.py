@@ -51,8 +51,10 @@ class AxisForm(Form):
     def _one(self) -> AxisForm:
         if (self.total is None) == bool(self.split):
             raise wrong("`split: [path, path]` and `total`, what they add up to, go together")
+        if self.levels is not None and self.levels > MOST_WAYS:
+            raise wrong(f"{self.levels:,} values of one axis: {MOST_WAYS:,} at most", "levels")
         if self.split:
-            if self.path or self.values or self.linear or self.log or self.zip:
+            if self.path or self.values or self.linear or self.log or self.zip or self.levels:
                 raise wrong("`split` stands for path and values: give one or the other")
             if self.total is not None and not 2 <= len(self.split) <= self.total:
                 raise wrong("two paths or more are due, and as large a total", "split")
@@ -62,7 +64,7 @@ class AxisForm(Form):
                     raise wrong(f"{ways:,} ways to give it to them: {MOST_WAYS:,} at most", "total")
             return self
         if self.zip:
-            if self.path or self.values or self.linear or self.log:
+            if self.path or self.values or self.linear or self.log or self.levels:
                 raise wrong("`zip` stands for path and values: give one or the other")
             if len({len(each) for each in self.zip.values()}) > 1:
                 raise wrong("lists zipped together are equally long", "zip")

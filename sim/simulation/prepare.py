@@ -250,6 +250,7 @@ def _check_count(traffic: Poisson | Closed | Sessions) -> None:
             count *= traffic.turns.mean
     else:
         count = float(traffic.requests)
+    count *= max(traffic.samples, 1)  # what is wrong with fewer is told elsewhere
     if count > MOST_REQUESTS:
         raise Infeasible(
             f"{count:,.0f} requests are more than the {MOST_REQUESTS:,} that a run has room for",

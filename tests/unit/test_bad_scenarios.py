@@ -40,7 +40,7 @@ MISTAKES: list[tuple[dict[str, str], str, str]] = [
     ({"parallel": "{pp: 99, tp: 1}"}, "parallel.pp", "99 stages for 32 layers"),
     ({"placement": "{fc: gpuu}"}, "placement.fc", "it has gpu"),
     ({"scheduler": "{order: priority}"}, "scheduler.order", "write shares, traffic.priorities"),
-    ({"scheduler": "{prefix_cache: true}"}, "scheduler.prefix_cache", "`sessions`, or a trace"),
+    ({"scheduler": "{prefix_cache: true}"}, "scheduler.prefix_cache", "`sessions`, a trace with"),
     ({"scheduler": f"{{kv_tiers: [{TIER}]}}"}, "scheduler.kv_tiers", "prefix_cache true"),
     ({"fleet": "{replicas: 2, route: prefix}"}, "fleet.route", "scheduler.prefix_cache: true"),
     ({"fleet": "{replicas: 2, slowdown: [{replica: 7, factor: 2}]}"}, "fleet.slowdown", "0 to 1"),
@@ -156,6 +156,8 @@ IMPOSSIBLE: list[tuple[dict[str, str], str, str]] = [
      "llama-3.1-8b with its draft (llama-3.1-405b) does not fit", "needed_B = "),
     ({**DENSE, "traffic": "{poisson: {rate: 1 /s, requests: 9007199254740992}}"},
      "more than the 100,000,000", "requests = 9.0072e+15"),
+    ({**DENSE, "traffic": "{samples: 1000, poisson: {rate: 1 /s, requests: 99999999}}"},
+     "more than the 100,000,000", "requests = "),
     ({**DENSE, "traffic": "{closed: {concurrency: 9007199254740992, requests: 9}}"},
      "more than the 100,000,000", "most = 1e+08"),
     ({**DENSE, "traffic": SESSIONS.replace("turns: 2", "turns: 99999999999").replace(", KEYS", "")},
@@ -176,3 +178,36 @@ def test_what_cannot_be_says_why(
     assert "Infeasible: " in err
     assert said in err
     assert numbers in err
+
+
+REPLICAS = "[fleet.pools.0.replicas, fleet.pools.1.replicas]"
+AXES = [
+    (f"{{split: {REPLICAS}}}", "axes.0", "`total`, what they add up to"),
+    (f"{{split: {REPLICAS}, total: 1}}", "axes.0.split", "as large a total"),
+    (f"{{split: {REPLICAS}, totl: 4}}", "axes.0.totl", "did you mean 'total'?"),
+    (f"{{split: {REPLICAS}, total: 4, levels: 4}}", "axes.0", "give one or the other"),
+    (f"{{split: {REPLICAS.replace('1', '5')}, total: 4}}", "axes.0", "no entry 5: of 2"),
+    ("{path: seed, linear: [1, 5], levels: 1000000000}", "axes.0.levels", "100,000 at most"),
+    ("{path: scheduler.preemption, values: [swap, recomput]}", "axes.0.values.1", "'recompute'?"),
+    ("{path: traffic.priorities, values: [{0: 1}, {0: 0.5}]}", "axes.0.values.1", "add up to 0.5"),
+]
+
+
+@pytest.mark.parametrize(("axis", "path", "said"), AXES)
+def test_a_mistake_of_an_axis_is_told_where_it_is(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, axis: str, path: str, said: str
+) -> None:
+    file = tmp_path / "study.yaml"
+    pools = "fleet: {pools: [{system: h100-x1}, {system: h200-x1}]}"
+    base = f"{{model: llama-3.1-8b, {pools}, traffic: {BASE['traffic']}}}"
+    file.write_text(
+        f"title: t\nbase: {base}\nfidelity: events\naxes:\n  - {axis}\n"
+        "objectives: {ttft_p90_s: min}\n"
+    )
+    with pytest.raises(SystemExit) as stopped:
+        main(["sweep", str(file), "-o", str(tmp_path / "out")])
+    (err,) = capsys.readouterr().err.splitlines()
+    assert stopped.value.code == 2
+    assert err.startswith(f"error: {file}:5:")
+    assert f": {path}: " in err
+    assert said in err
