@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.engines.fleet import Outage, Route
+from sim.engines.fleet import Outage
 from sim.engines.offload import Tier
 from sim.engines.scheduler import Scheduler
 from sim.engines.serving import serve_closed
@@ -77,7 +77,7 @@ def check_prompt_comes_first(served: Served) -> None:
     ),
 )
 def test_answers_end_once_on_one_replica(
-    seed: int, samples: int, route: Route, how: str, cache: bool, kv_tokens: int | None,
+    seed: int, samples: int, route: str, how: str, cache: bool, kv_tokens: int | None,
     kv_reserve: str, order: str, max_batch: int, outages: list[Outage],
 ) -> None:  # fmt: skip
     trace = several(seed, 25, samples)
@@ -111,7 +111,7 @@ def test_answers_end_once_on_one_replica(
     route=st.sampled_from(ROUTES),
 )
 def test_with_room_each_prompt_is_computed_once(
-    seed: int, samples: int, how: str, replicas: int, route: Route
+    seed: int, samples: int, how: str, replicas: int, route: str
 ) -> None:
     trace = several(seed, 20, samples)
     own = kind(kind=how, prefix_cache=True)
@@ -244,7 +244,7 @@ def test_the_next_turn_comes_after_all_answers(
 
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("cache", [False, True])
-def test_pools_apart_send_the_cache_of_each_answer(route: Route, cache: bool) -> None:
+def test_pools_apart_send_the_cache_of_each_answer(route: str, cache: bool) -> None:
     trace = several(5, 30, 3)
     sizes = cache_bytes(ready().graph, ready().scenario.precision, trace.input_tokens)
     first = kind(prefix_cache=cache)

@@ -118,7 +118,7 @@ def test_overload_is_told_whoever_goes_first(order: str) -> None:
          "speculation.draft"),
         ("mixtral-8x22b-split", {"placement": {"experts": "gpu"}}, "experts-gpu does"),
         ("llama-8b-azure-h100", {"sets": ["system.device.processors.gpu.kernels=nvidia-hoper"]},
-         "known: nvidia, "),
+         "did you mean 'nvidia-hopper'?"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_told(scenario: str, change: dict[str, Any], told: str) -> None:
