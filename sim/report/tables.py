@@ -131,7 +131,7 @@ def _samples(run: Run) -> list[Text]:
     ttft, e2e, good = found["ttft_s"], found["e2e_s"], found["goodput_req_per_s"]
     return [
         Text(
-            f"Requests of {digits(found['samples_per_request'])} answers: "
+            f"Requests of {found['samples_per_request']:g} answers: "
             f"{found['completed']:,} of {found['arrived']:,} completed, "
             f"{digits(found['request_rate_per_s'])}/s; first token of any after "
             f"{si(ttft['p50'], 's')} (p50) and {si(ttft['p99'], 's')} (p99), end of the last after "
