@@ -6,7 +6,7 @@ import click
 
 from sim.cli.output import print_json
 from sim.config.catalogue import KINDS, load_model
-from sim.config.showing import find_kinds, resolved
+from sim.config.show import find_kinds, resolved
 
 
 @click.command("show")

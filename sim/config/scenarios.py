@@ -16,8 +16,8 @@ from sim.config.digest import digest
 from sim.config.document import Document, value_at
 from sim.config.dtype_form import DTypeForm, kv_of
 from sim.config.fields import Reading
-from sim.config.noted import Noted, leaves
-from sim.config.ready import SETTINGS, changed_scenario, check_reach, ready
+from sim.config.provenance import Noted, leaves
+from sim.config.python_parts import SETTINGS, changed_scenario, check_reach, ready
 from sim.config.runtime_form import load_runtime, runtime_numbers
 from sim.config.scenario_form import (
     CostForm,
@@ -35,7 +35,7 @@ from sim.engines.fleet import Disaggregation, Fleet
 from sim.errors import ConfigError, Key, Place, Problem, placing
 from sim.hardware import Device, System
 from sim.hardware.runtime import Runtime, under
-from sim.mapping.sides import Split
+from sim.mapping.expert_disaggregation import Split
 from sim.scenario import Costing, Parallel, Scenario, Scheduler, Slo
 from sim.techniques import TECHNIQUES
 from sim.units import Source

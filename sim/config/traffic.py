@@ -8,7 +8,7 @@ from typing import TypedDict
 
 from sim.config import catalogue, library
 from sim.config.document import Document
-from sim.config.noted import Noted, leaves
+from sim.config.provenance import Noted, leaves
 from sim.config.sources import USER
 from sim.config.traffic_form import (
     ClosedForm,

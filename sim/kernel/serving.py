@@ -14,6 +14,7 @@ import numpy as np
 from sim.kernel import passes
 from sim.kernel.compiled import njit
 from sim.kernel.copies import swap_in
+from sim.kernel.decode_run import decode_stretch, stretch_length
 from sim.kernel.iteration import microbatches, share_layers, without_prompts
 from sim.kernel.records import (
     ASYNC,
@@ -36,7 +37,6 @@ from sim.kernel.requests import (
 )
 from sim.kernel.speculation import speculative_iteration
 from sim.kernel.steps import add_decodes, fill_prompts, run_parts
-from sim.kernel.stretch import decode_stretch, stretch_length
 from sim.kernel.tiers import next_ready
 
 

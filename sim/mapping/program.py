@@ -16,10 +16,10 @@ from sim.hardware.formats import converts, for_weights
 from sim.hardware.records import fill_machine, link_records, processor_records
 from sim.kernel.records import COLLECTIVE, DRAFT_CACHES, MACHINE, PROCESSOR, STREAM, Routing
 from sim.mapping.coprocessing import coprocess, given_masks, memory_spaces, policy_of, runs
+from sim.mapping.expert_disaggregation import Split
 from sim.mapping.hardwired import held_by_stream, in_metal, line_of
 from sim.mapping.layout import Layout
 from sim.mapping.parallelism import shard, stage_imbalance
-from sim.mapping.sides import Split
 from sim.operators import OPERATOR_CLASSES
 from sim.workload.placement import Slots, slots_of
 from sim.workload.routing import (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sim.graph import breakdown_class
 from sim.simulation.metrics import finite
 from sim.simulation.offload import beyond, copied
-from sim.simulation.sides import op_copies
+from sim.simulation.split_report import op_copies
 
 if TYPE_CHECKING:
     import pandas as pd

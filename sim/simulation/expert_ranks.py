@@ -17,7 +17,7 @@ from sim.simulation.mean_step import mean_step
 from sim.workload.routing import popularity
 
 if TYPE_CHECKING:
-    from sim.simulation.parts import Part
+    from sim.simulation.replica_groups import Part
 
 Floats = npt.NDArray[np.float64]
 

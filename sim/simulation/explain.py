@@ -51,7 +51,7 @@ from sim.simulation.expert_ranks import expert_ranks
 from sim.simulation.metrics import finite
 from sim.simulation.prepare import Prepared, prepare
 from sim.simulation.provenance import provenance
-from sim.simulation.sides import sides_of
+from sim.simulation.split_report import sides_of
 from sim.workload.traffic import Closed
 
 Floats = npt.NDArray[np.float64]

@@ -20,8 +20,8 @@ from sim.kernel.records import DONE, REJECTED
 from sim.mapping.transfer import cache_bytes
 from sim.simulation.drafting import drafted
 from sim.simulation.metrics import finite, spread
-from sim.simulation.parts import Part
 from sim.simulation.prepare import Prepared, prepare
+from sim.simulation.replica_groups import Part
 from sim.simulation.scaling import on_share, scaling_json
 from sim.simulation.serve import serve
 from sim.workload.traffic import Closed

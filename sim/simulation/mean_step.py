@@ -16,7 +16,7 @@ from sim.engines.roofline import (
 from sim.kernel.iteration import microbatches
 
 if TYPE_CHECKING:
-    from sim.simulation.parts import Part
+    from sim.simulation.replica_groups import Part
 
 
 def mean_step(part: Part) -> Step | None:

@@ -23,7 +23,7 @@ from sim.mapping.program import Program
 from sim.simulation.breakdown import BOUNDS
 from sim.simulation.prepare import Prepared
 from sim.simulation.serve import serve
-from sim.simulation.slices import replayed
+from sim.simulation.trace_events import replayed
 
 Floats = npt.NDArray[np.float64]
 

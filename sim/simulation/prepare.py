@@ -10,11 +10,11 @@ import numpy as np
 from sim.engines.scheduler import Scheduler
 from sim.errors import ConfigError, Infeasible, Key, Problem, placing
 from sim.graph import Graph
-from sim.mapping import sides
+from sim.mapping import expert_disaggregation
 from sim.mapping.capacity import Budget, budget
+from sim.mapping.expert_disaggregation import Split
 from sim.mapping.parallelism import plan
 from sim.mapping.program import Program, assemble
-from sim.mapping.sides import Split
 from sim.scenario import Scenario
 from sim.simulation.drafting import check_heads, drafted
 from sim.techniques import apply
@@ -91,7 +91,9 @@ def _laid_out(
 ) -> tuple[Program, Budget]:
     """Program and memory of one replica; with stages left open, of the fewest that fit."""
     if scenario.split is not None:
-        return _on_two_sides(scenario, scenario.split, graph, tokens=tokens, sequences=sequences)
+        return _with_experts_apart(
+            scenario, scenario.split, graph, tokens=tokens, sequences=sequences
+        )
     system, wanted = scenario.system, scenario.parallel
     stages = [wanted.pp or 1]
     if wanted.pp is None and system.device.hardwired is None and draft is None:
@@ -132,14 +134,14 @@ def _laid_out(
     raise refused
 
 
-def _on_two_sides(
+def _with_experts_apart(
     scenario: Scenario, split: Split, graph: Graph, *, tokens: int, sequences: int
 ) -> tuple[Program, Budget]:
     """As `_laid_out`, with attention on the scenario's system and experts on another."""
-    layout = sides.lay_out(graph, scenario.system, split, scenario.parallel)
+    layout = expert_disaggregation.lay_out(graph, scenario.system, split, scenario.parallel)
     program = assemble(
         graph,
-        sides.both(scenario.system, split, scenario.precision.weights),
+        expert_disaggregation.both(scenario.system, split, scenario.precision.weights),
         layout,
         scenario.precision,
         router=scenario.router,

@@ -29,11 +29,11 @@ from sim.simulation.metrics import (
     serving_metrics,
 )
 from sim.simulation.offload import cache_json, swap_json
-from sim.simulation.parts import Part, owned_together, titles
 from sim.simulation.prepare import Prepared
 from sim.simulation.provenance import provenance
-from sim.simulation.sides import sides_of
+from sim.simulation.replica_groups import Part, owned_together, titles
 from sim.simulation.speculation import speculation_json
+from sim.simulation.split_report import sides_of
 
 if TYPE_CHECKING:
     import pandas as pd

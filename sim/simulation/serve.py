@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sim.engines.serving.conversations import serve_following
 from sim.engines.serving.engine import ALWAYS
-from sim.engines.serving.following import serve_following
 from sim.engines.serving.simulation import Progress, Served, serve_closed, serve_trace
 from sim.simulation.prepare import Prepared
 from sim.workload.traffic import Closed

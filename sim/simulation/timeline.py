@@ -38,7 +38,7 @@ from sim.simulation.prepare import Prepared
 from sim.simulation.provenance import provenance
 from sim.simulation.result import Run
 from sim.simulation.run import run_prepared
-from sim.simulation.slices import HOST, ITERATIONS, UNITS, Slices, thread
+from sim.simulation.trace_events import HOST, ITERATIONS, UNITS, Slices, thread
 
 Event = dict[str, Any]
 

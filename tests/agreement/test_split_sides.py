@@ -25,9 +25,9 @@ from sim.hardware import Link
 from sim.kernel.passes import step_time
 from sim.kernel.records import MACHINE, SECONDS
 from sim.mapping.capacity import budget, weight_bytes_by_memory
+from sim.mapping.expert_disaggregation import Split, both, lay_out, needed
 from sim.mapping.layout import Parallel
 from sim.mapping.program import Program, assemble
-from sim.mapping.sides import Split, both, lay_out, needed
 from sim.workload.layers import build_graph
 from sim.workload.placement import Placement
 from sim.workload.routing import Router

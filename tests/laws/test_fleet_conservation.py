@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from sim.engines.fleet import Breakdowns, Outage, Slowdown
-from sim.engines.serving.asking import requests_of
 from sim.engines.serving.disaggregation import Cache, sent, serve_disaggregated
 from sim.engines.serving.fleet import Crew, Trouble, serve_fleet
+from sim.engines.serving.request_table import requests_of
 from sim.hardware import Link
 from sim.kernel.records import DONE, REJECTED
 from sim.mapping.transfer import cache_bytes

@@ -12,9 +12,9 @@ from small_runs import TRACES
 from sim.engines.fleet import Outage
 from sim.engines.offload import Host, Tier
 from sim.engines.scheduler import Scheduler
-from sim.engines.serving.asking import requests_of
 from sim.engines.serving.fleet import Crew, Trouble, serve_fleet
 from sim.engines.serving.pool import Kind
+from sim.engines.serving.request_table import requests_of
 from sim.kernel.records import DONE, LOADS, REJECTED
 from sim.workload.traffic import Blocks, Trace
 from tests.fleets import check_conserved, kind, records_of

@@ -14,10 +14,10 @@ from sim.engines.fleet import Outage
 from sim.engines.offload import Tier
 from sim.engines.scheduler import Scheduler
 from sim.engines.serving import serve_closed
-from sim.engines.serving.asking import requests_of as asked
+from sim.engines.serving.conversations import serve_following
 from sim.engines.serving.disaggregation import Cache, serve_disaggregated
 from sim.engines.serving.fleet import Crew, Trouble, serve_fleet
-from sim.engines.serving.following import serve_following
+from sim.engines.serving.request_table import requests_of as asked
 from sim.engines.serving.simulation import Served, serve_trace
 from sim.hardware import Link
 from sim.kernel.records import DONE, LOADS, REJECTED

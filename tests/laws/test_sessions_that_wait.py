@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose
 
 import sim
 from sim.engines.serving import Engine, serve_trace
-from sim.engines.serving.following import serve_following
+from sim.engines.serving.conversations import serve_following
 from sim.workload.traffic import Blocks, Constant, Gaussian, Sessions
 from sim.workload.traffic.arrivals import requests_of
 from tests.fleets import check_conserved, kind, records_of

@@ -22,7 +22,7 @@ from sim.config.catalogue import (
 )
 from sim.config.scenario_form import SchedulerForm
 from sim.config.scenarios import load_scenario
-from sim.config.showing import resolved
+from sim.config.show import resolved
 from sim.engines.scheduler import Scheduler
 from sim.errors import ConfigError
 from sim.scenario import Scenario

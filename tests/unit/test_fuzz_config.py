@@ -12,7 +12,7 @@ from sim.config import library
 from sim.config.catalogue import load_device, load_system
 from sim.config.document import parse_document, read_text
 from sim.config.scenarios import load_scenario
-from sim.config.showing import resolved
+from sim.config.show import resolved
 from sim.errors import ConfigError, Infeasible
 
 SHARED_FOLDER = [HealthCheck.function_scoped_fixture]

@@ -8,7 +8,7 @@ import pytest
 
 from sim.config.catalogue import load_device
 from sim.config.library import files
-from sim.config.showing import find_kinds, resolved
+from sim.config.show import find_kinds, resolved
 from sim.errors import ConfigError
 
 DEVICE = files("devices")["duplex"].read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ import pytest
 from builders import drafted
 
 from sim.engines.scheduler import Scheduler
-from sim.engines.serving.following import serve_following
+from sim.engines.serving.conversations import serve_following
 from sim.errors import ConfigError
 from sim.kernel.records import DONE
 from sim.simulation.run import simulate

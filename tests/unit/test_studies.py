@@ -24,7 +24,7 @@ from sim.report.study_figures import study_figures
 from sim.studies import run as runner
 from sim.studies import store
 from sim.studies.closed_form import Evaluator
-from sim.studies.loaded import Loader
+from sim.studies.programs import Loader
 from sim.studies.results import load_results
 from sim.studies.study import CLOSED_FORM, load_study
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from sim.engines.serving.asking import requests_of
 from sim.engines.serving.engine import Outcome
 from sim.engines.serving.fleet import Crew
 from sim.engines.serving.pool import Kind
+from sim.engines.serving.request_table import requests_of
 from sim.engines.serving.simulation import Progress, Served, whole_run
 from sim.hardware import Link
 from sim.kernel.records import DONE, REJECTED, WAITING

@@ -12,8 +12,7 @@ import numpy.typing as npt
 import simpy
 
 from sim.engines.scheduler import Scheduler
-from sim.engines.serving import asked
-from sim.engines.serving.asking import requests_of
+from sim.engines.serving import user_policy
 from sim.engines.serving.copies import Copies, copies_of
 from sim.engines.serving.replica import (
     block_bytes,
@@ -24,8 +23,9 @@ from sim.engines.serving.replica import (
     replica_of,
     scratch_of,
 )
-from sim.kernel import asked as asked_kernel
+from sim.engines.serving.request_table import requests_of
 from sim.kernel import iteration, records, sequences, serving
+from sim.kernel import user_policy as user_policy_kernel
 from sim.kernel.state import Books, Flow, Replica, Scratch
 from sim.mapping.program import Program
 from sim.workload.speculation import draws_of
@@ -323,13 +323,13 @@ class Engine:
 
     def need_B(self, number: int) -> float:
         """Bytes on each device that a request gets at admission."""
-        return float(asked_kernel.room_for(self.replica, self._requests[number]))
+        return float(user_policy_kernel.room_for(self.replica, self._requests[number]))
 
     def _advance(self, horizon_s: float) -> int:
         stop = self.on_completion is not None
         if self.scheduler.policy is not None:
             policy = self.scheduler.policy
-            return asked.advance(self, policy, horizon_s, ITERATIONS_PER_CALL, stop)
+            return user_policy.advance(self, policy, horizon_s, ITERATIONS_PER_CALL, stop)
         return int(
             serving.serve(
                 self.replica,

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.engines.fleet import Autoscale, Breakdowns, Outage, Slowdown
-from sim.engines.serving.asking import requests_of
 from sim.engines.serving.autoscaling import DRAINING, STARTING, UP, Autoscaler, Scaling
 from sim.engines.serving.engine import Outcome
 from sim.engines.serving.pool import Kind, Pool
+from sim.engines.serving.request_table import requests_of
 from sim.engines.serving.routing import Ahead, ByLength, ByPrefix, RoundRobin, families
 from sim.engines.serving.simulation import Progress, Served, whole_run
 from sim.kernel.records import DONE, REJECTED, WAITING

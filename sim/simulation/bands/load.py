@@ -31,7 +31,7 @@ from sim.simulation.cautions import overloaded
 from sim.workload.traffic import Closed
 
 if TYPE_CHECKING:
-    from sim.simulation.parts import Part
+    from sim.simulation.replica_groups import Part
     from sim.simulation.result import Run
 
 MOST: Final = 10.0

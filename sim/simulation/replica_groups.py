@@ -16,7 +16,7 @@ from sim.hardware import System
 from sim.scenario import Costing
 from sim.simulation.cost import Owned, owned_under
 from sim.simulation.prepare import Prepared
-from sim.simulation.sides import joules_by_side
+from sim.simulation.split_report import joules_by_side
 
 Floats = npt.NDArray[np.float64]
 

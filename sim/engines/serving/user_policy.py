@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from sim.engines.policy import Iteration, View
 from sim.errors import ConfigError, Problem
-from sim.kernel import asked, records
+from sim.kernel import records, user_policy
 from sim.kernel.state import (
     BAD_LAYERS,
     BAD_TOKENS,
@@ -56,7 +56,7 @@ def advance(
     whole = np.array([0, layers])
     ended = state["completed"] + state["rejected"]
     last = state["iterations"] + limit
-    asked.turn_away(replica, flow, state)
+    user_policy.turn_away(replica, flow, state)
     while True:
         if stop and state["completed"] + state["rejected"] > ended:
             return records.COMPLETED
@@ -73,7 +73,7 @@ def advance(
             reason = _wait(engine, view, horizon_s)
             if reason is not None:
                 return reason
-            asked.turn_away(replica, flow, state)
+            user_policy.turn_away(replica, flow, state)
             continue
         try:
             decodes = np.asarray(wanted.decode)
@@ -83,7 +83,7 @@ def advance(
             prompts, cuts = _rows(wanted, layers, whole)
         except (AttributeError, TypeError, ValueError, OverflowError) as error:
             raise _refused(view, Iteration(), f"no iteration can be read: {error}", None) from error
-        wrong, number = asked.asked_iteration(
+        wrong, number = user_policy.asked_iteration(
             replica, flow, state, engine.scratch, engine.books, decodes, prompts, cuts
         )
         if wrong != FINE:

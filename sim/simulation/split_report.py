@@ -12,8 +12,8 @@ from sim.graph import Side
 from sim.hardware import System
 from sim.kernel.records import SECONDS
 from sim.mapping.capacity import weight_bytes_by_memory
+from sim.mapping.expert_disaggregation import EXPERTS, Split, needed
 from sim.mapping.program import Program
-from sim.mapping.sides import EXPERTS, Split, needed
 
 Floats = npt.NDArray[np.float64]
 
