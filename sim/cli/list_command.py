@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 
 from sim.cli.output import print_json
-from sim.config.catalogue import KINDS
+from sim.config.kinds import SHOWN
 
 
 @click.command("list")
-@click.argument("kind", type=click.Choice((*KINDS, "schedulers", "papers")))
+@click.argument("kind", type=click.Choice((*SHOWN, "schedulers", "papers")))
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 def command(kind: str, as_json: bool) -> None:
     """List everything of one KIND with its title."""

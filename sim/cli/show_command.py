@@ -5,13 +5,14 @@ from __future__ import annotations
 import click
 
 from sim.cli.output import print_json
-from sim.config.catalogue import KINDS, load_model
+from sim.config.catalogue import load_model
+from sim.config.kinds import SHOWN
 from sim.config.show import find_kinds, resolved
 
 
 @click.command("show")
 @click.argument("name")
-@click.option("--kind", type=click.Choice(KINDS), help="Needed only where several have this name.")
+@click.option("--kind", type=click.Choice(SHOWN), help="Needed only where several have this name.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(name: str, kind: str | None, as_json: bool) -> None:
     """What NAME (or a YAML or config.json file) resolves to, every number with its source."""

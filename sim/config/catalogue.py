@@ -7,13 +7,13 @@ from dataclasses import replace
 from difflib import get_close_matches
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, Final
 
 from sim.config import library
 from sim.config.device_form import DeviceForm, SystemForm, to_device, to_system
-from sim.config.document import Document, read_document
+from sim.config.document import Document
 from sim.config.fitted_files import fitted_form
 from sim.config.kernels_form import KernelsForm, ProtocolsForm
+from sim.config.library import Given, document_of, folder_of
 from sim.config.memory_form import MemoryKind, memory_kind
 from sim.config.memory_levels import at_levels, stacks_of, with_technologies
 from sim.config.models import to_architecture
@@ -25,28 +25,11 @@ from sim.config.validate import validated
 from sim.errors import ConfigError, Problem
 from sim.hardware import Device, System
 from sim.hardware.power import PowerLaw
-from sim.techniques import TECHNIQUES
 from sim.units import Source, Sourced
 from sim.workload.architecture import Architecture
 from sim.workload.hugging_face import architecture_from_json
 from sim.workload.traffic import Trace
 from sim.workload.traffic.readers import read_trace
-
-KINDS: Final = (
-    "devices", "systems", "models", "techniques", "scenarios", "traffic", "memories", "processes",
-    "sites", "costs", "studies", "runtimes", "hosts", "kernels", "protocols", "power", "errors",
-    "families",
-)  # fmt: skip
-_TOLD_BY_FOLDER: Final = (
-    "processes", "sites", "costs", "hosts", "kernels", "protocols", "power", "errors", "families",
-)  # fmt: skip
-"""Kinds whose files no key of theirs tells apart."""
-Given = str | Path | Mapping[str, Any]
-
-
-def names(kind: str) -> list[str]:
-    """Everything of a kind that the library has."""
-    return sorted(TECHNIQUES if kind == "techniques" else library.files(kind))
 
 
 @cache
@@ -56,23 +39,6 @@ def load_sources() -> Mapping[str, Source]:
         key: Source(key=key, kind=item["kind"], title=item["title"], note=item.get("note", ""))
         for key, item in library.library_sources().items()
     } | {USER.key: USER}
-
-
-def document_of(kind: str, given: Given, base: Path | None = None) -> tuple[str, Document]:
-    """Name and document of a name, a path (relative to `base`) or a mapping."""
-    if isinstance(given, Mapping):
-        document = library.with_bases(kind, Document(file="(inline)", data=_plain(given)))
-        return str(document.data.get("name") or "inline"), document
-    return library.found_document(kind, str(given), base or Path())
-
-
-def _plain(given: Any) -> Any:
-    """What is written in Python as YAML would give it."""
-    if isinstance(given, Mapping):
-        return {str(key): _plain(each) for key, each in given.items()}
-    if isinstance(given, list | tuple):
-        return [_plain(each) for each in given]
-    return str(given) if isinstance(given, Path) else given
 
 
 def load_device(given: Given, *, law: PowerLaw | None = None) -> Device:
@@ -231,7 +197,7 @@ def _unsourced(
 
 def load_system(given: Given) -> System:
     """The system of a name, `DEVICE-xN`, a device's name (one of it), a path or a mapping."""
-    name, document = system_document(given)
+    name, document = document_of("systems", given)
     return system_of(name, document)
 
 
@@ -240,57 +206,16 @@ def one_of(device: Device) -> System:
     return System(name=device.name, device=device, count=1, devices_per_node=1)
 
 
-def system_document(given: Given, base: Path | None = None) -> tuple[str, Document]:
-    """Name and document of a system; of a device's name or file, one that has so many of it."""
-    if isinstance(given, str) and library.is_path(given) and given.endswith((".yaml", ".yml")):
-        path = library.path_from(given, base or Path())
-        if library.exists(path) and kind_of_file(path) == "devices":
-            return path.stem, Document(file=given, data={"device": str(path.resolve())})
-    if not isinstance(given, str) or library.is_path(given) or given in library.files("systems"):
-        return document_of("systems", given, base)
-    device, count = library.counted(given) or (given, 1)
-    known = library.files("devices")
-    if device not in known and device not in library.aliases():
-        every = [*library.files("systems"), *known, *library.aliases()]
-        near = get_close_matches(device, every, n=1, cutoff=0.6)
-        suggestion = f"{near[0]}-x{count}" if near and library.counted(given) else None
-        if near and near[0] in library.files("systems"):
-            suggestion = near[0]
-        raise ConfigError([Problem(message=library.unknown("systems", given, every, suggestion))])
-    return given, Document(file=f"system {given}", data={"device": device, "count": count})
-
-
 def system_of(name: str, document: Document) -> System:
     """The system that `document` describes, its device loaded too."""
     form = validated(SystemForm, document)
-    base = folder_of(document, ("device",))
-    if isinstance(form.device, str):
-        try:
-            device_name, device_document = document_of("devices", form.device, base)
-        except ConfigError as error:
-            raise ConfigError(
-                [
-                    each if each.file else document.problem(("device",), each.message)
-                    for each in error.problems
-                ]
-            ) from None
-    else:
-        device_document = library.with_bases("devices", document.under(("device",)))
-        device_name = str(device_document.data.get("name") or "inline")
-    device = device_of(device_name, device_document)
+    device = device_of(*library.referenced("devices", document, ("device",)))
     numbers = readings(form, document)
     problems = _unsourced(document, numbers, sources_of(form.sources))
     if problems:
         raise ConfigError(problems)
     numbers |= {f"device.{path}": number for path, number in device.sources.items()}
     return replace(to_system(form, form.name or name, device), sources=numbers)
-
-
-def folder_of(document: Document, path: tuple[str | int, ...]) -> Path:
-    """Folder that relative paths written at `path` start from: the file's, else the current."""
-    place = document.place(path)
-    in_file = place.line is not None and library.exists(Path(place.file))
-    return Path(place.file).parent if in_file else Path()
 
 
 def load_model(given: Given, base: Path | None = None) -> Architecture:
@@ -342,30 +267,11 @@ def _read_once(path: Path, _changed_ns: int, _size: int) -> Trace:
     return read_trace(path)
 
 
-def title_of(kind: str, name: str) -> str:
-    """The title of one entry."""
-    if kind == "techniques":
-        return TECHNIQUES[name].title
-    _, document = library.found_document(kind, name, Path())
-    title = document.data.get("title") if isinstance(document.data, dict) else None
-    return str(title or name)
+def device_numbers(name: str, document: Document) -> Mapping[str, Sourced]:
+    """Numbers of the device that `document` describes, each with its source."""
+    return device_of(name, document).sources
 
 
-def kind_of_file(path: Path) -> str:
-    """The kind of thing that a file describes, by the keys that only that kind has."""
-    if path.suffix == ".json":
-        return "models"
-    data = read_document(path).data
-    keys = set(data) if isinstance(data, dict) else set()
-    folder = path.resolve().parent.name
-    if folder in _TOLD_BY_FOLDER:
-        return folder
-    for kind, mark in (
-        ("studies", "axes"), ("scenarios", "traffic"), ("devices", "processors"),
-        ("systems", "device"),
-        ("traffic", "trace"), ("memories", "organisation"), ("memories", "energy"),
-        ("models", "vocabulary"), ("runtimes", "fitted"), ("devices", "extends"),
-    ):  # fmt: skip
-        if mark in keys:
-            return kind
-    return "models"
+def system_numbers(name: str, document: Document) -> Mapping[str, Sourced]:
+    """Numbers of the system that `document` describes and of its device."""
+    return system_of(name, document).sources

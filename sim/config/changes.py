@@ -74,29 +74,29 @@ def _expanded(document: Document, path: Key) -> Document:
     if path[:1] == ("system",) and len(path) > 1:
         given = document.data.get("system")
         if isinstance(given, str):
-            base = catalogue.folder_of(document, ("system",))
-            name, own = catalogue.system_document(given, base)
+            base = library.folder_of(document, ("system",))
+            name, own = library.document_of("systems", given, base)
             document = _inline(document, ("system",), own, name)
         system = document.data.get("system")
         device = system.get("device") if isinstance(system, dict) else None
         if path[1] == "device" and len(path) > 2 and isinstance(device, str):
-            base = catalogue.folder_of(document, ("system", "device"))
-            name, own = catalogue.document_of("devices", device, base)
+            base = library.folder_of(document, ("system", "device"))
+            name, own = library.document_of("devices", device, base)
             document = _inline(document, ("system", "device"), own, name)
     if path[:1] == ("model",) and len(path) > 1 and isinstance(document.data.get("model"), str):
         given = document.data["model"]
-        base = catalogue.folder_of(document, ("model",))
+        base = library.folder_of(document, ("model",))
         if catalogue.config_json(given, base) is not None:
             message = f"'{given}' is a config.json: write a model YAML to change it by --set"
             raise ConfigError([document.problem(("model",), message)])
-        name, own = catalogue.document_of("models", given, base)
+        name, own = library.document_of("models", given, base)
         document = _inline(document, ("model",), own, name)
     kind = {"site": "sites", "practice": "costs"}.get(str(path[1])) if len(path) > 2 else None
     if path[0] == "cost" and kind is not None:
         given = (document.data.get("cost") or {}).get(path[1], "default")
         if isinstance(given, str):
-            base = catalogue.folder_of(document, ("cost", str(path[1])))
-            name, own = catalogue.document_of(kind, given, base)
+            base = library.folder_of(document, ("cost", str(path[1])))
+            name, own = library.document_of(kind, given, base)
             document = _inline(document, path[:2], own, name)
     if path[:1] == ("traffic",) and len(path) > 1 and isinstance(document.data.get("traffic"), str):
         given = document.data["traffic"]

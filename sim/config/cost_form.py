@@ -23,15 +23,10 @@ from sim.config.bounds import (
     YearsBounded,
     YieldBounds,
 )
-from sim.config.catalogue import (
-    document_of,
-    folder_of,
-    load_sources,
-    load_system,
-    system_document,
-)
+from sim.config.catalogue import load_sources, load_system
 from sim.config.document import Document
 from sim.config.fields import Count, Factor, Form, Index, Number, Reading, Text, unknown_name, wrong
+from sim.config.library import Given, document_of, referenced
 from sim.config.making_form import ends
 from sim.config.sources import SourceForm, readings, sources_of
 from sim.config.validate import validated
@@ -49,7 +44,6 @@ from sim.scenario import Costing, Scenario
 from sim.units import Sourced
 
 Floats = npt.NDArray[np.float64]
-Given = str | Path | Mapping[str, Any]
 Length = Annotated[Reading, Number(low=0.0, high=50.0)]
 
 
@@ -336,10 +330,6 @@ def _placed(problem: Problem, given: str) -> Problem:
     """`problem` with the file and line of the device's number it is about."""
     if problem.file is not None or problem.path is None:
         return problem
-    _, document = system_document(given)
-    device = document.data.get("device")
+    _, document = document_of("systems", given)
     path = tuple(problem.path.split("."))
-    if isinstance(device, str):
-        base = folder_of(document, ("device",))
-        return document_of("devices", device, base)[1].problem(path, problem.message)
-    return document.problem(("device", *path), problem.message)
+    return referenced("devices", document, ("device",))[1].problem(path, problem.message)

@@ -10,39 +10,21 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from sim.config.document import Document, extended, read_document
-from sim.errors import ConfigError, Problem
+from sim.config.document import Document, extended, read_document, value_at
+from sim.config.kinds import KINDS
+from sim.errors import ConfigError, Key, Problem
+from sim.techniques import TECHNIQUES
 
-FOLDERS: Final[Mapping[str, tuple[str, str]]] = {
-    "devices": ("hw_configs", "devices"),
-    "families": ("hw_configs", "families"),
-    "systems": ("hw_configs", "systems"),
-    "memories": ("hw_configs", "memories"),
-    "kernels": ("hw_configs", "kernels"),
-    "protocols": ("hw_configs", "protocols"),
-    "runtimes": ("hw_configs", "runtimes"),
-    "power": ("hw_configs", "power"),
-    "errors": ("hw_configs", "errors"),
-    "hosts": ("hw_configs", "hosts"),
-    "models": ("workloads", "models"),
-    "scenarios": ("workloads", "scenarios"),
-    "traffic": ("workloads", "traffic"),
-    "studies": ("workloads", "studies"),
-    "papers": ("hw_configs", "papers"),
-    "processes": ("hw_configs", "processes"),
-    "sites": ("hw_configs", "sites"),
-    "costs": ("hw_configs", "costs"),
-}
-BASES: Final[Mapping[str, tuple[str, ...]]] = {"devices": ("families", "devices")}
-"""Where `extends` of a kind looks, if not among its own kind."""
+Given = str | Path | Mapping[str, Any]
+"""What names a thing: a name of the library, a path, or the thing itself as a mapping."""
 
 
 def folder(kind: str) -> Path:
     """The folder of a kind: in the package of a wheel, else beside it in a checkout."""
-    top, name = FOLDERS[kind]
+    top = KINDS[kind].top
     package = Path(__file__).parents[1]
     inside = package / top
-    return (inside if inside.is_dir() else package.parent / top) / name
+    return (inside if inside.is_dir() else package.parent / top) / kind
 
 
 @cache
@@ -51,15 +33,43 @@ def files(kind: str) -> Mapping[str, Path]:
     return {path.stem: path for path in sorted(folder(kind).glob("*.yaml"))}
 
 
+def names(kind: str) -> list[str]:
+    """Everything of a kind that the library has."""
+    return sorted(TECHNIQUES if kind == "techniques" else files(kind))
+
+
 @cache
-def aliases() -> Mapping[str, str]:
-    """Other names of devices."""
-    found: dict[str, str] = {}
-    for name, path in files("devices").items():
-        data = read_document(path).data
-        for alias in data.get("aliases") or ():
-            found[alias] = name
-    return found
+def aliases(kind: str = "devices") -> Mapping[str, str]:
+    """Names by the other names that files of a kind give themselves."""
+    if not KINDS[kind].aliases:
+        return {}
+    return {
+        alias: name
+        for name, path in files(kind).items()
+        for alias in read_document(path).data.get("aliases") or ()
+    }
+
+
+def title_of(kind: str, name: str) -> str:
+    """The title of one entry."""
+    if kind == "techniques":
+        return TECHNIQUES[name].title
+    data = found_document(kind, name, Path())[1].data
+    title = data.get("title") if isinstance(data, dict) else None
+    return str(title or name)
+
+
+def kind_of_file(path: Path) -> str:
+    """The kind of thing that a file describes, by its folder or the keys that only it has."""
+    folder_name = path.resolve().parent.name
+    if path.suffix == ".json":
+        return "models"
+    data = read_document(path).data
+    if folder_name in KINDS and not KINDS[folder_name].marks:
+        return folder_name
+    keys = set(data) if isinstance(data, dict) else set()
+    marked = (name for name, kind in KINDS.items() if keys & set(kind.marks))
+    return next(marked, "devices" if "extends" in keys else "models")
 
 
 def is_path(name: str) -> bool:
@@ -85,14 +95,11 @@ def exists(path: Path) -> bool:
 
 def unknown(kind: str, name: str, known: Iterable[str], near: str | None = None) -> str:
     """What to say of a name the library doesn't have."""
-    single = {
-        "traffic": "trace", "studies": "study", "processes": "process", "kernels": "kernels",
-        "power": "power law", "errors": "table of errors", "families": "family",
-    }.get(kind, kind.removesuffix("s"))  # fmt: skip
     close = [near] if near else get_close_matches(name, list(known), n=1, cutoff=0.5)
     hint = f"did you mean '{close[0]}'? " if close else ""
     path = "" if kind == "techniques" else ", a path works too"
-    return f"unknown {single} '{name}'; {hint}`sim list {kind}` shows all{path}"
+    noun = KINDS[kind].noun if kind in KINDS else kind.removesuffix("s")
+    return f"unknown {noun} '{name}'; {hint}`sim list {kind}` shows all{path}"
 
 
 def found_document(kind: str, name: str, base: Path) -> tuple[str, Document]:
@@ -100,13 +107,84 @@ def found_document(kind: str, name: str, base: Path) -> tuple[str, Document]:
     if is_path(name):
         path = path_from(name, base)
         return path.stem, with_bases(kind, read_document(path))
+    name = aliases(kind).get(name, name)
     known = files(kind)
-    if kind == "devices" and name not in known:
-        name = aliases().get(name, name)
     if name not in known:
-        names = [*known, *(aliases() if kind == "devices" else ())]
-        raise ConfigError([Problem(message=unknown(kind, name, names))])
+        raise ConfigError([Problem(message=unknown(kind, name, [*known, *aliases(kind)]))])
     return name, with_bases(kind, read_document(known[name]))
+
+
+def document_of(kind: str, given: Given, base: Path | None = None) -> tuple[str, Document]:
+    """Name and document of a name, a path (relative to `base`) or a mapping."""
+    if isinstance(given, Mapping):
+        document = with_bases(kind, Document(file="(inline)", data=_plain(given)))
+        return str(document.data.get("name") or "inline"), document
+    counted_kind = KINDS[kind].counts
+    if counted_kind:
+        return _counted_document(kind, counted_kind, str(given), base or Path())
+    return found_document(kind, str(given), base or Path())
+
+
+def _counted_document(kind: str, of: str, given: str, base: Path) -> tuple[str, Document]:
+    """Name and document of a kind; NAME-xN, a name or a file of the kind `of` is N of it."""
+    if given.endswith((".yaml", ".yml")):
+        path = path_from(given, base)
+        if exists(path) and kind_of_file(path) == of:
+            return path.stem, Document(file=given, data={"device": str(path.resolve())})
+    if is_path(given) or given in files(kind):
+        return found_document(kind, given, base)
+    name, count = counted(given) or (given, 1)
+    known = [*files(of), *aliases(of)]
+    if name not in known:
+        close = get_close_matches(name, [*files(kind), *known], n=1, cutoff=0.6)
+        near = close[0] if close else None
+        if near is not None and counted(given) and near not in files(kind):
+            near = f"{near}-x{count}"
+        elif near not in files(kind):
+            near = None
+        message = unknown(kind, given, [*files(kind), *known], near)
+        raise ConfigError([Problem(message=message)])
+    return given, Document(
+        file=f"{KINDS[kind].noun} {given}", data={"device": name, "count": count}
+    )
+
+
+def _plain(given: Any) -> Any:
+    """What is written in Python as YAML would give it; objects stay as they are."""
+    if isinstance(given, Mapping):
+        return {str(key): _plain(part) for key, part in given.items()}
+    if isinstance(given, list | tuple):
+        return [_plain(part) for part in given]
+    return str(given) if isinstance(given, Path) else given
+
+
+def folder_of(document: Document, path: Key) -> Path:
+    """Folder that relative paths written at `path` start from: the file's, else the current."""
+    place = document.place(path)
+    in_file = place.line is not None and exists(Path(place.file))
+    return Path(place.file).parent if in_file else Path()
+
+
+def referenced(kind: str, document: Document, path: Key) -> tuple[str, Document]:
+    """Name and document of what `document` names, or has written out, at `path`."""
+    given = value_at(document.data, path)
+    if isinstance(given, Mapping):
+        inline = with_bases(kind, document.under(path))
+        return str(inline.data.get("name") or "inline"), inline
+    try:
+        return document_of(kind, given, folder_of(document, path))
+    except ConfigError as error:
+        raise placed(error, document, path) from None
+
+
+def placed(error: ConfigError, document: Document, path: Key) -> ConfigError:
+    """`error` with `path` of `document` as the place of every problem that has none."""
+    return ConfigError(
+        [
+            problem if problem.file else document.problem(path, problem.message)
+            for problem in error.problems
+        ]
+    )
 
 
 def with_bases(kind: str, document: Document) -> Document:
@@ -124,10 +202,11 @@ def _with_base(kind: str, document: Document) -> Document:
     def find(name: str, own: Document) -> Document:
         if is_path(name):
             return read_document(path_from(name, Path(own.file).parent))
-        for place in BASES.get(kind, (kind,)):
+        bases = KINDS[kind].bases or (kind,)
+        for place in bases:
             if name in files(place):
                 return read_document(files(place)[name])
-        known = [each for place in BASES.get(kind, (kind,)) for each in files(place)]
+        known = [base for place in bases for base in files(place)]
         near = get_close_matches(name, known, n=1, cutoff=0.5)
         hint = f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(known)}"
         raise ConfigError([own.problem(("extends",), f"nothing called '{name}' to extend{hint}")])
@@ -139,7 +218,7 @@ def _with_base(kind: str, document: Document) -> Document:
 def library_sources() -> Mapping[str, Mapping[str, Any]]:
     """The sources files of the library, as written, by key."""
     found: dict[str, Mapping[str, Any]] = {}
-    for top in sorted({folder(kind).parent for kind in FOLDERS}):
+    for top in sorted({folder(kind).parent for kind in KINDS}):
         path = top / "sources.yaml"
         if path.is_file():
             found |= read_document(path).data

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
+from sim.config.document import Document
 from sim.config.fields import (
     Bandwidth,
     Count,
@@ -19,6 +20,7 @@ from sim.config.fields import (
 )
 from sim.config.fitted_files import fitted_form
 from sim.config.kernels_form import FittedForm
+from sim.config.validate import validated
 from sim.hardware.runtime import Habits, Kind, Runtime
 from sim.units import Sourced
 
@@ -109,12 +111,12 @@ def load_runtime(name_or_path: str, base: Path | None = None) -> Runtime:
     return to_runtime(form, found)
 
 
-def runtime_numbers(name_or_path: str, base: Path | None = None) -> Mapping[str, Sourced]:
-    """What a run takes of a runtime, by key, each number with its source."""
-    _, form, _ = fitted_form("runtimes", RuntimeForm, name_or_path, base)
+def runtime_numbers(name: str, document: Document) -> Mapping[str, Sourced]:
+    """What a run takes of a runtime's document, by key, each number with its source."""
+    form = validated(RuntimeForm, document)
     readings = {key: getattr(form, key) for key in type(form).model_fields}
     return {
-        key: Sourced(value=each.value, text=each.text, unit=each.unit, source=form.source)
-        for key, each in readings.items()
-        if isinstance(each, Reading)
+        key: Sourced(value=reading.value, text=reading.text, unit=reading.unit, source=form.source)
+        for key, reading in readings.items()
+        if isinstance(reading, Reading)
     }

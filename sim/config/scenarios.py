@@ -80,7 +80,7 @@ def load_scenario(
     if isinstance(given, Mapping):
         replacements = {key: each for key, each in given.items() if ready(each)} | replacements
         given = {key: each for key, each in given.items() if not ready(each)}
-    name, document = catalogue.document_of("scenarios", given)
+    name, document = library.document_of("scenarios", given)
     if not isinstance(document.data, dict):
         raise ConfigError([document.problem((), "a mapping (key: value) is due")])
     objects = {key: value for key, value in replacements.items() if ready(value)}
@@ -196,9 +196,9 @@ class _Loader:
             system: System = self.objects["system"]
         else:
             given = value_at(self.document.data, path)
-            base = catalogue.folder_of(self.document, path)
+            base = library.folder_of(self.document, path)
             if isinstance(given, str):
-                name, document = catalogue.system_document(given, base)
+                name, document = library.document_of("systems", given, base)
             else:
                 document = library.with_bases("systems", self.document.under(path))
                 name = str(document.data.get("name") or "inline")
@@ -244,9 +244,9 @@ class _Loader:
 
     def _runtime(self, given: str) -> Runtime:
         """The runtime of a name or path; its numbers take the place of the device's."""
-        base = catalogue.folder_of(self.document, ("runtime",))
-        runtime = load_runtime(given, base)
-        for key, number in runtime_numbers(given, base).items():
+        runtime = load_runtime(given, library.folder_of(self.document, ("runtime",)))
+        name, document = library.referenced("runtimes", self.document, ("runtime",))
+        for key, number in runtime_numbers(name, document).items():
             self.noted.numbers[f"runtime.{key}"] = number
         return runtime
 
@@ -256,12 +256,12 @@ class _Loader:
         parts = {}
         for part, kind in (("site", "sites"), ("practice", "costs")):
             given = getattr(form, part)
-            base = catalogue.folder_of(self.document, ("cost", part))
+            base = library.folder_of(self.document, ("cost", part))
             if isinstance(given, dict):
                 parts[part] = library.with_bases(kind, self.document.under(("cost", part)))
             else:
                 try:
-                    parts[part] = catalogue.document_of(kind, given, base)[1]
+                    parts[part] = library.document_of(kind, given, base)[1]
                 except ConfigError as error:
                     raise ConfigError(
                         [
@@ -283,8 +283,8 @@ class _Loader:
         if isinstance(device, dict):
             parts.append(device.get("sources"))
         elif isinstance(device, str) and library.is_path(device):
-            base = catalogue.folder_of(document, ("device",))
-            parts.append(catalogue.document_of("devices", device, base)[1].data.get("sources"))
+            base = library.folder_of(document, ("device",))
+            parts.append(library.document_of("devices", device, base)[1].data.get("sources"))
         for part in parts:
             for key, item in (part or {}).items():
                 self.noted.sources[key] = Source(
@@ -317,7 +317,7 @@ class _Loader:
             self._note_model(model, None, at)
             return model
         given = value_at(self.document.data, at)
-        base = catalogue.folder_of(self.document, at)
+        base = library.folder_of(self.document, at)
         document: Document | None = None
         if isinstance(given, dict):
             document = library.with_bases("models", self.document.under(at))
@@ -325,7 +325,7 @@ class _Loader:
         elif catalogue.config_json(given, base) is not None:
             model = catalogue.load_model(given, base)
         else:
-            name, document = catalogue.document_of("models", given, base)
+            name, document = library.document_of("models", given, base)
             model = catalogue.model_of(name, document)
         self._note_model(model, document, at)
         return model

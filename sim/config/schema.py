@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
-from pydantic import BaseModel
-
-from sim.config.device_form import DeviceForm, SystemForm
-from sim.config.memory_form import MemoryForm
-from sim.config.model_form import ModelForm
-from sim.config.scenario_form import ScenarioForm
-from sim.config.study_form import StudyForm
-from sim.config.traffic_form import TrafficFileForm
-
-FORMS: Final[Mapping[str, type[BaseModel]]] = {
-    "device": DeviceForm,
-    "memory": MemoryForm,
-    "system": SystemForm,
-    "model": ModelForm,
-    "traffic": TrafficFileForm,
-    "scenario": ScenarioForm,
-    "study": StudyForm,
-}
+from sim.config.kinds import KINDS
 
 
 def schemas() -> Mapping[str, dict[str, Any]]:
     """One schema a form, and one a form for files with `extends`, in which nothing is required."""
     made: dict[str, dict[str, Any]] = {}
-    for name, form in FORMS.items():
+    for name, form in ((kind.schema, kind.load_form()) for kind in KINDS.values() if kind.schema):
         schema = form.model_json_schema()
         schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
         inline = schema.get("$defs", {}).get("DeviceForm")  # a system's own

@@ -8,17 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from sim.config import library
-from sim.config.catalogue import (
-    KINDS,
-    config_json,
-    device_of,
-    document_of,
-    kind_of_file,
-    names,
-    system_document,
-    system_of,
-)
-from sim.config.runtime_form import runtime_numbers
+from sim.config.catalogue import config_json
+from sim.config.kinds import KINDS, SHOWN
 from sim.errors import ConfigError, Problem
 from sim.techniques import TECHNIQUES
 from sim.units import Sourced
@@ -27,15 +18,15 @@ from sim.units import Sourced
 def find_kinds(name: str) -> list[str]:
     """The kinds of things that `name`, of the library or a path, is; at least one."""
     if library.is_path(name):
-        return [kind_of_file(Path(name))]
-    found = [kind for kind in KINDS if name in names(kind)]
-    if found or name in library.aliases():
-        return found or ["devices"]
+        return [library.kind_of_file(Path(name))]
+    kinds = [kind for kind in SHOWN if name in library.names(kind)]
+    if kinds or name in library.aliases():
+        return kinds or ["devices"]
     if library.counted(name):
         return ["systems"]
     if config_json(name, Path()) is not None:
         return ["models"]
-    every = {each: kind for kind in reversed(KINDS) for each in names(kind)}
+    every = dict.fromkeys(entry for kind in SHOWN for entry in library.names(kind))
     near = get_close_matches(name, [*every, *library.aliases()], n=1)
     hint = f"did you mean '{near[0]}'? " if near else ""
     raise ConfigError(
@@ -54,19 +45,12 @@ def resolved(kind: str, name: str) -> Mapping[str, Any]:
             "quality": technique.quality,
             "parameters": {each.name: each.description for each in technique.parameters},
         }
-    numbers: Mapping[str, Sourced] = {}
-    if kind == "systems":
-        found, document = system_document(name)
-        numbers = system_of(found, document).sources
-    else:
-        found, document = document_of(kind, name)
-        if kind == "devices":
-            numbers = device_of(found, document).sources
-        elif kind == "runtimes":
-            numbers = runtime_numbers(name)
+    known_as, document = library.document_of(kind, name)
+    numbers = KINDS[kind].load_numbers(known_as, document)
     if not isinstance(document.data, dict):
         raise ConfigError([document.problem((), "a mapping (key: value) is due")])
-    result = {"name": found} | {key: item for key, item in document.data.items() if key != "name"}
+    result = {"name": known_as}
+    result |= {key: item for key, item in document.data.items() if key != "name"}
     for path, number in numbers.items():
         _put(result, path.split("."), _as_mapping(number))
     return result

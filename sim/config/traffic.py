@@ -77,7 +77,7 @@ def _kind(form: TrafficForm, document: Document, noted: Noted) -> Traffic:
     if form.sessions is not None:
         return _sessions(form.sessions, document, noted)
     assert form.trace is not None
-    base = catalogue.folder_of(document, ("traffic", "trace"))
+    base = library.folder_of(document, ("traffic", "trace"))
     window = None if form.window is None else (form.window[0].value, form.window[1].value)
     try:
         _note_trace(form.trace, base, noted)
@@ -103,7 +103,7 @@ def _sessions(form: SessionsForm, document: Document, noted: Noted) -> Sessions:
     for name, given in (("rate", form.rate), ("think", form.think), ("pace", form.pace)):
         if given is not None:
             noted.quantity(("traffic", "sessions", name), given)
-    turns = _length(form.turns, "turns", catalogue.folder_of(document, ("traffic",)))
+    turns = _length(form.turns, "turns", library.folder_of(document, ("traffic",)))
     return Sessions(
         rate_per_s=form.rate.value,
         sessions=form.sessions,
@@ -138,7 +138,7 @@ def _lengths(
     for side in ("input", "output"):
         given: LengthForm | None = getattr(form, side)
         if given is not None:
-            base = catalogue.folder_of(document, ("traffic", kind, side))
+            base = library.folder_of(document, ("traffic", kind, side))
             found[side] = _length(given, side, base)
         elif sample is not None:
             tokens = getattr(sample, f"{side}_tokens")

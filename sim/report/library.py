@@ -8,8 +8,9 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from sim.config.catalogue import document_of, load_device, load_model, load_system, names, title_of
+from sim.config.catalogue import load_device, load_model, load_system
 from sim.config.fleets import with_system
+from sim.config.library import document_of, names, title_of
 from sim.dtypes import Precision
 from sim.engines.fleet import ROUTES, Fleet
 from sim.engines.scheduler import CHOICES, Scheduler

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from sim.config import catalogue
+from sim.config import library
 from sim.config.scenarios import load_document
 from sim.errors import ConfigError
 from sim.report.bands import LEVELS
@@ -215,7 +215,7 @@ def _provenance(about: Mapping[str, Any]) -> dict[str, Any] | None:
     """Sources of the base scenario, where it can be found as it was."""
     try:
         if "base" in about:
-            found = load_document(catalogue.document_of("scenarios", about["base"])[1])
+            found = load_document(library.document_of("scenarios", about["base"])[1])
         else:
             study = load_study(about["name"])
             if not _same(about, study.title, [axis.paths for axis in study.space.axes]):
@@ -232,7 +232,7 @@ def _base(about: Mapping[str, Any], origin: Mapping[str, Any] | None) -> str | N
     if isinstance(given, str):
         return given
     name = None if origin is None else str(origin["scenario"])
-    return name if name in catalogue.names("scenarios") else None
+    return name if name in library.names("scenarios") else None
 
 
 def _same(about: Mapping[str, Any], title: str, paths: Sequence[Sequence[str]]) -> bool:

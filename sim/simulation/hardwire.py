@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
-from sim.config.catalogue import Given, load_device, load_model
+from sim.config.catalogue import load_device, load_model
 from sim.config.cost_form import ledger_of
 from sim.config.inputs import load_inputs
+from sim.config.library import Given
 from sim.cost.lines import NRE, Ledger
 from sim.dtypes import BITS, bytes_per_element
 from sim.errors import ConfigError, Infeasible

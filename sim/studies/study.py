@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from sim.config import catalogue, library
+from sim.config import library
 from sim.config.document import Document
 from sim.config.fields import unknown_name
 from sim.config.study_form import StudyForm
@@ -111,7 +111,7 @@ class Study:
 
 def load_study(given: str | Path | Mapping[str, Any]) -> Study:
     """The study of a name, a path or a mapping; ConfigError with all that is wrong in it."""
-    name, document = catalogue.document_of("studies", given)
+    name, document = library.document_of("studies", given)
     form = validated(StudyForm, document)
     problems: list[Problem] = []
     base = _base(form, document)
@@ -156,8 +156,8 @@ def _base(form: StudyForm, document: Document) -> Document:
     if isinstance(given, dict):
         return library.with_bases("scenarios", document.under(("base",)))
     try:
-        folder = catalogue.folder_of(document, ("base",))
-        name, found = catalogue.document_of("scenarios", given, folder)
+        folder = library.folder_of(document, ("base",))
+        name, found = library.document_of("scenarios", given, folder)
     except ConfigError as error:
         raise ConfigError(
             [each if each.file else document.problem(("base",), each.message)

@@ -11,9 +11,9 @@ from dram_commands import Channel, host_cycles_per_row, together_cycles_per_row
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.config.catalogue import load_device, names
+from sim.config.catalogue import load_device
 from sim.config.document import parse_document
-from sim.config.library import folder
+from sim.config.library import folder, names
 from sim.config.memory_form import kind_of, memory_kind
 from sim.errors import ConfigError
 from sim.hardware.dram import Level, Organisation, Technology, Timing, row_cycles, spacing

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from dram_commands import host_cycles_per_row, together_cycles_per_row
 
-from sim.config.catalogue import names
+from sim.config.library import names
 from sim.config.memory_form import memory_kind
 from sim.errors import ConfigError
 from sim.hardware.dram import Technology, row_cycles

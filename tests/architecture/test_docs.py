@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from sim.cli import main
-from sim.config.catalogue import load_device, names
+from sim.config.catalogue import load_device
+from sim.config.library import names
 from sim.config.scenarios import load_scenario
 from sim.workload.hugging_face.families import FAMILIES
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sim.config.catalogue import load_device, load_system, names
+from sim.config.catalogue import load_device, load_system
+from sim.config.library import names
 from sim.errors import Infeasible
 from sim.hardware import Device, Processor
 from sim.hardware.records import processor_records

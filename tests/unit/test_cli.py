@@ -15,7 +15,7 @@ import pytest
 
 from sim.cli import COMMANDS, main
 from sim.config import library
-from sim.config.catalogue import KINDS
+from sim.config.kinds import KINDS, SHOWN
 
 SHORT = ["--set", "traffic.limit=20"]
 
@@ -311,7 +311,7 @@ def test_output_that_cannot_be_written_is_one_line(
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SHOWN)
 def test_every_kind_is_listed_and_shown(capsys: pytest.CaptureFixture[str], kind: str) -> None:
     code, out, _ = run(capsys, "list", kind, "--json")
     assert code == 0
@@ -325,7 +325,7 @@ def test_every_kind_is_listed_and_shown(capsys: pytest.CaptureFixture[str], kind
 
 
 def test_every_folder_of_the_library_is_a_kind() -> None:
-    assert set(library.FOLDERS) - {"papers"} < set(KINDS)
+    assert set(KINDS) - {"papers"} < set(SHOWN)
 
 
 def test_a_name_of_several_kinds_says_so(capsys: pytest.CaptureFixture[str]) -> None:

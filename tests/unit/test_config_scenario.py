@@ -13,13 +13,9 @@ import numpy as np
 import pytest
 
 from sim.config import library
-from sim.config.catalogue import (
-    KINDS,
-    load_model,
-    load_sources,
-    load_system,
-    names,
-)
+from sim.config.catalogue import load_model, load_sources, load_system
+from sim.config.kinds import SHOWN
+from sim.config.library import names
 from sim.config.scenario_form import SchedulerForm
 from sim.config.scenarios import load_scenario
 from sim.config.show import resolved
@@ -237,7 +233,7 @@ def test_inline_system_and_device() -> None:
     assert "device.memories: is missing" in told
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SHOWN)
 def test_every_entry_of_a_kind_resolves(kind: str) -> None:
     found = names(kind)
     assert found == sorted(found)

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sim
-from sim.config.catalogue import names, one_of
+from sim.config.catalogue import one_of
 from sim.config.cost_form import costs_of, ledger_of, load_practice, load_process, load_site
-from sim.config.library import files
+from sim.config.library import files, names
 from sim.cost.ledger import ledger
 from sim.cost.lines import Floats, Ledger
 from sim.cost.practice import Costs

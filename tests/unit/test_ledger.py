@@ -10,9 +10,9 @@ import pytest
 
 import sim
 from sim.cli import main
-from sim.config.catalogue import names
 from sim.config.cost_form import PracticeForm, ledger_of, load_process, load_site
 from sim.config.document import parse_document
+from sim.config.library import names
 from sim.config.validate import validated
 from sim.cost.lines import Ledger
 from sim.errors import ConfigError, Infeasible

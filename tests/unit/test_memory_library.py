@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import pytest
 
-from sim.config.catalogue import load_device, names
+from sim.config.catalogue import load_device
 from sim.config.document import parse_document, read_document
-from sim.config.library import files, library_sources
+from sim.config.library import files, library_sources, names
 from sim.config.memory_form import MemoryForm, MemoryKind, kind_of, memory_kind
 from sim.config.sources import readings
 from sim.config.validate import validated

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from sim.cli import main
-from sim.config.catalogue import load_model, names
+from sim.config.catalogue import load_model
+from sim.config.library import names
 from sim.workload.hugging_face import architecture_from_json
 from sim.workload.layers import build_graph
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from sim.config.catalogue import title_of
+from sim.config.library import title_of
 from sim.config.power_form import load_law
 from sim.evidence.calibration.fit import Floats, fitted
 from sim.evidence.calibration.written import power_text

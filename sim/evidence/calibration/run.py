@@ -10,9 +10,9 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from sim.config.catalogue import title_of
 from sim.config.fitted_files import fitted_form
 from sim.config.kernels_form import load_kernels
+from sim.config.library import title_of
 from sim.config.runtime_form import RuntimeForm
 from sim.evidence.calibration import (
     edge_fit,

@@ -9,7 +9,7 @@ from typing import Final
 
 from sim.config import library
 from sim.config.catalogue import load_model
-from sim.config.catalogue import names as library_names
+from sim.config.library import names as library_names
 from sim.errors import ConfigError, Problem
 from sim.evidence.measured.formats import Unsupported
 from sim.evidence.measured.tables import Table

@@ -1,0 +1,95 @@
+"""Kinds of library file, one row each: a kind is added here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Final
+
+HARDWARE: Final = "hw_configs"
+WORKLOADS: Final = "workloads"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A kind of library file; forms are named by their module, as they stand above this table."""
+
+    name: str
+    top: str = HARDWARE
+    """Folder of the checkout, or of the package, that has this kind's folder."""
+    single: str = ""
+    """One of them, as an error calls it; empty: the name without its s."""
+    form: str = ""
+    """`module:class` of the form that its files have."""
+    marks: tuple[str, ...] = ()
+    """Top-level keys that files of no other kind have; none: the folder alone tells the kind."""
+    bases: tuple[str, ...] = ()
+    """Kinds that `extends` of a file looks in; empty: its own."""
+    aliases: bool = False
+    """Whether its files list other names of themselves."""
+    counts: str = ""
+    """Kind of which NAME and NAME-xN stand for N, under the key `device`."""
+    numbers: str = ""
+    """`module:function` that gives the sourced numbers of a name and its document."""
+    schema: str = ""
+    """Name of its JSON Schema; empty: none is printed."""
+    shown: bool = True
+    """Whether `sim list` and `sim show` have it."""
+
+    @property
+    def noun(self) -> str:
+        """One of them, as an error calls it."""
+        return self.single or self.name.removesuffix("s")
+
+    def load_form(self) -> Any:
+        """The form that its files have."""
+        return _imported(self.form)
+
+    def load_numbers(self, name: str, document: Any) -> Mapping[str, Any]:
+        """The sourced numbers of a document by dotted path; empty for kinds without any."""
+        numbers: Mapping[str, Any] = _imported(self.numbers)(name, document) if self.numbers else {}
+        return numbers
+
+
+def _imported(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(f"sim.config.{module}"), name)
+
+
+_TABLE: Final = (
+    Kind(
+        name="devices", form="device_form:DeviceForm", marks=("processors",),
+        bases=("families", "devices"), aliases=True, numbers="catalogue:device_numbers",
+        schema="device",
+    ),
+    Kind(
+        name="systems", form="device_form:SystemForm", marks=("device", "count"), counts="devices",
+        numbers="catalogue:system_numbers", schema="system",
+    ),
+    Kind(name="models", top=WORKLOADS, form="model_form:ModelForm", marks=("vocabulary",),
+         schema="model"),
+    Kind(name="scenarios", top=WORKLOADS, form="scenario_form:ScenarioForm", marks=("traffic",),
+         schema="scenario"),
+    Kind(name="traffic", top=WORKLOADS, single="trace", form="traffic_form:TrafficFileForm",
+         marks=("trace",), schema="traffic"),
+    Kind(name="memories", form="memory_form:MemoryForm", marks=("organisation", "energy"),
+         single="memory", schema="memory"),
+    Kind(name="processes", single="process", form="cost_form:ProcessForm"),
+    Kind(name="sites", form="cost_form:SiteForm"),
+    Kind(name="costs", form="cost_form:PracticeForm"),
+    Kind(name="studies", top=WORKLOADS, single="study", form="study_form:StudyForm",
+         marks=("axes",), schema="study"),
+    Kind(name="runtimes", form="runtime_form:RuntimeForm", marks=("fitted",),
+         numbers="runtime_form:runtime_numbers"),
+    Kind(name="hosts", form="offload_form:HostFileForm"),
+    Kind(name="kernels", single="kernels", form="kernels_form:KernelsForm"),
+    Kind(name="protocols", form="kernels_form:ProtocolsForm"),
+    Kind(name="power", single="power law", form="power_form:PowerLawForm"),
+    Kind(name="errors", single="table of errors", form="errors_form:ErrorsForm"),
+    Kind(name="families", single="family", form="device_form:DeviceForm"),
+    Kind(name="papers", form="inputs:InputsForm", shown=False),
+)  # fmt: skip
+KINDS: Final[Mapping[str, Kind]] = {kind.name: kind for kind in _TABLE}
+SHOWN: Final = (*(kind.name for kind in _TABLE if kind.shown), "techniques")
+"""Kinds of `sim list` and `sim show`."""
