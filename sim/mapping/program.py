@@ -10,7 +10,19 @@ import numpy.typing as npt
 
 from sim.dtypes import COMPUTE, Precision, bytes_per_element
 from sim.errors import ConfigError, Infeasible, Problem
-from sim.graph import Graph, Kind, Op, OpTable, Phase, Stream, lower
+from sim.graph import (
+    STORED,
+    TOTALS,
+    Graph,
+    Kind,
+    Op,
+    OpTable,
+    Phase,
+    Stream,
+    lower,
+    verify,
+    verify_pass,
+)
 from sim.hardware import System
 from sim.hardware.formats import converts, for_weights
 from sim.hardware.records import fill_machine, link_records, processor_records
@@ -112,11 +124,16 @@ def assemble(
     units = processor_records(for_weights(system.device, precision.weights))
     units["converts"] = [converts(each, precision.kv) for each in system.device.processors]
     drafted = () if draft is None else draft.ops
-    sharded = shard(replace(graph, ops=(*graph.ops, *drafted)), layout, system)
-    sharded = sharded.rewrite(_draft_named)
+    whole = replace(graph, ops=(*graph.ops, *drafted))
+    sharded = shard(whole, layout, system).rewrite(_draft_named)
+    verify(sharded, "sharding", expert_ranks=layout.ep)
+    devices = max(layout.stage_devices, layout.expert_group)
+    verify_pass(whole, sharded, "sharding", conserved=tuple(TOTALS), devices=devices)
     shares = system.coprocessing != "none"
     if shares:
-        sharded = coprocess(sharded, layout, system)
+        shared = coprocess(sharded, layout, system)
+        verify(shared, "co-processing", expert_ranks=layout.ep)
+        sharded = verify_pass(sharded, shared, "co-processing", conserved=STORED)
     table = lower(
         sharded,
         weights=precision.weights,

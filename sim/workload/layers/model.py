@@ -108,6 +108,7 @@ def _encoder(model: Architecture, encoder: Encoder) -> Iterator[Op]:
             outputs=model.hidden * share,
             depth=hidden,
             width=model.hidden,
+            shaped=False,
         )
 
 
