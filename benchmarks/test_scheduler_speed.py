@@ -16,10 +16,11 @@ from sim.engines.policy import Iteration, Prompt, View
 from sim.engines.scheduler import Scheduler
 from sim.engines.serving import serve_trace
 from sim.engines.serving.engine import Outcome
+from sim.mapping.assemblies import assemble
 from sim.mapping.capacity import budget
 from sim.mapping.layout import Parallel
 from sim.mapping.parallelism import plan
-from sim.mapping.program import Program, assemble
+from sim.mapping.program import Choices, Program
 from sim.workload.layers import build_graph
 from sim.workload.speculation import Speculation, draft_graph
 from sim.workload.traffic import Trace
@@ -99,7 +100,7 @@ def test_azure_with_speculation(benchmark: BenchmarkFixture, azure_trace: Path) 
     )
     program = assemble(
         graph, system, plan(graph, system, Parallel(tp=1)), Precision(),
-        speculation=speculation, draft=draft_graph(model, speculation),
+        Choices(speculation=speculation, draft=draft_graph(model, speculation)),
     )  # fmt: skip
     trace = read_trace(azure_trace)
     outcome = benchmark.pedantic(

@@ -17,10 +17,11 @@ from sim.dtypes import Precision
 from sim.engines.scheduler import Scheduler
 from sim.engines.serving import engine, serve_trace
 from sim.engines.serving.engine import Outcome
+from sim.mapping.assemblies import assemble
 from sim.mapping.capacity import budget
 from sim.mapping.layout import Parallel
 from sim.mapping.parallelism import plan
-from sim.mapping.program import Program, assemble
+from sim.mapping.program import Program
 from sim.workload.layers import build_graph
 from sim.workload.traffic import Trace
 from sim.workload.traffic.readers import read_trace

@@ -12,9 +12,10 @@ from sim.config.catalogue import load_model, load_system
 from sim.dtypes import Precision
 from sim.engines import roofline
 from sim.engines.roofline import decode_batch
+from sim.mapping.assemblies import assemble
 from sim.mapping.layout import Parallel
 from sim.mapping.parallelism import plan
-from sim.mapping.program import Program, assemble
+from sim.mapping.program import Program
 from sim.workload.layers import build_graph
 
 POINTS = 1_000_000

@@ -14,8 +14,7 @@ from sim.engines.scheduler import Scheduler
 from sim.errors import Places
 from sim.hardware import System
 from sim.hardware.runtime import Runtime
-from sim.mapping.expert_disaggregation import Split
-from sim.mapping.layout import Parallel
+from sim.mapping.layout import Parallel, Split
 from sim.units import Source, Sourced
 from sim.workload.architecture import Architecture
 from sim.workload.routing import Router

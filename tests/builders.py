@@ -14,9 +14,10 @@ from sim.engines.serving import serve_trace
 from sim.engines.serving.engine import Outcome
 from sim.hardware import Device, Efficiency, Link, Memory, Processor, System
 from sim.hardware.device import Split
+from sim.mapping.assemblies import assemble
 from sim.mapping.layout import Parallel
 from sim.mapping.parallelism import plan
-from sim.mapping.program import Program, assemble
+from sim.mapping.program import Choices, Program
 from sim.workload.architecture import (
     Architecture,
     Attention,
@@ -27,8 +28,8 @@ from sim.workload.architecture import (
     LatentAttention,
     StateSpace,
 )
+from sim.workload.expert_slots import Placement
 from sim.workload.layers import build_graph
-from sim.workload.placement import Placement
 from sim.workload.routing import Router
 from sim.workload.speculation import Speculation, draft_graph, unfit
 from sim.workload.traffic import Trace
@@ -189,9 +190,7 @@ def program(
         machines,
         plan(graph, machines, wanted),
         precision or Precision(),
-        router=router,
-        placement={"experts": experts_on} if experts_on else None,
-        seed=seed,
+        Choices(router=router, placement={"experts": experts_on} if experts_on else {}, seed=seed),
     )
 
 
@@ -223,10 +222,12 @@ def drafted(
         machines,
         plan(graph, machines, wanted),
         Precision(),
-        router=router,
-        seed=seed,
-        speculation=speculation,
-        draft=draft_graph(of, speculation),
+        Choices(
+            router=router,
+            seed=seed,
+            speculation=speculation,
+            draft=draft_graph(of, speculation),
+        ),
     )
 
 

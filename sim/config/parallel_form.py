@@ -6,7 +6,7 @@ from typing import Literal
 
 from sim.config.fields import Count, Form, Index
 from sim.mapping.layout import Parallel
-from sim.workload.placement import Placement
+from sim.workload.expert_slots import Placement
 
 
 class PlacementForm(Form):

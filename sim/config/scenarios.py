@@ -35,7 +35,7 @@ from sim.engines.fleet import Disaggregation, Fleet
 from sim.errors import ConfigError, Key, Place, Problem, placing
 from sim.hardware import Device, System
 from sim.hardware.runtime import Runtime, under
-from sim.mapping.expert_disaggregation import Split
+from sim.mapping.layout import Split
 from sim.scenario import Costing, Parallel, Scenario, Scheduler, Slo
 from sim.techniques import TECHNIQUES
 from sim.units import Source

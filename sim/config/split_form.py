@@ -9,7 +9,7 @@ from pydantic import BeforeValidator
 from sim.config.fields import Count, Form, wrong
 from sim.config.fleet_form import TransferForm
 from sim.hardware import Link, System
-from sim.mapping.expert_disaggregation import Split
+from sim.mapping.layout import Split
 
 
 def _system(value: Any) -> Any:

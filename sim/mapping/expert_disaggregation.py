@@ -9,34 +9,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from sim.dtypes import COMPUTE
+from sim.dtypes import COMPUTE, Precision
 from sim.errors import ConfigError, Infeasible, Problem
-from sim.graph import Graph
-from sim.hardware import Device, Link, Memory, Processor, System
+from sim.graph import Graph, Kind
+from sim.hardware import Device, Memory, Processor, System
 from sim.hardware.formats import for_weights
-from sim.hardware.records import processor_records, sustained_clock
-from sim.mapping.layout import Layout, Parallel
+from sim.hardware.records import link_records, processor_records, sustained_clock
+from sim.mapping.layout import Layout, Parallel, Split
 from sim.mapping.parallelism import misplaced, plan
+from sim.mapping.program import Assembly, Choices, Program
+from sim.mapping.sharded import sharded_program
 from sim.operators import OPERATOR_CLASSES
 
 EXPERTS = "experts"
 """The class of operators that the expert side runs."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Split:
-    """Routed experts run on `system`, all else on the scenario's own.
-
-    A device of either has one port of `link` to the other side. An iteration is cut in
-    `microbatches`, never more than it has sequences; three hide a link that takes up to half as
-    long as the slower side (MegaScale-Infer, equation 3).
-    """
-
-    system: System
-    link: Link
-    microbatches: int = 3
 
 
 def both(attention: System, split: Split, weights: str) -> System:
@@ -176,3 +164,35 @@ def lay_out(graph: Graph, attention: System, split: Split, wanted: Parallel) -> 
 def needed(link_s: float, side_s: float) -> float:
     """Microbatches that hide the link: 2 (1 + Tc / max(Ta, Te)), MegaScale-Infer, equation 3."""
     return 2.0 * (1.0 + link_s / side_s) if side_s > 0.0 else math.inf
+
+
+def _program(
+    graph: Graph, attention: System, layout: Layout, precision: Precision, choices: Choices
+) -> Program:
+    """The program of both sides, as one system whose devices have processors of either."""
+    assert choices.split is not None
+    system = both(attention, choices.split, precision.weights)
+    program = sharded_program(graph, system, layout, precision, choices)
+    program.machine["stages"] = choices.split.microbatches
+    program.machine["sides"] = _round_trips(graph)
+    links = link_records(system.device.link, system.network, choices.split.link)
+    return replace(program, links=links, split=choices.split)
+
+
+def _round_trips(graph: Graph) -> int:
+    """Layers whose tokens go to the expert side and come back."""
+    return sum(op.layers for op in graph.ops if op.kind == Kind.EXPERTS and op.shard == "column")
+
+
+def _plan(graph: Graph, system: System, wanted: Parallel, choices: Choices) -> Layout:
+    assert choices.split is not None
+    return lay_out(graph, system, choices.split, wanted)
+
+
+EXPERTS_APART = Assembly(
+    name="experts apart",
+    applies=lambda system, choices: choices.split is not None,
+    stages=lambda graph, system, wanted, choices: (wanted.pp or 1,),
+    plan=_plan,
+    assemble=_program,
+)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sim.workload.placement import Placement
+from sim.hardware import Link, System
+from sim.workload.expert_slots import Placement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,3 +61,17 @@ class Layout:
     def devices(self) -> int:
         """Devices of one replica."""
         return self.stage_devices * self.pp
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Routed experts run on `system`, all else on the scenario's own.
+
+    A device of either has one port of `link` to the other side. An iteration is cut in
+    `microbatches`, never more than it has sequences; three hide a link that takes up to half as
+    long as the slower side (MegaScale-Infer, equation 3).
+    """
+
+    system: System
+    link: Link
+    microbatches: int = 3

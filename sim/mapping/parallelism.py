@@ -17,10 +17,7 @@ def plan(graph: Graph, system: System, wanted: Parallel) -> Layout:
     """The layout asked for, with what is left open chosen; ConfigError where it cannot be.
 
     Pipeline stages left open are one: whether weights fit is seen later (`prepare`).
-    A hardwired model is laid out in its metal: what is asked for is left aside.
     """
-    if system.device.hardwired is not None:
-        return Layout(tp=system.count, pp=1, ep=1, dp=1)
     tp, pp, ep, dp, groups = wanted.tp, wanted.pp or 1, wanted.ep, wanted.dp, wanted.attention_dp
     copies = 0 if wanted.experts is None else wanted.experts.redundant
     problems: list[Problem] = []

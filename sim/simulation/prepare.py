@@ -10,11 +10,9 @@ import numpy as np
 from sim.engines.scheduler import Scheduler
 from sim.errors import ConfigError, Infeasible, Key, Problem, placing
 from sim.graph import Graph
-from sim.mapping import expert_disaggregation
+from sim.mapping.assemblies import assembly_of
 from sim.mapping.capacity import Budget, budget
-from sim.mapping.expert_disaggregation import Split
-from sim.mapping.parallelism import plan
-from sim.mapping.program import Program, assemble
+from sim.mapping.program import Choices, Program
 from sim.scenario import Scenario
 from sim.simulation.drafting import check_heads, drafted
 from sim.techniques import apply
@@ -90,32 +88,23 @@ def _laid_out(
     scenario: Scenario, graph: Graph, draft: Graph | None, *, tokens: int, sequences: int
 ) -> tuple[Program, Budget]:
     """Program and memory of one replica; with stages left open, of the fewest that fit."""
-    if scenario.split is not None:
-        return _with_experts_apart(
-            scenario, scenario.split, graph, tokens=tokens, sequences=sequences
-        )
     system, wanted = scenario.system, scenario.parallel
-    stages = [wanted.pp or 1]
-    if wanted.pp is None and system.device.hardwired is None and draft is None:
-        most = min(system.count, graph.layers)
-        stages = [2**power for power in range(most.bit_length()) if 2**power <= most]
+    choices = Choices(
+        router=scenario.router,
+        placement=scenario.placement,
+        split=scenario.split,
+        speculation=scenario.speculation,
+        draft=draft,
+        seed=scenario.seed,
+    )
+    assembly = assembly_of(system, choices)
     refused: Infeasible | None = None
-    for count in stages:
+    for stages in assembly.stages(graph, system, wanted, choices):
         try:
-            layout = plan(graph, system, replace(wanted, pp=count))
+            layout = assembly.plan(graph, system, replace(wanted, pp=stages), choices)
             if draft is not None:
                 check_heads(draft, layout)
-            program = assemble(
-                graph,
-                system,
-                layout,
-                scenario.precision,
-                router=scenario.router,
-                placement=scenario.placement,
-                seed=scenario.seed,
-                speculation=scenario.speculation,
-                draft=draft,
-            )
+            program = assembly.assemble(graph, system, layout, scenario.precision, choices)
             memory = budget(
                 program,
                 utilization=scenario.scheduler.memory_utilization,
@@ -132,30 +121,6 @@ def _laid_out(
             return program, memory
     assert refused is not None
     raise refused
-
-
-def _with_experts_apart(
-    scenario: Scenario, split: Split, graph: Graph, *, tokens: int, sequences: int
-) -> tuple[Program, Budget]:
-    """As `_laid_out`, with attention on the scenario's system and experts on another."""
-    layout = expert_disaggregation.lay_out(graph, scenario.system, split, scenario.parallel)
-    program = assemble(
-        graph,
-        expert_disaggregation.both(scenario.system, split, scenario.precision.weights),
-        layout,
-        scenario.precision,
-        router=scenario.router,
-        placement=scenario.placement,
-        split=split,
-        seed=scenario.seed,
-    )
-    memory = budget(
-        program,
-        utilization=scenario.scheduler.memory_utilization,
-        tokens=tokens,
-        sequences=sequences,
-    )
-    return program, memory
 
 
 def _check_prefix_cache(scenario: Scenario, requests: Trace) -> None:

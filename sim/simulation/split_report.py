@@ -12,7 +12,8 @@ from sim.graph import Side
 from sim.hardware import System
 from sim.kernel.records import SECONDS
 from sim.mapping.capacity import weight_bytes_by_memory
-from sim.mapping.expert_disaggregation import EXPERTS, Split, needed
+from sim.mapping.expert_disaggregation import EXPERTS, needed
+from sim.mapping.layout import Split
 from sim.mapping.program import Program
 
 Floats = npt.NDArray[np.float64]

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from sim.workload.placement import Slots
+from sim.workload.expert_slots import Slots
 
 Floats = npt.NDArray[np.float64]
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.workload.busiest import busiest_pairs, busiest_touched
-from sim.workload.placement import Ints, Placement, Slots, slots_of
+from sim.workload.expert_slots import Ints, Placement, Slots, slots_of
 
 Floats = npt.NDArray[np.float64]
 

@@ -19,7 +19,7 @@ from sim.kernel import passes
 from sim.kernel.experts import expert_features
 from sim.kernel.records import JOULES, PAIR_SHARE, ROW_COLUMNS
 from sim.mapping.program import Program
-from sim.workload.placement import Placement
+from sim.workload.expert_slots import Placement
 from sim.workload.routing import Router
 
 Floats = npt.NDArray[np.float64]

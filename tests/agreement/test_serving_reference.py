@@ -16,11 +16,12 @@ from sim.dtypes import Precision
 from sim.engines.scheduler import Scheduler
 from sim.engines.serving.engine import Outcome
 from sim.kernel.records import DONE, REJECTED
+from sim.mapping.assemblies import assemble
 from sim.mapping.layout import Parallel
 from sim.mapping.parallelism import plan
-from sim.mapping.program import Program, assemble
+from sim.mapping.program import Program
+from sim.workload.expert_slots import Placement
 from sim.workload.layers import build_graph
-from sim.workload.placement import Placement
 from sim.workload.routing import Router
 from sim.workload.traffic import Trace
 

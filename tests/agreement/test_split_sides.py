@@ -24,12 +24,13 @@ from sim.graph import Kind, Side
 from sim.hardware import Link
 from sim.kernel.passes import step_time
 from sim.kernel.records import MACHINE, SECONDS
+from sim.mapping.assemblies import assemble
 from sim.mapping.capacity import budget, weight_bytes_by_memory
-from sim.mapping.expert_disaggregation import Split, both, lay_out, needed
-from sim.mapping.layout import Parallel
-from sim.mapping.program import Program, assemble
+from sim.mapping.expert_disaggregation import lay_out, needed
+from sim.mapping.layout import Parallel, Split
+from sim.mapping.program import Choices, Program
+from sim.workload.expert_slots import Placement
 from sim.workload.layers import build_graph
-from sim.workload.placement import Placement
 from sim.workload.routing import Router
 
 EXACT = 1e-9
@@ -58,8 +59,7 @@ def apart(
     split = Split(system=EXPERTS, link=link, microbatches=microbatches)
     wanted = Parallel(tp=2 // groups, attention_dp=groups, experts=experts)
     layout = lay_out(graph, ATTENTION, split, wanted)
-    joined = both(ATTENTION, split, "fp16")
-    return assemble(graph, joined, layout, Precision(), router=router, split=split)
+    return assemble(graph, ATTENTION, layout, Precision(), Choices(router=router, split=split))
 
 
 BATCHES = {

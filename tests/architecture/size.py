@@ -50,9 +50,8 @@ def size_of(path: Path) -> Size:
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import | ast.ImportFrom):
             imports.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
-        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            if isinstance(node.value.value, str):
-                docstrings.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+        elif isinstance(node, ast.Expr) and isinstance(getattr(node.value, "value", None), str):
+            docstrings.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
     lines = len(text.splitlines())
     return Size(1, lines, len(code - docstrings - imports), len(docstrings), len(imports))
 
@@ -102,7 +101,9 @@ def report() -> str:
     lines.append(f"{'all':24}{whole.files:7}{whole.lines:8,}{whole.code:8,}{ceilings['all']:>9}")
     proper = core(sizes, ceilings["core_rooms"])
     lines.append(f"{'simulator core':24}{'':15}{proper:8,}{ceilings['core']:>9}")
-    lines.append(f"imports {whole.imports / whole.lines:.1%} of lines, Any in kernel {untyped('kernel')}")
+    lines.append(
+        f"imports {whole.imports / whole.lines:.1%} of lines, Any in kernel {untyped('kernel')}"
+    )
     return "\n".join(lines)
 
 

@@ -31,10 +31,11 @@ from sim.errors import ConfigError, Infeasible
 from sim.hardware.device import Split
 from sim.kernel import records
 from sim.kernel.records import BUSY_S, JOULES, LAUNCH_S, PAIR_SHARE, SECONDS, WEIGHT_SHARE
+from sim.mapping.assemblies import assemble
 from sim.mapping.capacity import device_weight_bytes
 from sim.mapping.layout import Parallel
 from sim.mapping.parallelism import plan
-from sim.mapping.program import Program, assemble
+from sim.mapping.program import Program
 from sim.workload.architecture import Block, Encoder
 from sim.workload.layers import build_graph
 from sim.workload.routing import Router

@@ -96,9 +96,9 @@ def served_alone() -> Program:
     from builders import DEVICES, SMALL, system
 
     from sim.dtypes import Precision
+    from sim.mapping.assemblies import assemble
     from sim.mapping.layout import Parallel
     from sim.mapping.parallelism import plan
-    from sim.mapping.program import assemble
     from sim.workload.layers import build_graph
 
     graph, machines = build_graph(SMALL), system(DEVICES["one unit"])

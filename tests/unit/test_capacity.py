@@ -10,10 +10,11 @@ from builders import DENSE, GPU, HBM, MODELS, device, model, program, system
 from sim.dtypes import Precision
 from sim.errors import Infeasible
 from sim.hardware import Device
+from sim.mapping.assemblies import assemble
 from sim.mapping.capacity import activation_bytes, budget, device_weight_bytes
 from sim.mapping.layout import Parallel
 from sim.mapping.parallelism import plan
-from sim.mapping.program import Program, assemble
+from sim.mapping.program import Program
 from sim.workload.architecture import Architecture
 from sim.workload.layers import build_graph
 

@@ -22,8 +22,8 @@ from sim.mapping.capacity import device_weight_bytes
 from sim.mapping.layout import Parallel
 from sim.mapping.parallelism import plan
 from sim.workload.busiest import expected_maximum
+from sim.workload.expert_slots import Placement, Slots, balanced, contiguous, slots_of
 from sim.workload.layers import build_graph
-from sim.workload.placement import Placement, Slots, balanced, contiguous, slots_of
 from sim.workload.routing import POOL, Router, coverage_table, load_table, popularity
 
 CONTIGUOUS, BALANCED = Placement(placement="contiguous"), Placement()

@@ -11,9 +11,10 @@ from sim.engines.roofline import Step, decode_batch, step
 from sim.hardware import Device
 from sim.hardware.formats import converts
 from sim.kernel.records import COMPUTE_J, MEMORY_J, VECTOR
+from sim.mapping.assemblies import assemble
 from sim.mapping.layout import Parallel
 from sim.mapping.parallelism import plan
-from sim.mapping.program import Program, assemble
+from sim.mapping.program import Program
 from sim.simulation.run import simulate
 from sim.workload.layers import build_graph
 

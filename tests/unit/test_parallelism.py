@@ -10,9 +10,9 @@ from builders import DENSE, DEVICES, GQA, MODELS, device, model, system
 from sim.dtypes import Precision
 from sim.errors import ConfigError, Infeasible
 from sim.graph import Graph, Kind, Op
+from sim.mapping.assemblies import assemble
 from sim.mapping.layout import Layout, Parallel
 from sim.mapping.parallelism import plan, shard, stage_imbalance
-from sim.mapping.program import assemble
 from sim.workload.architecture import Block
 from sim.workload.layers import build_graph
 

@@ -21,9 +21,10 @@ from sim.dtypes import Precision
 from sim.engines.roofline import decode_batch, step
 from sim.graph import Kind
 from sim.hardware import Device, Efficiency, System
+from sim.mapping.assemblies import assemble
 from sim.mapping.layout import Parallel
 from sim.mapping.parallelism import plan
-from sim.mapping.program import Program, assemble
+from sim.mapping.program import Program
 from sim.workload.layers import build_graph
 
 CONTEXT = 1024

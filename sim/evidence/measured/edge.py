@@ -24,9 +24,10 @@ from sim.graph import Kind, Op, Phase
 from sim.hardware import Device, System
 from sim.hardware.records import fill_machine, processor_records
 from sim.hardware.runtime import Runtime, applied
+from sim.mapping.assemblies import assemble
 from sim.mapping.layout import Parallel
 from sim.mapping.parallelism import plan
-from sim.mapping.program import Program, assemble
+from sim.mapping.program import Program
 from sim.workload.architecture import Architecture
 from sim.workload.layers import build_graph
 

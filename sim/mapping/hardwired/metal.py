@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
+from sim.dtypes import Precision, bytes_per_element
 from sim.errors import Infeasible
-from sim.graph import CAUSAL, Graph, Kind, Op, Phase, Stream
-from sim.hardware import Device
+from sim.graph import CAUSAL, Graph, Kind, Op, Phase, Stream, lower
+from sim.hardware import Device, System
 from sim.hardware.device import Hardwired
 from sim.hardware.hardwired.pipeline import KI, Layer, Pipeline
+from sim.hardware.records import fill_machine, link_records
+from sim.kernel.records import MACHINE, PROCESSOR, Routing
 from sim.mapping.hardwired.grid import Grid, check
 from sim.mapping.hardwired.layers import (
     Block,
@@ -18,6 +23,9 @@ from sim.mapping.hardwired.layers import (
     logits_elements,
     steps,
 )
+from sim.mapping.layout import Layout
+from sim.mapping.program import Assembly, Choices, Program, stream_records
+from sim.workload.routing import Router, coverage_table, locality_table
 
 
 def line_of(graph: Graph, device: Device, kv_element_B: float) -> Pipeline:
@@ -160,3 +168,58 @@ def in_metal(graph: Graph, device: Device, kv_element_B: float) -> Graph:
         },
     )
     return Graph(name=graph.name, ops=(op,), layers=graph.layers, hidden=graph.hidden)
+
+
+def _program(
+    graph: Graph, system: System, layout: Layout, precision: Precision, choices: Choices
+) -> Program:
+    """The program of a model hardwired on all chips of `system`."""
+    chip = system.device.hardwired
+    assert chip is not None
+    chips = chip.rows * chip.columns
+    if system.count != chips:
+        raise Infeasible(
+            f"{system.name}: the model is on a grid of {chip.rows} x {chip.columns} chips, not on "
+            f"{system.count}",
+            chips=chips,
+        )
+    kv_B = bytes_per_element(precision.kv)
+    line = in_metal(graph, system.device, kv_B)
+    streams = stream_records(line, 0.0)
+    held = held_by_stream(line_of(graph, system.device, kv_B))
+    streams["kv_B"] = [held[stream] for stream in line.streams]
+    machine = np.zeros(1, MACHINE)
+    machine["devices"] = machine["group"] = chips
+    machine["stages"] = machine["groups"] = machine["imbalance"] = 1.0
+    fill_machine(machine, system.device)
+    return Program(
+        graph=graph,
+        system=system,
+        layout=layout,
+        precision=precision,
+        router=Router(),
+        table=lower(
+            line, weights=precision.weights, kv=precision.kv, activations=precision.activations
+        ),
+        streams=streams,
+        units=np.zeros(1, PROCESSOR),
+        links=link_records(system.device.link, system.network),
+        machine=machine,
+        routing=Routing(
+            coverage=coverage_table(Router(), 0, 0),
+            local=locality_table(Router(), 0, 0),
+            loads=np.zeros((1, 0)),
+            masks=None,
+            mask_tokens=np.zeros(0),
+        ),
+        state_B=0.0,
+    )
+
+
+IN_METAL = Assembly(
+    name="in metal",
+    applies=lambda system, choices: system.device.hardwired is not None,
+    stages=lambda graph, system, wanted, choices: (wanted.pp or 1,),
+    plan=lambda graph, system, wanted, choices: Layout(tp=system.count, pp=1, ep=1, dp=1),
+    assemble=_program,
+)
