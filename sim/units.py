@@ -14,9 +14,17 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from fractions import Fraction
 from functools import lru_cache
-from typing import Final
+from typing import Annotated, Final, Literal
 
 from sim.errors import ConfigError
+
+HIDDEN: Final = "hidden"
+"""Mark, in an annotation, of a field that no document states: see `sim.values`."""
+
+
+SourceKind = Literal[
+    "datasheet", "paper", "measurement", "estimate", "calibrated", "derived", "user"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,15 +39,15 @@ class Sourced:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Where numbers come from.
+    """Where numbers come from."""
 
-    `kind` is datasheet, paper, measurement, estimate, calibrated, derived or user.
-    """
-
-    key: str
-    kind: str
+    key: Annotated[str, HIDDEN]
+    kind: Literal["datasheet", "paper", "measurement", "estimate", "calibrated", "derived", "user"]
+    """How good its numbers are."""
     title: str
+    """What it is: who measured or stated what, where."""
     note: str = ""
+    """What to know about its numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)

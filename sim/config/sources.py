@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 from pydantic import BaseModel
 
 from sim.config.document import Document
-from sim.config.fields import Form, OneOf, Reading, Text
-from sim.units import Source, Sourced
+from sim.config.fields import Form, Reading, Text
+from sim.units import Source, Sourced, SourceKind
 
-SOURCE_KINDS: Final = (
-    "datasheet", "paper", "measurement", "estimate", "calibrated", "derived", "user",
-)  # fmt: skip
 USER: Final = Source(key="user", kind="user", title="Set by hand for this run")
 SourceKey = Text | None
 
@@ -21,7 +18,7 @@ SourceKey = Text | None
 class SourceForm(Form):
     """Where numbers come from, for files that bring sources of their own."""
 
-    kind: Annotated[str, OneOf(names=SOURCE_KINDS)]
+    kind: SourceKind
     title: Text
     note: str = ""
 
