@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from sim.config.scenarios import load_scenario
     from sim.engines.policy import Iteration, Prompt, View
     from sim.hardware import Device, Efficiency, Link, Memory, Processor, System
+    from sim.hardwiring import Hardwiring, hardwire
+    from sim.results.explain import Explanation, explain
+    from sim.results.run import Run
+    from sim.results.simulate import simulate
     from sim.scenario import Parallel, Precision, Scenario, Scheduler, Slo
-    from sim.simulation.explain import Explanation, explain
-    from sim.simulation.hardwire import Hardwiring, hardwire
-    from sim.simulation.result import Run
-    from sim.simulation.run import simulate
     from sim.studies.capacity import Capacity
     from sim.studies.rate_search import capacity
     from sim.studies.results import load_results
@@ -35,10 +35,10 @@ _HOMES = {
     "sim.engines.policy": ("Iteration", "Prompt", "View"),
     "sim.hardware": ("Device", "Efficiency", "Link", "Memory", "Processor", "System"),
     "sim.scenario": ("Parallel", "Precision", "Scenario", "Scheduler", "Slo"),
-    "sim.simulation.explain": ("Explanation", "explain"),
-    "sim.simulation.hardwire": ("Hardwiring", "hardwire"),
-    "sim.simulation.result": ("Run",),
-    "sim.simulation.run": ("simulate",),
+    "sim.results.explain": ("Explanation", "explain"),
+    "sim.hardwiring": ("Hardwiring", "hardwire"),
+    "sim.results.run": ("Run",),
+    "sim.results.simulate": ("simulate",),
     "sim.studies.capacity": ("Capacity",),
     "sim.studies.rate_search": ("capacity",),
     "sim.studies.results": ("load_results",),

@@ -6,8 +6,8 @@ import click
 
 from sim.cli.output import print_json, progress, scenario_options
 from sim.errors import Infeasible
-from sim.simulation.result import Run
-from sim.simulation.run import simulate
+from sim.results.run import Run
+from sim.results.simulate import simulate
 
 
 @click.command("compare")
@@ -32,7 +32,7 @@ def command(scenario: str, sets: tuple[str, ...], as_json: bool, systems: tuple[
             refused[system or scenario] = error
     if not runs:
         raise next(iter(refused.values()))
-    from sim.simulation.conclusion import conclude
+    from sim.results.conclusion import conclude
 
     conclusion = conclude(runs)
     if as_json:
@@ -51,7 +51,7 @@ def command(scenario: str, sets: tuple[str, ...], as_json: bool, systems: tuple[
         )
         return
     from sim.report.tables import compare_report, show
-    from sim.simulation.reasons import reasons
+    from sim.results.reasons import reasons
 
     reported = {name: error.reason for name, error in refused.items()}
     show(compare_report(runs, [reasons(run) for run in runs], reported, conclusion))

@@ -7,7 +7,7 @@ from typing import Literal
 import click
 
 from sim.cli.output import print_json, scenario_options, tell_compiling
-from sim.simulation.explain import explain
+from sim.results.explain import explain
 
 
 @click.command("explain")

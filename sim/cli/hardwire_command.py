@@ -64,9 +64,9 @@ def command(
 
     MODEL is a name (`sim list models`), a model YAML or a Hugging Face config.json.
     """
+    from sim.hardwiring import hardwire
     from sim.report.hardwire import device_file, hardwire_report
     from sim.report.tables import show
-    from sim.simulation.hardwire import hardwire
 
     if output is not None:
         check_writable(output)

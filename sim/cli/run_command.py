@@ -8,9 +8,9 @@ import click
 
 from sim.cli.output import check_writable, print_json, progress, scenario_options
 from sim.config.scenarios import load_scenario
+from sim.results.run import Run
+from sim.results.simulate import simulate
 from sim.simulation.prepare import prepare
-from sim.simulation.result import Run
-from sim.simulation.run import simulate
 
 
 @click.command("run")
@@ -59,7 +59,7 @@ def command(
         print_json(run.to_json())
         return
     from sim.report.tables import run_report, show
-    from sim.simulation.reasons import reasons
+    from sim.results.reasons import reasons
 
     show(run_report(run, reasons(run)))
 
@@ -68,7 +68,7 @@ def _with_timeline(
     scenario: str, sets: tuple[str, ...], path: Path, window: tuple[float, float] | None
 ) -> Run:
     from sim.report.timeline import write_timeline
-    from sim.simulation.timeline import recorded
+    from sim.results.timeline import recorded
 
     check_writable(path)
     prepared = prepare(load_scenario(scenario, sets=sets))

@@ -21,7 +21,7 @@ def command(name: str, kind: str | None, as_json: bool) -> None:
         if others:
             click.echo(f"'{name}' is also in {' and '.join(others)}: --kind shows it", err=True)
     if kind == "models":
-        from sim.simulation.describe import default_precision, describe_model
+        from sim.results.describe import default_precision, describe_model
 
         model = load_model(name)
         about = describe_model(model, default_precision(model))

@@ -81,7 +81,7 @@ def generate_command(like: str, requests: int, seed: int, output: Path) -> None:
 @click.option("-o", "--output", type=FILE, help="CSV to write; default: standard output.")
 def operators(scenario: str, sets: tuple[str, ...], iterations: int, output: Path | None) -> None:
     """One row an operator execution of the first iterations of SCENARIO."""
-    from sim.simulation.operator_trace import COLUMNS, operator_trace
+    from sim.results.operator_trace import COLUMNS, operator_trace
     from sim.simulation.prepare import prepare
 
     rows = operator_trace(prepare(load_scenario(scenario, sets=sets)), iterations)

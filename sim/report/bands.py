@@ -12,8 +12,8 @@ from rich.text import Text
 from sim.report.quantity import UNKNOWN, digits, si
 
 if TYPE_CHECKING:
-    from sim.simulation.bands.bands import Band
-    from sim.simulation.result import Run
+    from sim.results.bands.bands import Band
+    from sim.results.run import Run
 
 LEVELS: Final[Mapping[str, str]] = {
     "calibrated": "calibrated on this device",

@@ -12,8 +12,8 @@ from sim.report.bands import LEVELS, within
 from sim.report.expert_ranks import rank_line, side_lines
 from sim.report.quantity import binary, digits, share, si
 from sim.report.tables import provenance_line, table
-from sim.simulation.explain import Explanation
-from sim.simulation.provenance import provenance
+from sim.results.explain import Explanation
+from sim.results.provenance import provenance
 
 
 def explanation_report(explanation: Explanation) -> RenderableType:

@@ -25,8 +25,8 @@ from sim.report.drawing import (
     scale,
 )
 from sim.report.quantity import digits, si
-from sim.simulation.explain import Explanation
-from sim.simulation.result import Run
+from sim.results.explain import Explanation
+from sim.results.run import Run
 from sim.studies.events import flat
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from sim.cost.lines import NRE
+from sim.hardwiring import Hardwiring
 from sim.mapping.hardwired import router_weights, weights_of_model, weights_per_chip
 from sim.report.quantity import binary, digits, share, si
 from sim.report.tables import table
-from sim.simulation.hardwire import Hardwiring
 
 BLOCKS = {
     "hn_array": "HN array",

@@ -17,7 +17,7 @@ from sim.engines.scheduler import CHOICES, Scheduler
 from sim.evidence.papers import PAPERS
 from sim.report.quantity import UNKNOWN, binary, digits, si
 from sim.report.tables import table
-from sim.simulation.describe import describe_model
+from sim.results.describe import describe_model
 from sim.techniques import TECHNIQUES
 
 Entry = dict[str, Any]

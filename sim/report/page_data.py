@@ -16,7 +16,7 @@ from sim.report.bands import LEVELS
 from sim.report.columns import label_of
 from sim.report.studies import short_names
 from sim.report.thinning import Thinned, thinned
-from sim.simulation.provenance import provenance
+from sim.results.provenance import provenance
 from sim.studies.results import Results
 from sim.studies.sensitivity import main_effects, tornado
 from sim.studies.study import LEVEL, load_study

@@ -16,10 +16,10 @@ from sim.report.offload import swap_line, tier_lines
 from sim.report.quantity import UNKNOWN, binary, digits, share, si
 
 if TYPE_CHECKING:
+    from sim.results.conclusion import Conclusion
+    from sim.results.reasons import Reason
+    from sim.results.run import Run
     from sim.scenario import Scenario
-    from sim.simulation.conclusion import Conclusion
-    from sim.simulation.reasons import Reason
-    from sim.simulation.result import Run
 
 LATENCIES = (("TTFT", "ttft_s"), ("TBT", "tbt_s"), ("TPOT", "tpot_s"), ("E2E", "e2e_s"))
 COLUMNS = ("mean", "p50", "p90", "p99", "max")

@@ -8,7 +8,7 @@ import json
 from contextlib import ExitStack
 from pathlib import Path
 
-from sim.simulation.timeline import Timeline
+from sim.results.timeline import Timeline
 
 
 def write_timeline(timeline: Timeline, path: Path) -> int:

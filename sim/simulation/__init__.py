@@ -1,1 +1,1 @@
-"""Simulation: the one place where a scenario becomes a result."""
+"""Simulation: a scenario becomes outcomes, of one system or of a fleet."""

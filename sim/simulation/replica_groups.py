@@ -10,13 +10,9 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from sim.cost.lines import Ledger
 from sim.engines.serving.engine import Outcome
 from sim.hardware import System
-from sim.scenario import Costing
-from sim.simulation.cost import Owned, owned_under
 from sim.simulation.prepare import Prepared
-from sim.simulation.split_report import joules_by_side
 
 Floats = npt.NDArray[np.float64]
 
@@ -98,70 +94,3 @@ def titles(parts: Sequence[Part]) -> str:
         return parts[0].system.name
     words = [part.title + (f" ({part.role})" if part.role else "") for part in parts]
     return " and ".join(words)
-
-
-def owned_together(
-    parts: Sequence[Part], costing: Costing, rate: float | None, duration_s: float
-) -> Owned | str:
-    """What tokens cost that all `parts` generate at `rate` together; why not where not known.
-
-    Each system is owned by itself, at its own power, and all costs are shared by all tokens. Of
-    systems that come and go the mean number is paid: others have the use of the rest.
-    """
-    shares = [share for part in parts for share in _shares(part, duration_s)]
-    found: list[tuple[float, Owned]] = []
-    for system, systems, watts in shares:
-        own = owned_under(
-            system,
-            costing,
-            None if rate is None else rate / systems,
-            None if math.isnan(watts) else watts / systems,
-        )
-        if isinstance(own, str):
-            return own
-        found.append((systems, own))
-    # the rate is that of all: what each of a part's systems costs a token adds up to the part's
-    return Owned(
-        USD_per_Mtok=_sum([own.USD_per_Mtok for _, own in found]),
-        kg_per_Mtok=_sum([own.kg_per_Mtok for _, own in found]),
-        ledger=_together(found, titles(parts)),
-    )
-
-
-def _shares(part: Part, duration_s: float) -> list[tuple[System, float, float]]:
-    """Systems of a part, how many of each, and the watts of all of a kind; two sides are two."""
-    split = part.prepared.program.split
-    if split is None:
-        watts = part.static_W + part.operator_joules / duration_s if duration_s > 0 else math.nan
-        return [(part.system, part.paid, watts)]
-    attention = part.prepared.scenario.pools[0].system
-    made = []
-    own, other = joules_by_side(part.joules, part.system, split)
-    spent = own + sum(each.copies.joules for each in part.outcomes), other  # caches lie there
-    for system, joules in zip((attention, split.system), spent, strict=True):
-        static, watts = system.device.static_W, math.nan
-        if static is not None and duration_s > 0.0:
-            watts = static * system.count * part.paid + joules / duration_s
-        made.append((system, part.paid, watts))
-    return made
-
-
-def _sum(values: Sequence[Floats | None]) -> Floats | None:
-    known = [value for value in values if value is not None]
-    return np.asarray(sum(known)) if len(known) == len(values) else None
-
-
-def _together(found: Sequence[tuple[float, Owned]], title: str) -> Ledger:
-    """Lines of one system of each part, and totals of all systems."""
-    names = list(found[0][1].ledger.totals)
-    totals: dict[str, Floats | None] = {}
-    for name in names:
-        own = [(systems, each.ledger.totals[name]) for systems, each in found]
-        totals[name] = _sum([None if value is None else count * value for count, value in own])
-    bases = list(dict.fromkeys(own.ledger.basis for _, own in found))
-    return Ledger(
-        system=title,
-        basis=bases[0] if len(bases) == 1 else " and ".join(bases),
-        lines=tuple(line for _, own in found for line in own.ledger.lines),
-        totals=totals,
-    )

@@ -26,7 +26,7 @@ from sim.hardware.records import fill_machine, link_records, processor_records
 from sim.hardware.residuals import LEVELS, Level
 from sim.kernel import iteration, sequences
 from sim.mapping.program import Program
-from sim.simulation.bands.bands import steady_factors
+from sim.results.bands.bands import steady_factors
 from sim.studies.programs import Built, Loader, Owner
 from sim.studies.space import Ints
 from sim.studies.study import BANDED, CLOSED_FORM, Study

@@ -10,9 +10,9 @@ import numpy as np
 
 from sim.config.scenarios import load_document
 from sim.errors import ConfigError, Infeasible
+from sim.results.run import Run
+from sim.results.simulate import run_prepared
 from sim.simulation.prepare import prepare
-from sim.simulation.result import Run
-from sim.simulation.run import run_prepared
 from sim.studies.study import BANDED, EVENTS, Study
 
 ENDS: Final = tuple(f"{name}_{end}" for name in BANDED["events"] for end in ("low", "high"))

@@ -17,8 +17,8 @@ from typing import Any, Final
 from sim import units
 from sim.config.scenarios import load_scenario
 from sim.errors import ConfigError, Infeasible
+from sim.results.provenance import provenance
 from sim.scenario import Scenario, Slo
-from sim.simulation.provenance import provenance
 from sim.studies.bisection import highest
 from sim.studies.capacity import Capacity, shown
 from sim.studies.objective import Objective, objective_of

@@ -10,18 +10,18 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.errors import ConfigError
+from sim.results.cautions import overloaded
+from sim.results.metrics import finite, spread
+from sim.results.simulate import run_prepared
 from sim.scenario import Scenario
-from sim.simulation.cautions import overloaded
-from sim.simulation.metrics import finite, spread
 from sim.simulation.prepare import prepare
-from sim.simulation.run import run_prepared
 from sim.studies.objective import Objective
 from sim.workload.traffic import Closed, Poisson, Sessions, Trace, Traffic
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sim.simulation.result import Run
+    from sim.results.run import Run
 
 Unit = Literal["requests/s", "sessions/s", "clients"]
 """What a level counts."""

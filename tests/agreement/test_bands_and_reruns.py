@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import sim
-from sim.simulation.bands.load import Load, load_of
-from sim.simulation.result import Run
+from sim.results.bands.load import Load, load_of
+from sim.results.run import Run
 
 SCALES = (0.8, 1.25)
 

@@ -10,8 +10,8 @@ from sim.engines.scheduler import Scheduler
 from sim.engines.serving import serve_closed
 from sim.engines.serving.simulation import Served
 from sim.kernel.records import RUNNING
+from sim.results.metrics import serving_metrics
 from sim.scenario import Slo
-from sim.simulation.metrics import serving_metrics
 from sim.workload.traffic import Closed, Constant
 
 OUTPUT = 64

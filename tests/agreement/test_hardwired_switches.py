@@ -15,11 +15,11 @@ from sim.dtypes import Precision
 from sim.engines.roofline import decode_batch, prefill_batch, step
 from sim.errors import Infeasible
 from sim.hardware.hardwired.pipeline import KI, Layer, Pipeline
+from sim.hardwiring import Hardwiring
 from sim.mapping.assemblies import assemble
 from sim.mapping.hardwired import held_by_stream, line_of
 from sim.mapping.layout import Layout
 from sim.mapping.program import Program
-from sim.simulation.hardwire import Hardwiring
 from sim.workload.layers import build_graph
 
 LAYOUT = Layout(tp=1, pp=1, ep=1, dp=1)

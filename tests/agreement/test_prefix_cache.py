@@ -17,7 +17,7 @@ from sim.engines.serving import serve_trace
 from sim.engines.serving.engine import Outcome
 from sim.errors import ConfigError, Infeasible
 from sim.kernel.records import DONE
-from sim.simulation.run import simulate
+from sim.results.simulate import simulate
 from sim.workload.traffic import Blocks, Trace
 from sim.workload.traffic.readers import read_trace
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from sim.config.errors_form import load_errors
 from sim.hardware.residuals import EXACT, LEVELS, REGIMES, Residual
-from sim.simulation.bands.laws import ends, total, widened
-from sim.simulation.bands.load import Load
+from sim.results.bands.laws import ends, total, widened
+from sim.results.bands.load import Load
 
 FACTOR = st.floats(1.0, 8.0)
 SECONDS = st.floats(1e-6, 1e3)

@@ -20,8 +20,8 @@ from sim.errors import ConfigError
 from sim.report.bands import alike
 from sim.report.page_data import page_data
 from sim.report.plots import error_of, levels_of, plot_front
-from sim.simulation.bands.bands import Band
-from sim.simulation.explain import explain
+from sim.results.bands.bands import Band
+from sim.results.explain import explain
 
 LIBRARY = Path(__file__).parents[2] / "hw_configs"
 SHORT = ("traffic.limit=200",)

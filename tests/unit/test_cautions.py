@@ -9,7 +9,7 @@ import pytest
 
 import sim
 from sim.errors import ConfigError
-from sim.simulation.reasons import reasons
+from sim.results.reasons import reasons
 
 A = "llama-8b-azure-h100"
 

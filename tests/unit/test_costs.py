@@ -21,8 +21,8 @@ from sim.cost.practice import Costs
 from sim.cost.sensitivity import inputs_of, with_only
 from sim.errors import ConfigError, Infeasible
 from sim.hardware import System
-from sim.simulation.conclusion import conclude
-from sim.simulation.cost import Served, owned
+from sim.results.conclusion import conclude
+from sim.results.cost import Served, owned
 
 HNLPU = files("devices")["hnlpu"].read_text(encoding="utf-8")
 

@@ -13,6 +13,7 @@ from sim.cli import main
 from sim.config.catalogue import load_device
 from sim.errors import ConfigError, Infeasible
 from sim.graph import Graph
+from sim.hardwiring import digits_of
 from sim.mapping.hardwired import (
     Grid,
     check,
@@ -23,7 +24,6 @@ from sim.mapping.hardwired import (
     weights_per_chip,
 )
 from sim.mapping.hardwired.layers import blocks, kept_elements, steps
-from sim.simulation.hardwire import digits_of
 from sim.workload.layers import build_graph
 
 DATA = os.environ.get("SIM_DATA")

@@ -15,7 +15,7 @@ from sim.mapping.assemblies import assemble
 from sim.mapping.layout import Parallel
 from sim.mapping.parallelism import plan
 from sim.mapping.program import Program
-from sim.simulation.run import simulate
+from sim.results.simulate import simulate
 from sim.workload.layers import build_graph
 
 KIVI = Grouped(codes="int2", group=32, zero="fp16")

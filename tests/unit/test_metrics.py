@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from sim.engines.serving.engine import Outcome
 from sim.engines.serving.simulation import Served, Window
 from sim.kernel.records import DONE, REJECTED, REQUEST
-from sim.scenario import Slo
-from sim.simulation.metrics import (
+from sim.results.metrics import (
     latencies,
     request_counts,
     serving_metrics,
     spread,
 )
+from sim.scenario import Slo
 
 # (arrival, first token, last token, output tokens, longest gap)
 THREE = [(0.0, 1.0, 3.0, 5, 0.5), (1.0, 1.5, 1.5, 1, 0.0), (2.0, 4.0, 10.0, 4, 3.0)]

@@ -8,7 +8,7 @@ import pytest
 
 from sim.config.catalogue import load_model, load_sources
 from sim.config.library import names
-from sim.simulation.describe import default_precision
+from sim.results.describe import default_precision
 from sim.workload.hugging_face import architecture_from_json
 from sim.workload.layers import build_graph
 

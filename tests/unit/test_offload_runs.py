@@ -11,9 +11,9 @@ import pytest
 from sim.cli import main
 from sim.config.scenarios import load_scenario
 from sim.errors import ConfigError
+from sim.results.simulate import simulate
+from sim.results.timeline import recorded
 from sim.simulation.prepare import prepare
-from sim.simulation.run import simulate
-from sim.simulation.timeline import recorded
 
 DRAM = {"name": "dram", "size": "20 GB", "bandwidth": "50 GB/s", "latency": "10 us"}
 SSD = DRAM | {

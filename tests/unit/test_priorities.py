@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sim.engines.serving.fleet import serve_fleet
 from sim.errors import ConfigError
 from sim.kernel.records import DONE
-from sim.simulation.run import simulate
+from sim.results.simulate import simulate
 from sim.workload.traffic import Closed, Constant, Poisson, Sessions, Trace
 from sim.workload.traffic.arrivals import requests_of, select
 from sim.workload.traffic.readers import read_trace, write_trace

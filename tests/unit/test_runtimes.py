@@ -17,7 +17,7 @@ from sim.errors import ConfigError
 from sim.hardware import Device
 from sim.hardware.formats import for_weights
 from sim.hardware.records import processor_records
-from sim.simulation.run import simulate
+from sim.results.simulate import simulate
 
 SCENARIO = "mixtral-azure-duplex"
 

@@ -13,7 +13,7 @@ from sim.engines.scheduler import Scheduler
 from sim.engines.serving.conversations import serve_following
 from sim.errors import ConfigError
 from sim.kernel.records import DONE
-from sim.simulation.run import simulate
+from sim.results.simulate import simulate
 from sim.workload.traffic import Constant, Sessions
 from sim.workload.traffic.arrivals import requests_of
 

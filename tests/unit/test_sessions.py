@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim.errors import ConfigError
-from sim.simulation.run import simulate
+from sim.results.simulate import simulate
 from sim.workload.traffic import Constant, Gaussian, Sessions
 from sim.workload.traffic.sessions import BLOCK_TOKENS, session_requests
 

@@ -18,8 +18,8 @@ from sim.config.scenarios import load_scenario
 from sim.errors import ConfigError
 from sim.kernel.speculation import uniform_at
 from sim.kernel.splitmix import bits_at
+from sim.results.explain import explain
 from sim.scenario import Parallel, Scheduler
-from sim.simulation.explain import explain
 from sim.simulation.prepare import prepare
 from sim.workload.architecture import Architecture, Attention, Block
 from sim.workload.layers import build_graph

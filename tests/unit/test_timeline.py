@@ -22,10 +22,10 @@ from sim.engines.scheduler import Scheduler
 from sim.engines.serving import engine
 from sim.errors import ConfigError
 from sim.report.timeline import write_timeline
-from sim.simulation import timeline as timeline_module
-from sim.simulation.operator_trace import operator_trace
+from sim.results import timeline as timeline_module
+from sim.results.operator_trace import operator_trace
+from sim.results.timeline import Timeline, recorded
 from sim.simulation.prepare import prepare
-from sim.simulation.timeline import Timeline, recorded
 
 Event = dict[str, Any]
 

@@ -30,8 +30,8 @@ from sim.evidence.measured.tables import Table
 from sim.hardware import Device
 from sim.hardware.records import fill_machine, processor_records
 from sim.mapping.program import Program
+from sim.results.metrics import serving_metrics
 from sim.scenario import Slo
-from sim.simulation.metrics import serving_metrics
 from sim.workload.traffic import Closed, Constant, Trace
 
 PROMPTS: Final[Mapping[str, int]] = {"lm-arena-chat": 300, "gpqa": 250, "sourcegraph-fim": 300}

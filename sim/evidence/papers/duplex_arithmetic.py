@@ -14,7 +14,7 @@ from sim.evidence.reproduction import Row
 from sim.hardware import Link, System
 from sim.hardware.device import Coprocessing
 from sim.mapping.layout import Parallel
-from sim.simulation.explain import explain
+from sim.results.explain import explain
 from sim.simulation.prepare import prepare
 from sim.workload.layers import build_graph
 

@@ -17,8 +17,8 @@ from sim.evidence.papers.duplex_systems import (
 )
 from sim.graph import breakdown_class
 from sim.kernel.records import SECONDS
+from sim.results.run import Run
 from sim.simulation.prepare import Prepared
-from sim.simulation.result import Run
 
 Table = list[Mapping[str, Any]]
 CLASSES: Final = {

@@ -14,9 +14,9 @@ from sim.engines.serving.replica import policy_record
 from sim.hardware import System
 from sim.kernel import sequences
 from sim.mapping.layout import Parallel
+from sim.results.run import Run
+from sim.results.simulate import simulate
 from sim.simulation.prepare import Prepared
-from sim.simulation.result import Run
-from sim.simulation.run import simulate
 from sim.workload.architecture import Architecture
 
 Floats = npt.NDArray[np.float64]

@@ -12,13 +12,13 @@ from sim.evidence.papers.hnlpu_model import Inputs, grid_of, stack_of
 from sim.evidence.reproduction import Row
 from sim.graph import Graph
 from sim.hardware.hardwired.operators import Operator, leakage_J
+from sim.hardwiring import digits_of
 from sim.mapping.hardwired import (
     link_elements,
     logits_elements,
     weights_of_model,
     weights_per_chip,
 )
-from sim.simulation.hardwire import digits_of
 from sim.workload.layers import build_graph
 
 READ_OFF: Final = 0.03

@@ -17,8 +17,8 @@ from scipy.optimize import least_squares
 from sim.config.catalogue import load_system
 from sim.evidence.reproduction import Reproduction, Row
 from sim.hardware import System
-from sim.simulation.result import Run
-from sim.simulation.run import simulate
+from sim.results.run import Run
+from sim.results.simulate import simulate
 from sim.workload.routing import DEFAULT_SKEW, Router, coverage_table
 
 CHUNKS: Final = {

@@ -13,14 +13,14 @@ import numpy.typing as npt
 from sim.config.cost_form import usual_costing
 from sim.engines.serving.simulation import Served
 from sim.kernel.records import DONE, REJECTED
-from sim.simulation.bands.bands import Band, bands_of
-from sim.simulation.breakdown import bound_of, breakdown_of, operator_rows
-from sim.simulation.cautions import cautions
-from sim.simulation.cost import Owned, owned_under
-from sim.simulation.expert_ranks import mean_ranks
-from sim.simulation.fleet import Account, account_json
-from sim.simulation.mean_step import mean_step
-from sim.simulation.metrics import (
+from sim.results.bands.bands import Band, bands_of
+from sim.results.breakdown import bound_of, breakdown_of, operator_rows
+from sim.results.cautions import cautions
+from sim.results.cost import Owned, owned_together, owned_under
+from sim.results.expert_ranks import mean_ranks
+from sim.results.fleet import account_json
+from sim.results.mean_step import mean_step
+from sim.results.metrics import (
     by_priority,
     by_request,
     finite,
@@ -28,12 +28,13 @@ from sim.simulation.metrics import (
     request_counts,
     serving_metrics,
 )
-from sim.simulation.offload import cache_json, swap_json
+from sim.results.offload import cache_json, swap_json
+from sim.results.provenance import provenance
+from sim.results.speculation import speculation_json
+from sim.results.split_report import sides_of
+from sim.simulation.fleet import Account
 from sim.simulation.prepare import Prepared
-from sim.simulation.provenance import provenance
-from sim.simulation.replica_groups import Part, owned_together, titles
-from sim.simulation.speculation import speculation_json
-from sim.simulation.split_report import sides_of
+from sim.simulation.replica_groups import Part, titles
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -34,11 +34,11 @@ from sim.kernel.records import (
     REJECTED,
     TOKENS,
 )
+from sim.results.provenance import provenance
+from sim.results.run import Run
+from sim.results.simulate import run_prepared
+from sim.results.trace_events import HOST, ITERATIONS, UNITS, Slices, thread
 from sim.simulation.prepare import Prepared
-from sim.simulation.provenance import provenance
-from sim.simulation.result import Run
-from sim.simulation.run import run_prepared
-from sim.simulation.trace_events import HOST, ITERATIONS, UNITS, Slices, thread
 
 Event = dict[str, Any]
 

@@ -16,7 +16,7 @@ from sim.hardware.residuals import HOST, PRODUCT, Level, Residual
 from sim.hardware.runtime import Runtime
 from sim.kernel.records import SECONDS, UNIT
 from sim.mapping.program import Program
-from sim.simulation.bands.knowledge import (
+from sim.results.bands.knowledge import (
     REGIME,
     Known,
     energy,
@@ -26,11 +26,11 @@ from sim.simulation.bands.knowledge import (
     servers,
     whole,
 )
-from sim.simulation.bands.laws import ends, total, widened
-from sim.simulation.bands.load import Load, load_of
+from sim.results.bands.laws import ends, total, widened
+from sim.results.bands.load import Load, load_of
 
 if TYPE_CHECKING:
-    from sim.simulation.result import Run
+    from sim.results.run import Run
 
 HOST_KEY: Final = ("", "host", HOST)
 MATTERS: Final = 0.1

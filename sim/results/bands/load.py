@@ -27,12 +27,12 @@ from sim.engines.roofline import decode_batch, step
 from sim.engines.serving.replica import policy_record
 from sim.kernel import sequences
 from sim.kernel.records import DONE
-from sim.simulation.cautions import overloaded
+from sim.results.cautions import overloaded
 from sim.workload.traffic import Closed
 
 if TYPE_CHECKING:
+    from sim.results.run import Run
     from sim.simulation.replica_groups import Part
-    from sim.simulation.result import Run
 
 MOST: Final = 10.0
 """Cap of what load makes of an error."""

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sim.graph import breakdown_class
-from sim.simulation.metrics import finite
-from sim.simulation.offload import beyond, copied
-from sim.simulation.split_report import op_copies
+from sim.results.metrics import finite
+from sim.results.offload import beyond, copied
+from sim.results.split_report import op_copies
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sim.simulation.result import Run
+    from sim.results.run import Run
 
 BOUNDS = ("compute", "memory", "link", "overhead")
 """What an operator waits for, in the kernel's order."""

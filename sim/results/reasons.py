@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from sim.graph import breakdown_class
-from sim.simulation.explain import PhaseName, explain_prepared
-from sim.simulation.metrics import finite
-from sim.simulation.result import Run
+from sim.results.explain import PhaseName, explain_prepared
+from sim.results.metrics import finite
+from sim.results.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,8 @@ import numpy as np
 
 from sim.config.cost_form import costs_of, usual_costing
 from sim.cost.sensitivity import inputs_of, with_only
-from sim.simulation.cost import Served, owned
-from sim.simulation.result import Run
+from sim.results.cost import Served, owned
+from sim.results.run import Run
 
 NOTHING = 1.005
 """An input that moves the ratio by less than half a percent is not named."""

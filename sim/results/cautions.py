@@ -14,7 +14,7 @@ from sim.workload.traffic import Closed
 if TYPE_CHECKING:
     from sim.hardware import Device
     from sim.hardware.runtime import Runtime
-    from sim.simulation.result import Run
+    from sim.results.run import Run
 
 OVERLOADED = 2.0
 """Open loop: the last quarter of requests waits this many times as long as the second quarter."""

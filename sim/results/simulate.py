@@ -9,10 +9,10 @@ from typing import Any
 from sim.config.scenarios import load_scenario
 from sim.engines.serving.engine import ALWAYS
 from sim.engines.serving.simulation import Progress
+from sim.results.run import Run
 from sim.scenario import Scenario
 from sim.simulation.fleet import served_by_pools
 from sim.simulation.prepare import Prepared, prepare
-from sim.simulation.result import Run
 from sim.simulation.serve import serve
 
 

@@ -13,7 +13,7 @@ from sim.engines.roofline import Step, step_of_features
 from sim.kernel.experts import loads_are_drawn
 from sim.kernel.records import ALL_TO_ALL, COLLECTIVE, TOKENS, TOUCHED, WORST_LOAD, WORST_TOUCHED
 from sim.mapping.program import Program
-from sim.simulation.mean_step import mean_step
+from sim.results.mean_step import mean_step
 from sim.workload.routing import popularity
 
 if TYPE_CHECKING:

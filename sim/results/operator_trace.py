@@ -20,10 +20,10 @@ from sim.kernel.records import (
     UNIT,
 )
 from sim.mapping.program import Program
-from sim.simulation.breakdown import BOUNDS
+from sim.results.breakdown import BOUNDS
+from sim.results.trace_events import replayed
 from sim.simulation.prepare import Prepared
 from sim.simulation.serve import serve
-from sim.simulation.trace_events import replayed
 
 Floats = npt.NDArray[np.float64]
 

@@ -27,8 +27,8 @@ from sim.kernel.records import (
     UNIT,
 )
 from sim.mapping.program import Program
-from sim.simulation.breakdown import BOUNDS
-from sim.simulation.explain import Floats, operator_row
+from sim.results.breakdown import BOUNDS
+from sim.results.explain import Floats, operator_row
 from sim.simulation.prepare import Prepared
 
 ITERATIONS, HOST, UNITS = range(3)

@@ -10,7 +10,7 @@ from sim.engines.roofline import Step, decode_batch, drafting, step
 from sim.kernel.records import DONE, SECONDS
 
 if TYPE_CHECKING:
-    from sim.simulation.result import Run
+    from sim.results.run import Run
 
 
 def speculation_json(run: Run) -> Mapping[str, Any] | None:

@@ -43,15 +43,15 @@ from sim.kernel.records import (
     UNIT,
     VECTOR,
 )
+from sim.results.bands.bands import Band, bands_of_step
+from sim.results.breakdown import BOUNDS
+from sim.results.constants import constants
+from sim.results.expert_ranks import expert_ranks
+from sim.results.metrics import finite
+from sim.results.provenance import provenance
+from sim.results.split_report import sides_of
 from sim.scenario import Scenario
-from sim.simulation.bands.bands import Band, bands_of_step
-from sim.simulation.breakdown import BOUNDS
-from sim.simulation.constants import constants
-from sim.simulation.expert_ranks import expert_ranks
-from sim.simulation.metrics import finite
 from sim.simulation.prepare import Prepared, prepare
-from sim.simulation.provenance import provenance
-from sim.simulation.split_report import sides_of
 from sim.workload.traffic import Closed
 
 Floats = npt.NDArray[np.float64]
