@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Final
 from rich.table import Table
 from rich.text import Text
 
-from sim.report.quantity import UNKNOWN, digits, si
+from sim.report.quantity import UNKNOWN, quantity
 
 if TYPE_CHECKING:
     from sim.results.bands.bands import Band
+    from sim.results.metrics import Column
     from sim.results.run import Run
 
 LEVELS: Final[Mapping[str, str]] = {
@@ -33,12 +34,7 @@ def within(band: Band | None, unit: str = "") -> str:
     """A band as "7.1 ms to 12 ms"."""
     if band is None:
         return UNKNOWN
-    return " to ".join(si(end, unit) if unit else digits(end) for end in (band.low, band.high))
-
-
-def bracketed(band: Band | None, unit: str = "") -> str:
-    """The same behind a value, in brackets; nothing where there is none."""
-    return "" if band is None else f" ({within(band, unit)})"
+    return " to ".join(quantity(end, unit) for end in (band.low, band.high))
 
 
 def band_lines(bands: Mapping[str, Band]) -> list[Text]:
@@ -74,15 +70,15 @@ def alike(one: Band | None, value: float | None, other: Band | None, first: floa
     return math.log(high[1] / low[1]) <= math.hypot(up, down)
 
 
-def band_table(runs: Sequence[Run], rows: Sequence[tuple[str, str, str]], table: Table) -> Table:
-    """`table` with the bands of `rows` (what, metric, unit) of several runs, and their levels."""
-    for what, name, unit in rows:
-        found = [run.bands.get(name) for run in runs]
-        if any(found):
-            table.add_row(what, *(within(band, unit) for band in found))
+def band_table(runs: Sequence[Run], columns: Sequence[Column], table: Table) -> Table:
+    """`table` with the bands of `columns` of several runs, and how well they are known."""
+    for column in columns:
+        bands = [run.bands.get(column.name) for run in runs]
+        if any(bands):
+            table.add_row(column.text, *(within(band, column.unit) for band in bands))
     for what, name in zip(("time is", "energy is"), SHOWN, strict=True):
-        found = [run.bands.get(name) for run in runs]
-        table.add_row(what, *(UNKNOWN if band is None else band.level for band in found))
+        bands = [run.bands.get(name) for run in runs]
+        table.add_row(what, *(UNKNOWN if band is None else band.level for band in bands))
     return table
 
 
@@ -95,18 +91,8 @@ def alike_of(runs: Sequence[Run]) -> list[dict[str, object]]:
             "metrics": [
                 name
                 for name, band in run.bands.items()
-                if alike(band, _value(run, name), first.bands.get(name), _value(first, name))
+                if alike(band, run.row[name], first.bands.get(name), first.row[name])
             ],
         }
         for run in runs[1:]
     ]
-
-
-def _value(run: Run, name: str) -> float | None:
-    """A metric by its flat name: "ttft_p50_s" is ttft_s.p50."""
-    if name in run.metrics:
-        found = run.metrics[name]
-    else:
-        base, part = name.removesuffix("_s").rsplit("_", 1)
-        found = run.metrics[f"{base}_s"][part]
-    return None if found is None else float(found)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from sim.report.drawing import ACCENT, COLOURS, MARKERS, PAGE, figure, legend_below
-from sim.report.quantity import digits, share, si
+from sim.report.quantity import digits, quantity, share, si
 from sim.report.tables import table
+from sim.results.metrics import METRICS
 from sim.studies.capacity import Capacity
 from sim.studies.trial import Trial
 
@@ -35,31 +37,46 @@ def capacity_report(
     return Group(*(_trials(each) for each in found), *side, *notes)
 
 
+HEADED: Final = tuple(
+    (metric.column(statistic), f"{metric.heading} {statistic}".rstrip())
+    for metric in METRICS
+    for statistic in (("p50", "p90", "p99") if metric.statistics else ("",))
+    if metric.heading
+)
+"""Columns that tables of many loads show, and their headings."""
+
+
 def _trials(capacity: Capacity) -> Table:
-    made = table(
+    shown = table(
         f"{capacity.scenario} on {capacity.system}: {capacity.objective}",
         capacity.unit,
-        "TTFT p50", "p90", "p99", "worst gap p99", "within SLO", "goodput/s", "tok/s", "power",
-        "J/tok", "USD/Mtok", "bound", "", left=0,
+        "within SLO",
+        "worst gap p99",
+        *(heading for _, heading in HEADED),
+        "bound", "", left=0,
     )  # fmt: skip
-    made.columns[-1].no_wrap = True
+    shown.columns[-1].no_wrap = True
     for trial in capacity.trials:
-        metrics = trial.metrics
-        made.add_row(
+        shown.add_row(
             f"{trial.level:,.0f}" if capacity.clients else digits(trial.level),
-            *(si(metrics["ttft_s"][tail], "s") for tail in ("p50", "p90", "p99")),
-            si(trial.worst_gap_s["p99"], "s"),
             share(trial.attainment),
-            digits(metrics["goodput_req_per_s"]),
-            digits(metrics["throughput_tok_per_s"]),
-            si(metrics["power_W"], "W"),
-            digits(metrics["energy_J_per_tok"]),
-            digits(metrics["cost_usd_per_Mtok"]),
+            si(trial.worst_gap_s["p99"], "s"),
+            *_values(trial),
             trial.main_bound or "-",
             _verdict(capacity, trial),
             style="bold" if trial is capacity.best else "",
         )
-    return made
+    return shown
+
+
+def _values(trial: Trial) -> list[str]:
+    """Values under `HEADED`: with a prefix and a unit, or digits where the heading has the unit."""
+    return [
+        quantity(trial.row[column.name], column.unit)
+        if column.unit in ("s", "W")
+        else digits(trial.row[column.name])
+        for column, _ in HEADED
+    ]
 
 
 def _verdict(capacity: Capacity, trial: Trial) -> str:
@@ -70,30 +87,22 @@ def _verdict(capacity: Capacity, trial: Trial) -> str:
     return "" if trial.meets else "misses"
 
 
-def _side_by_side(found: Sequence[Capacity]) -> Table:
+def _side_by_side(capacities: Sequence[Capacity]) -> Table:
     """The answers of several systems, ratios to the first in brackets."""
-    made = table("At the answer", "system", found[0].unit, "limited by", "goodput/s", "TTFT p90",
-                 "worst gap p99", "power", "J/tok", "USD/Mtok")  # fmt: skip
-    first = found[0].best.level
-    for each in found:
-        metrics = each.best.metrics
-        level = f"{each.best.level:,.0f}" if each.clients else digits(each.best.level)
-        made.add_row(
-            each.system,
-            level if each is found[0] else f"{level} ({each.best.level / first:.2f}x)",
-            each.limited_by,
-            digits(metrics["goodput_req_per_s"]),
-            si(metrics["ttft_s"]["p90"], "s"),
-            si(each.best.worst_gap_s["p99"], "s"),
-            si(metrics["power_W"], "W"),
-            digits(metrics["energy_J_per_tok"]),
-            digits(metrics["cost_usd_per_Mtok"]),
+    first = capacities[0]
+    shown = table("At the answer", "system", first.unit, "limited by", "worst gap p99",
+                  *(heading for _, heading in HEADED))  # fmt: skip
+    for capacity in capacities:
+        level = capacity.best.level
+        text = f"{level:,.0f}" if capacity.clients else digits(level)
+        shown.add_row(
+            capacity.system,
+            text if capacity is first else f"{text} ({level / first.best.level:.2f}x)",
+            capacity.limited_by,
+            si(capacity.best.worst_gap_s["p99"], "s"),
+            *_values(capacity.best),
         )
-    return made
-
-
-def _or_gap(value: float | None) -> float:
-    return math.nan if value is None else value
+    return shown
 
 
 def plot_goodput(found: Sequence[Capacity], path: Path) -> None:
@@ -108,9 +117,10 @@ def plot_goodput(found: Sequence[Capacity], path: Path) -> None:
     with figure(path, width=PAGE, height=3.0, panels=2) as (made, panels):
         for index, each in enumerate(found):
             colour, levels = COLOURS[index % len(COLOURS)], [one.level for one in each.trials]
+            shares = [one.attainment if good else one.keeps_up for one in each.trials]
             series = [
-                [_or_gap(one.metrics[rate]) for one in each.trials],
-                [_or_gap(one.attainment if good else one.keeps_up) for one in each.trials],
+                [one.row[rate] for one in each.trials],
+                [math.nan if kept is None else kept for kept in shares],
             ]
             for axes, values in zip(panels, series, strict=True):
                 axes.plot(levels, values, color=colour, label=each.system)

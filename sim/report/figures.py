@@ -12,7 +12,6 @@ from sim.cost.lines import CAPITAL, DEVICE, RUNNING, Ledger, Line
 from sim.dtypes import COMPUTE
 from sim.errors import ConfigError
 from sim.kernel.records import VECTOR
-from sim.report.columns import label_of
 from sim.report.drawing import (
     ACCENT,
     COLOURS,
@@ -26,15 +25,14 @@ from sim.report.drawing import (
 )
 from sim.report.quantity import digits, si
 from sim.results.explain import Explanation
+from sim.results.metrics import DISTRIBUTIONS, column_of
 from sim.results.run import Run
-from sim.studies.events import flat
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Curve = tuple[Sequence[float], Sequence[float]]
 """x and y of one line."""
-LATENCIES = ("ttft_s", "tpot_s", "e2e_s")
 SLO_COLUMNS = ("ttft_p90_s", "tbt_p99_s", "goodput_req_per_s")
 
 
@@ -136,8 +134,10 @@ def _known(parts: Mapping[str, float | None]) -> dict[str, float]:
 
 def plot_latency(runs: Mapping[str, Run], path: Path) -> None:
     """Cumulative distributions of TTFT, TPOT and E2E of completed requests, one line a run."""
-    with figure(path, width=PAGE, height=2.4, panels=len(LATENCIES)) as (made, panels):
-        for axes, column in zip(panels, LATENCIES, strict=True):
+    known = next(iter(runs.values())).requests
+    shown = [each.key for each in DISTRIBUTIONS.values() if each.key in known]
+    with figure(path, width=PAGE, height=2.4, panels=len(shown)) as (made, panels):
+        for axes, column in zip(panels, shown, strict=True):
             pooled: list[float] = []
             for index, (name, run) in enumerate(runs.items()):
                 own = np.sort(run.requests[column].dropna().to_numpy(float))
@@ -152,7 +152,7 @@ def plot_latency(runs: Mapping[str, Run], path: Path) -> None:
             limit = next(iter(runs.values())).scenario.slo.ttft_s if column == "ttft_s" else None
             if limit is not None and pooled:
                 limit_line(axes, "x", limit, max(pooled), "s")
-            axes.set(xlabel=label_of(column).titled, ylim=(0, 1.01))
+            axes.set(xlabel=column_of(column).titled, ylim=(0, 1.01))
         panels[0].set_ylabel("share of completed requests")
         legend_below(made, panels[-1])
 
@@ -164,7 +164,7 @@ def plot_slo(
     curves: dict[str, dict[str, Curve]] = {column: {} for column in columns}
     for name, own in runs.items():
         rates = sorted(own)
-        values = [flat(own[rate]) for rate in rates]
+        values = [own[rate].row for rate in rates]
         for column in columns:
             curves[column][name] = (rates, [each[column] for each in values])
     slo = next(iter(next(iter(runs.values())).values())).scenario.slo
@@ -193,7 +193,7 @@ def plot_curves(
             scale(axes, "x", [rate for rates, _ in own.values() for rate in rates])
             values = [each for _, y in own.values() for each in y if np.isfinite(each)]
             scale(axes, "y", values)
-            limit, label = (limits or {}).get(column), label_of(column)
+            limit, label = (limits or {}).get(column), column_of(column)
             if limit is not None and values:
                 limit_line(axes, "y", limit, max(values), label.unit)
             axes.set(xlabel=x, ylabel=label.titled)

@@ -13,9 +13,9 @@ from sim.config import library
 from sim.config.scenarios import load_document
 from sim.errors import ConfigError
 from sim.report.bands import LEVELS
-from sim.report.columns import label_of
 from sim.report.studies import short_names
 from sim.report.thinning import Thinned, thinned
+from sim.results.metrics import column_of
 from sim.results.provenance import provenance
 from sim.studies.results import Results
 from sim.studies.sensitivity import main_effects, tornado
@@ -78,9 +78,9 @@ def _packed(values: Any, kind: str) -> str:
 
 
 def _column(results: Results, table: pd.DataFrame, name: str) -> dict[str, Any]:
-    label = label_of(name, dict(results.objectives))
+    column = column_of(name)
     made = {
-        "name": name, "label": label.text, "unit": label.unit, "better": label.better,
+        "name": name, "label": column.text, "unit": column.unit, "better": results.better(name),
         "data": _packed(table[name].to_numpy(float), "<f8"),
     }  # fmt: skip
     if name in results.banded and f"{name}_low" in table:

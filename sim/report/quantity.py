@@ -8,6 +8,7 @@ _PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0,
 _SMALL = ((1.0, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n"), (1e-12, "p"))
 _BINARY = ((2.0**40, "Ti"), (2.0**30, "Gi"), (2.0**20, "Mi"), (2.0**10, "Ki"), (1.0, ""))
 UNKNOWN = "-"
+_PREFIXED = frozenset({"s", "J", "W"})
 
 
 def digits(value: float | None, count: int = 3) -> str:
@@ -25,6 +26,13 @@ def digits(value: float | None, count: int = 3) -> str:
 def si(value: float | None, unit: str = "") -> str:
     """`value` with a decimal prefix: 3.35e12 B/s as "3.35 TB/s"."""
     return _prefixed(value, unit, _PREFIXES if value is None or abs(value) >= 1.0 else _SMALL)
+
+
+def quantity(value: float | None, unit: str) -> str:
+    """`value` in a unit of a metric: with a prefix where people use one, else as digits."""
+    if unit.split("/")[0] in _PREFIXED:
+        return si(value, unit)
+    return UNKNOWN if value is None or math.isnan(value) else f"{digits(value)} {unit}".rstrip()
 
 
 def binary(value: float | None) -> str:

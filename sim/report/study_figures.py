@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from sim.errors import ConfigError
-from sim.report.columns import label_of
 from sim.report.drawing import ACCENT, COLOURS, HATCHES, figure, legend_below, scale, wide
 from sim.report.figures import SLO_COLUMNS, Curve, plot_curves
 from sim.report.plots import MOST_BARS, error_of, levels_of
 from sim.report.quantity import digits
 from sim.report.studies import short_names
 from sim.report.thinning import MOST_POINTS, sample
+from sim.results.metrics import column_of
 from sim.studies.results import Results
 
 if TYPE_CHECKING:
@@ -64,14 +64,14 @@ def plot_pareto(results: Results, path: Path, columns: Sequence[str] = ()) -> No
     if len(names) < 2:
         names += [each for each in results.about["columns"] if each not in names][:1]
     best, good = results.pareto(*columns), sample(results, MOST_POINTS)[0]
-    labels = [label_of(name, dict(results.objectives)) for name in names]
+    labels = [column_of(name) for name in names]
     with figure(path, width=4.2, height=3.1) as (made, (axes,)):
         x, y = (good[name].to_numpy(float) for name in names[:2])
         for which, values in (("x", x), ("y", y)):
             scale(axes, which, values)
         _cloud(axes, x, y)
         if len(names) == 2 and not results.per:
-            _front_line(axes, best, names, [label.better for label in labels])
+            _front_line(axes, best, names, [results.better(name) for name in names])
         if len(best) <= MOST_BARS:
             axes.errorbar(
                 best[names[0]], best[names[1]], xerr=error_of(results, best, names[0]),
@@ -133,7 +133,7 @@ def plot_winners(results: Results, column: str, axis: str, x: str, y: str, *, pa
     width, height = max(1.6 + 0.42 * len(across), 3.4), max(1.5 + 0.28 * len(up), 2.4)
     with figure(path, width=width, height=height) as (made, (axes,)):
         for (at_x, at_y), own in table.groupby([x, y], observed=True):
-            ordered = own.sort_values(column, ascending=_way(results, column) == "min")
+            ordered = own.sort_values(column, ascending=results.better(column) == "min")
             place = across.index(at_x), up.index(at_y)
             which = names.index(ordered[axis].iloc[0])
             won.add(which)
@@ -146,7 +146,7 @@ def plot_winners(results: Results, column: str, axis: str, x: str, y: str, *, pa
         axes.set_yticks(range(len(up)), [_told(each) for each in up])
         axes.set(xlim=(-0.5, len(across) - 0.5), ylim=(-0.5, len(up) - 0.5))
         axes.set(xlabel=shortened[x], ylabel=shortened[y])
-        axes.set_title(f"{shortened[axis]} with the best {label_of(column).text}")
+        axes.set_title(f"{shortened[axis]} with the best {column_of(column).text}")
         axes.grid(visible=False)
         handles = [_tile((0, 0), index) for index in sorted(won)]
         legend_below(made, axes, columns=2, handles=handles,
@@ -181,15 +181,11 @@ def _told(value: Any) -> str:
     return f"{value:.0f}" if value == int(value) else f"{value:.3g}"
 
 
-def _way(results: Results, column: str) -> str:
-    return label_of(column, dict(results.objectives)).better or "min"
-
-
 def _winners(results: Results, column: str, by: Sequence[str]) -> pd.DataFrame:
     """Best good value of a column for every combination of the axes `by`."""
     import pandas as pd
 
-    how = _way(results, column)
+    how = results.better(column)
     found = []
     for table in results.tables():
         good = table[results.good_of(table)][[*by, column]].dropna()

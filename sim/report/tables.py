@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from sim.report.bands import ALIKE, alike, band_lines, band_table, bracketed, within
+from sim.report.bands import ALIKE, alike, band_lines, band_table, within
 from sim.report.expert_ranks import rank_line, side_lines
 from sim.report.offload import swap_line, tier_lines
-from sim.report.quantity import UNKNOWN, binary, digits, share, si
+from sim.report.quantity import UNKNOWN, binary, digits, quantity, share, si
+from sim.results.metrics import DISTRIBUTIONS, IN_RESULT
+from sim.results.statistics import STATISTICS
 
 if TYPE_CHECKING:
     from sim.results.conclusion import Conclusion
@@ -21,8 +24,14 @@ if TYPE_CHECKING:
     from sim.results.run import Run
     from sim.scenario import Scenario
 
-LATENCIES = (("TTFT", "ttft_s"), ("TBT", "tbt_s"), ("TPOT", "tpot_s"), ("E2E", "e2e_s"))
-COLUMNS = ("mean", "p50", "p90", "p99", "max")
+SHOWN: Final = ("p50", "p99")
+"""Statistics that runs are compared by."""
+COMPARED: Final = tuple(
+    metric.column(statistic)
+    for metric in IN_RESULT
+    for statistic in (SHOWN if metric.statistics else ("",))
+)
+"""Columns that runs are compared by."""
 
 
 def table(title: str, *columns: str, left: int = 1) -> Table:
@@ -48,9 +57,9 @@ def run_report(run: Run, reasons: Sequence[Reason]) -> RenderableType:
         _latency_table(run),
         *_priorities(run),
         *_samples(run),
-        _rate_line(run),
+        _totals(run),
         *band_lines(run.bands),
-        *_cost_line(run),
+        *_cost_unknown(run),
         *_speculation(run),
         *_fleet(run),
         reason_table(run, reasons),
@@ -92,12 +101,34 @@ def _policy(scenario: Scenario) -> str:
 
 
 def _latency_table(run: Run) -> Table:
-    made = table("Latency", "", *COLUMNS, "(p50)")
-    for name, key in LATENCIES:
-        found = run.metrics[key]
-        band = run.bands.get(f"{key.removesuffix('_s')}_p50_s")
-        made.add_row(name, *(si(found[column], "s") for column in COLUMNS), within(band, "s"))
-    return made
+    shown = table("Latency", "", *STATISTICS, "(p50)")
+    for metric in DISTRIBUTIONS.values():
+        values = run.metrics[metric.key]
+        band = run.bands.get(metric.column("p50").name)
+        shown.add_row(
+            metric.title,
+            *(quantity(values[statistic], metric.unit) for statistic in metric.statistics),
+            within(band, metric.unit),
+        )
+    return shown
+
+
+def _totals(run: Run) -> Table:
+    """Rates, energy and cost, with their bands or, of costs, the ends of their inputs."""
+    shown = table("Rates, energy and cost of owning the system for its life", "", "", "low to high")
+    for metric in IN_RESULT:
+        value = run.metrics[metric.key]
+        if metric.statistics or value is None:
+            continue
+        unit = metric.unit if run.samples is None else metric.unit.replace("requests", "answers")
+        ends = [run.row[end] for end in metric.column("").ends if end in run.row]
+        band = run.bands.get(metric.key)
+        shown.add_row(
+            metric.title,
+            quantity(value, unit),
+            " to ".join(quantity(end, unit) for end in ends) if ends else within(band, unit),
+        )
+    return shown
 
 
 def _priorities(run: Run) -> list[RenderableType]:
@@ -141,33 +172,10 @@ def _samples(run: Run) -> list[Text]:
     ]
 
 
-def _rate_line(run: Run) -> Text:
-    metrics, bands = run.metrics, run.bands
-    asked = "requests" if run.samples is None else "answers"
-    parts = [
-        f"Throughput {digits(metrics['throughput_tok_per_s'])} tok/s generated"
-        f"{bracketed(bands.get('throughput_tok_per_s'))}, "
-        f"{digits(metrics['prefill_tok_per_s'])} tok/s prefilled, "
-        f"{digits(metrics['request_rate_per_s'])} {asked}/s",
-        f"Energy {si(metrics['energy_J_per_tok'], 'J')}/tok generated"
-        f"{bracketed(bands.get('energy_J_per_tok'), 'J')}, {si(metrics['power_W'], 'W')}"
-        f"{bracketed(bands.get('power_W'), 'W')}",
-    ]
-    if metrics["goodput_req_per_s"] is not None:
-        parts.insert(1, f"Goodput {digits(metrics['goodput_req_per_s'])} {asked}/s within the SLO")
-    return Text("\n".join(parts))
-
-
-def _cost_line(run: Run) -> list[Text]:
-    """USD and carbon a million tokens with their bounds, where they are known."""
-    parts = [
-        f"{digits(found['base'])} {unit} ({digits(found['low'])} to {digits(found['high'])})"
-        for unit, key in (("USD", "usd_per_Mtok"), ("kgCO2e", "kgCO2e_per_Mtok"))
-        if (found := run.cost[key]) is not None
-    ]
-    if not parts:
-        return [Text(f"Cost unknown: {run.cost['unknown']}")] if run.cost["unknown"] else []
-    return [Text(f"Owned for its life, a million tokens: {', '.join(parts)}")]
+def _cost_unknown(run: Run) -> list[Text]:
+    """Why tokens have no cost, where they have none."""
+    unknown = run.cost["unknown"]
+    return [Text(f"Cost unknown: {unknown}")] if unknown else []
 
 
 def _speculation(run: Run) -> list[Text]:
@@ -270,33 +278,37 @@ def compare_report(
     `refused` says of systems that cannot run it why not.
     """
     first = runs[0]
-    made = table(
+    compared = table(
         f"{first.scenario.model.title}, {first.scenario.name}",
         "",
         *(run.scenario.system.name for run in runs),
     )
     marked = False
-    for name, key, column, unit in _compared():
-        values = [_pick(run.metrics, key, column) for run in runs]
-        bands = [run.bands.get(_flat(key, column)) for run in runs]
-        cells = [_with_ratio(value, values[0], unit) for value in values]
+    for column in COMPARED:
+        values = [run.row[column.name] for run in runs]
+        bands = [run.bands.get(column.name) for run in runs]
+        cells = [_with_ratio(value, values[0], column.unit) for value in values]
         marks = [
             f" {ALIKE}" if alike(band, value, bands[0], values[0]) else ""
             for band, value in zip(bands, values, strict=True)
         ]
         marked = marked or any(marks)
-        made.add_row(name, *(cell + mark for cell, mark in zip(cells, marks, strict=True)))
-    done = [run.to_json()["requests"] for run in runs]
-    made.add_row("completed", *(f"{each['completed']:,} of {each['arrived']:,}" for each in done))
+        compared.add_row(
+            column.text, *(cell + mark for cell, mark in zip(cells, marks, strict=True))
+        )
+    counts = [run.to_json()["requests"] for run in runs]
+    compared.add_row(
+        "completed", *(f"{count['completed']:,} of {count['arrived']:,}" for count in counts)
+    )
     for bound in ("compute", "memory", "link", "overhead"):
-        made.add_row(f"{bound}-bound time", *(share(run.bound[bound]) for run in runs))
-    joules = [run.metrics["energy_J_per_tok"] for run in runs]
-    made.add_row("J per million tokens", *("-" if j is None else si(1e6 * j, "J") for j in joules))
+        compared.add_row(f"{bound}-bound time", *(share(run.bound[bound]) for run in runs))
+    joules = [1e6 * run.row["energy_J_per_tok"] for run in runs]
+    compared.add_row("J per million tokens", *(si(value, "J") for value in joules))
     for name, key in (("USD, low to high", "usd_per_Mtok"), ("kgCO2e, low to high",
                                                              "kgCO2e_per_Mtok")):  # fmt: skip
-        made.add_row(name, *(_ends(run.cost[key]) for run in runs))
+        compared.add_row(name, *(_ends(run.cost[key]) for run in runs))
     prices = ["-" if run.owned is None else run.owned.ledger.basis for run in runs]
-    made.add_row("devices at", *prices)
+    compared.add_row("devices at", *prices)
     tables = [_bands(runs, marked=marked)]
     tables += [reason_table(run, why) for run, why in zip(runs, reasons, strict=True)]
     tables += [] if conclusion is None else [conclusion_table(conclusion)]
@@ -307,28 +319,21 @@ def compare_report(
         notes += [Text(f"{run.scenario.system.name}:"), *caution_lines(run)] if run.cautions else []
         line = provenance_line(run.to_json()["provenance"])
         notes.append(Text(f"{run.scenario.system.name}. ").append_text(line))
-    return Group(made, *tables, *notes)
+    return Group(compared, *tables, *notes)
 
 
 def _bands(runs: Sequence[Run], *, marked: bool) -> Table:
     """What metrics may be off by, of each system."""
     note = f"; {ALIKE}: within the bands, not distinguishable from the first" if marked else ""
-    made = table(
+    empty = table(
         f"10 to 90 % of what measurements were beside predictions like these{note}", "",
         *(run.scenario.system.name for run in runs),
     )  # fmt: skip
-    rows = [(name, _flat(key, column), unit) for name, key, column, unit in _compared()
-            if column != "p99"]  # fmt: skip
-    return band_table(runs, rows, made)
+    return band_table(runs, [each for each in COMPARED if each.statistic != "p99"], empty)
 
 
-def _flat(key: str, column: str | None) -> str:
-    """A metric and its statistic as one name, as bands have it."""
-    return key if column is None else f"{key.removesuffix('_s')}_{column}_s"
-
-
-def _ends(found: Mapping[str, float] | None) -> str:
-    return "-" if found is None else f"{digits(found['low'])} to {digits(found['high'])}"
+def _ends(bounds: Mapping[str, float] | None) -> str:
+    return "-" if bounds is None else f"{digits(bounds['low'])} to {digits(bounds['high'])}"
 
 
 def conclusion_table(conclusion: Conclusion, most: int = 5) -> Table:
@@ -347,30 +352,8 @@ def conclusion_table(conclusion: Conclusion, most: int = 5) -> Table:
     return made
 
 
-def _compared() -> list[tuple[str, str, str | None, str]]:
-    rows: list[tuple[str, str, str | None, str]] = [
-        (f"{name} {column}", key, column, "s")
-        for name, key in LATENCIES
-        for column in ("p50", "p99")
-    ]
-    return [
-        *rows,
-        ("throughput, tok/s", "throughput_tok_per_s", None, ""),
-        ("goodput, requests/s", "goodput_req_per_s", None, ""),
-        ("energy per token", "energy_J_per_tok", None, "J"),
-        ("power", "power_W", None, "W"),
-        ("USD per million tokens", "cost_usd_per_Mtok", None, ""),
-        ("kgCO2e per million tokens", "carbon_kgCO2e_per_Mtok", None, ""),
-    ]
-
-
-def _pick(metrics: Mapping[str, Any], key: str, column: str | None) -> float | None:
-    value = metrics[key] if column is None else metrics[key][column]
-    return None if value is None else float(value)
-
-
-def _with_ratio(value: float | None, first: float | None, unit: str) -> str:
-    text = si(value, unit) if unit else digits(value)
-    if value is None or not first or value == first:
+def _with_ratio(value: float, first: float, unit: str) -> str:
+    text = quantity(value, unit)
+    if math.isnan(value) or not first or math.isnan(first) or value == first:
         return text
     return f"{text} ({value / first:.2f}x)"

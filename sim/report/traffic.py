@@ -9,16 +9,17 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from sim.report.quantity import digits, si
-from sim.report.tables import COLUMNS, table
+from sim.report.tables import table
+from sim.results.statistics import STATISTICS
 
 
 def summary_report(about: Mapping[str, Any]) -> RenderableType:
     """Counts and rate of a trace, then its lengths."""
-    lengths = table("Lengths, tokens", "", *COLUMNS, "total")
+    lengths = table("Lengths, tokens", "", *STATISTICS, "total")
     for side in ("input", "output"):
         spread = about[f"{side}_tokens"]
         total = f"{about[f'total_{side}_tokens']:,}"
-        lengths.add_row(side, *(digits(spread[column], 4) for column in COLUMNS), total)
+        lengths.add_row(side, *(digits(spread[column], 4) for column in STATISTICS), total)
     classes = about.get("priorities")
     return Group(
         Text(

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sim.graph import breakdown_class
-from sim.results.metrics import finite
 from sim.results.offload import beyond, copied
 from sim.results.split_report import op_copies
+from sim.results.statistics import finite
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +52,7 @@ def breakdown_of(run: Run) -> Mapping[str, Any]:
         time["pipeline"] = stages
     elif fleet is not None and fleet.slowdowns:
         time["slowdown"] = stages
-    static = run.static_W * run.duration_s
+    static = run.measurement.static_W * run.duration_s
     sent = _sent_J(run)
     return {
         "busy_s": busy,

@@ -47,9 +47,9 @@ from sim.results.bands.bands import Band, bands_of_step
 from sim.results.breakdown import BOUNDS
 from sim.results.constants import constants
 from sim.results.expert_ranks import expert_ranks
-from sim.results.metrics import finite
 from sim.results.provenance import provenance
 from sim.results.split_report import sides_of
+from sim.results.statistics import finite
 from sim.scenario import Scenario
 from sim.simulation.prepare import Prepared, prepare
 from sim.workload.traffic import Closed

@@ -12,7 +12,7 @@ from sim.engines.fleet import Autoscale
 from sim.engines.serving.autoscaling import Scaling
 from sim.engines.serving.simulation import Served, Window
 from sim.kernel.records import DONE, REJECTED
-from sim.results.metrics import finite, spread
+from sim.results.statistics import finite, spread
 from sim.simulation.fleet import Account
 from sim.simulation.replica_groups import Part
 

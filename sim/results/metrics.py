@@ -1,207 +1,409 @@
-"""Metrics of a serving run, as docs/reference/metrics.md defines them."""
+"""Metrics: every number that a result is judged by, declared once.
+
+A row of `METRICS` says what a metric is called, in which unit, which way is better, what it means
+and how it is computed of a simulated run, of a closed form, or of both. The `metrics` of a result,
+tables, columns of studies, names in an SLO, error bands, figures and the reference page follow from
+the rows: a new metric is one more row.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from sim.engines.serving.simulation import Served
-from sim.kernel.records import DONE, REJECTED
-from sim.scenario import Slo
+from sim.kernel.records import DONE
+from sim.results.statistics import (
+    STATISTICS,
+    finite,
+    latencies,
+    rate,
+    request_counts,
+    spread,
+    within,
+)
+
+if TYPE_CHECKING:
+    from sim.engines.serving.simulation import Served
+    from sim.results.cost import Owned
+    from sim.scenario import Slo
+    from sim.simulation.replica_groups import Part
 
 Floats = npt.NDArray[np.float64]
 Records = npt.NDArray[np.void]
-
-PERCENTILES = (50, 90, 99)
-
-
-def finite(value: float) -> float | None:
-    """`value`, or None where it is not a number: what is unknown is null, never 0."""
-    return float(value) if math.isfinite(value) else None
-
-
-def spread(values: Floats, counts: npt.NDArray[np.int64] | None = None) -> dict[str, float | None]:
-    """Mean, p50, p90, p99 and maximum of `values`, each taken `counts` times; None of no values.
-
-    Percentiles interpolate linearly between order statistics, as numpy does.
-    """
-    if counts is None:
-        counts = np.ones(len(values), np.int64)
-    keep = np.isfinite(values) & (counts > 0)
-    values, counts = values[keep], counts[keep]
-    names = [f"p{percent}" for percent in PERCENTILES]
-    if len(values) == 0:
-        return dict.fromkeys(["mean", *names, "max"])
-    order = np.argsort(values, kind="stable")
-    values, ends = values[order], np.cumsum(counts[order])
-    total = int(ends[-1])
-    result: dict[str, float | None] = {
-        "mean": float(np.dot(values, counts[order].astype(np.float64)) / total)
-    }
-    for name, percent in zip(names, PERCENTILES, strict=True):
-        place = (total - 1) * percent / 100.0
-        low = values[np.searchsorted(ends, math.floor(place), side="right")]
-        high = values[np.searchsorted(ends, math.ceil(place), side="right")]
-        result[name] = float(low + (high - low) * (place - math.floor(place)))
-    result["max"] = float(values[-1])
-    return result
+Value = Mapping[str, float | None] | float | None
+"""Statistics by name, or one number; None where it cannot be given."""
+Law = Literal["ttft", "tpot", "e2e", "step", "rate", "joules", "power"]
+"""Which error a metric has: bands know how each follows from those of times and energies."""
+BASE: Final = 1
+"""Place of the expected value between the cheap and the dear end."""
 
 
-def latencies(requests: Records) -> dict[str, Floats]:
-    """TTFT, TPOT and E2E of each request, NaN where it has none."""
-    done = requests["status"] == DONE
-    arrival, first, last = requests["arrival_s"], requests["first_s"], requests["last_s"]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        per_token = (last - first) / (requests["output"] - 1)
-    return {
-        "ttft_s": np.where(done, first - arrival, np.nan),
-        "tpot_s": np.where(done & (requests["output"] > 1), per_token, np.nan),
-        # a request that was already running when the simulation began has no arrival
-        "e2e_s": np.where(done & np.isfinite(first), last - arrival, np.nan),
-    }
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Measurement:
+    """What happened in a run: requests, replicas by their system, and what is counted of them."""
+
+    served: Served
+    requests: Records
+    slo: Slo
+    parts: Sequence[Part] = ()
+    owned: Owned | None = None
+    """What tokens cost; None where that is not known."""
+
+    @cached_property
+    def counted(self) -> Records:
+        """Requests that ended inside the measured window."""
+        window, ended = self.served.window, self.requests["last_s"]
+        inside = (ended > window.from_s) & (ended <= window.until_s)
+        counted: Records = self.requests[(self.requests["status"] == DONE) & inside]
+        return counted
+
+    @cached_property
+    def times(self) -> dict[str, Floats]:
+        """TTFT, TPOT and E2E of each counted request."""
+        return latencies(self.counted)
+
+    @property
+    def gaps(self) -> tuple[Floats, npt.NDArray[np.int64]]:
+        """Lengths of the gaps between tokens inside the window, and how often each occurs."""
+        pooled = [
+            outcome.gaps[skip:]
+            for outcome, skip in zip(
+                self.served.outcomes, self.served.window.first_gaps, strict=True
+            )
+        ]
+        records = np.concatenate([np.zeros((0, 2)), *pooled])
+        return records[:, 0], records[:, 1].astype(np.int64)
+
+    @property
+    def good(self) -> int | None:
+        """Counted requests that keep the SLO; None without one."""
+        return within(self.slo, self.times["ttft_s"], self.counted["max_gap_s"])
+
+    @property
+    def duration_s(self) -> float:
+        """Length of the measured window."""
+        return self.served.window.until_s - self.served.window.from_s
+
+    @property
+    def tokens(self) -> float:
+        """Tokens generated inside the window."""
+        return self.served.window.generated_tokens
+
+    @property
+    def devices(self) -> float:
+        """Devices of all systems that are on, in the mean."""
+        return sum(part.devices * part.on_share for part in self.parts)
+
+    @property
+    def static_W(self) -> float:
+        """Power of all systems while on, whatever runs; NaN where not known."""
+        return sum(part.static_W for part in self.parts)
+
+    @property
+    def energy_J(self) -> float:
+        """Joules of all systems inside the window; NaN where not known."""
+        return self.served.window.operator_joules + self.static_W * self.duration_s
+
+    @property
+    def power_W(self) -> float | None:
+        """Mean power of all systems; None where not known."""
+        seconds = self.duration_s
+        if seconds <= 0:
+            return None
+        return finite(self.served.window.operator_joules / seconds + self.static_W)
+
+    def usd_per_Mtok(self, end: int) -> float | None:
+        """USD a million tokens at one end: 0 cheap, 1 expected, 2 dear."""
+        return _end(None if self.owned is None else self.owned.USD_per_Mtok, end)
+
+    def kg_per_Mtok(self, end: int) -> float | None:
+        """The same of kgCO2e."""
+        return _end(None if self.owned is None else self.owned.kg_per_Mtok, end)
+
+    def total(self, name: str) -> float | None:
+        """The expected value of a total of the ledger."""
+        return _end(None if self.owned is None else self.owned.ledger.totals.get(name), BASE)
 
 
-def serving_metrics(served: Served, requests: Records, slo: Slo) -> dict[str, Any]:
-    """The `metrics` of a result without energy, of what ended inside the measured window."""
-    window = served.window
-    ended = requests["last_s"]
-    inside = (requests["status"] == DONE) & (ended > window.from_s) & (ended <= window.until_s)
-    counted = requests[inside]
-    times = latencies(counted)
-    gaps, counts = _gaps(served)
-    duration = window.until_s - window.from_s
-    return {
-        "ttft_s": spread(times["ttft_s"]),
-        "tbt_s": spread(gaps, counts),
-        "tpot_s": spread(times["tpot_s"]),
-        "e2e_s": spread(times["e2e_s"]),
-        "throughput_tok_per_s": _rate(window.generated_tokens, duration),
-        "prefill_tok_per_s": _rate(window.prefill_tokens, duration),
-        "request_rate_per_s": _rate(len(counted), duration),
-        "goodput_req_per_s": _rate(_good(counted, times, slo), duration),
-    }
+def _end(bounds: Any, end: int) -> float | None:
+    return None if bounds is None else float(bounds[end])
 
 
-def by_priority(served: Served, requests: Records, slo: Slo) -> list[dict[str, Any]]:
-    """One mapping a class, the most urgent first: counts, latencies and goodput of its requests.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SteadyState:
+    """What a lasting load comes to in closed form, an array over points each."""
 
-    Of what ended inside the measured window, as `serving_metrics`. Gaps between tokens are kept of
-    all classes together: of one class `tbt_mean_s` is exact, and `worst_gap_s` has each request's
-    longest gap, which is what an SLO looks at. With speculation gaps are fewer than tokens, and
-    their mean is not known.
-    """
-    window = served.window
-    drafts = any(outcome.verified for outcome in served.outcomes)
-    duration = window.until_s - window.from_s
-    rows = []
-    for priority in np.unique(requests["priority"]):
-        own = requests[requests["priority"] == priority]
-        counts = request_counts(own)
-        ended = own["last_s"]
-        inside = (own["status"] == DONE) & (ended > window.from_s) & (ended <= window.until_s)
-        counted = own[inside]
-        times = latencies(counted)
-        several = counted[np.isfinite(counted["first_s"]) & (counted["output"] > 1)]
-        gaps = int((several["output"] - 1).sum())
-        decoded_s = float((several["last_s"] - several["first_s"]).sum())
-        good = _good(counted, times, slo)
-        judged = len(counted) + counts["rejected"]
-        rows.append(
-            {
-                "priority": int(priority),
-                **{name: counts[name] for name in ("arrived", "completed", "rejected")},
-                **{name: spread(times[name]) for name in ("ttft_s", "tpot_s", "e2e_s")},
-                "tbt_mean_s": decoded_s / gaps if gaps and not drafts else None,
-                "worst_gap_s": spread(several["max_gap_s"]),
-                "request_rate_per_s": _rate(len(counted), duration),
-                "goodput_req_per_s": _rate(good, duration),
-                "attainment": None if good is None or not judged else good / judged,
-            }
+    prefill_s: Floats
+    """Time of one prompt alone."""
+    step_s: Floats
+    """Time of one decode step."""
+    answer_s: Floats
+    """Time from the first token of an answer to its last."""
+    answer_tokens: int
+    tok_per_s: Floats
+    power_W: Floats
+    kv_share: Floats
+    devices: int
+    usd_per_Mtok: Floats
+    """Cheap, expected and dear [3, point], as the three below."""
+    kg_per_Mtok: Floats
+    capital_USD: Floats
+    die_area_mm2: Floats
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Metric:
+    """One number of a result, or several statistics of it; its functions say where it exists."""
+
+    key: str
+    """Name in JSON and of the column; ends in the unit."""
+    title: str
+    unit: str = ""
+    better: Literal["min", "max", ""] = "min"
+    text: str
+    """Definition, for the reference page."""
+    statistics: tuple[str, ...] = ()
+    """Names of its statistics; empty for a single number."""
+    band: Law | None = None
+    """None: it has no error band."""
+    simulated: Callable[[Measurement], Value] | None = None
+    steady: Callable[[SteadyState], Floats] | None = None
+    in_result: bool = True
+    """Whether it is among the `metrics` of a run, rather than a column of studies alone."""
+    heading: str = ""
+    """Heading in tables of many loads; "" leaves it out of them."""
+    screened_by: str = ""
+    """Metric of closed forms that stands for this one in the first of two stages."""
+
+    @property
+    def name(self) -> str:
+        """Name in an SLO: the key without its unit."""
+        return self.key.removesuffix("_s")
+
+    def column(self, statistic: str) -> Column:
+        """The column of one statistic, or of the single number ("")."""
+        return Column(
+            name=f"{self.name}_{statistic}_s" if statistic else self.key,
+            text=f"{self.title} {statistic}" if statistic else self.title,
+            unit=self.unit,
+            better=self.better,
+            metric=self,
+            statistic=statistic,
         )
-    return rows
 
 
-def by_request(served: Served, requests: Records, slo: Slo) -> dict[str, Any]:
-    """Of requests for several answers: counts, latencies, rates and goodput of whole requests.
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One number a point or a run has: a metric or a statistic of it ("ttft_p90_s").
 
-    A request's first token is the first of any of its answers, and it ends with the last of them;
-    it is rejected where one of them is. Of what ended inside the measured window, as
-    `serving_metrics`.
+    `unit` is "" for shares and counts; `better` is "min", "max" or "".
     """
-    window = served.window
-    duration = window.until_s - window.from_s
-    requests = requests[np.argsort(requests["parent"], kind="stable")]
-    starts = np.flatnonzero(np.diff(requests["parent"], prepend=0))
-    done = np.logical_and.reduceat(requests["status"] == DONE, starts)
-    refused = np.logical_or.reduceat(requests["status"] == REJECTED, starts)
-    arrival = requests["arrival_s"][starts]
-    first = np.fmin.reduceat(requests["first_s"], starts)
-    last = np.maximum.reduceat(requests["last_s"], starts)
-    gap = np.maximum.reduceat(requests["max_gap_s"], starts)
-    with np.errstate(invalid="ignore"):
-        inside = done & (last > window.from_s) & (last <= window.until_s)
-    answers = requests["status"] == DONE
-    answers &= (requests["last_s"] > window.from_s) & (requests["last_s"] <= window.until_s)
-    ttft_s, e2e_s = (first - arrival)[inside], (last - arrival)[inside]
-    good = within(slo, ttft_s, gap[inside])
-    judged = len(ttft_s) + int(refused.sum())
-    return {
-        "samples_per_request": len(requests) / len(starts),
-        "arrived": len(starts),
-        "completed": int(done.sum()),
-        "rejected": int(refused.sum()),
-        "ttft_s": spread(ttft_s),
-        "e2e_s": spread(e2e_s),
-        "request_rate_per_s": _rate(len(ttft_s), duration),
-        "sample_rate_per_s": _rate(int(answers.sum()), duration),
-        "goodput_req_per_s": _rate(good, duration),
-        "attainment": None if good is None or not judged else good / judged,
-    }
+
+    name: str
+    text: str
+    unit: str = ""
+    better: str = ""
+    metric: Metric | None = None
+    statistic: str = ""
+
+    @property
+    def titled(self) -> str:
+        """Text and unit, as an axis of a plot has it."""
+        return f"{self.text} ({self.unit})" if self.unit else self.text
+
+    @property
+    def banded(self) -> bool:
+        """Whether it has an error band."""
+        return self.metric is not None and self.metric.band is not None
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """Names of the columns of its error band."""
+        return f"{self.name}_low", f"{self.name}_high"
 
 
-def _gaps(served: Served) -> tuple[Floats, npt.NDArray[np.int64]]:
-    parts = [
-        outcome.gaps[skip:]
-        for outcome, skip in zip(served.outcomes, served.window.first_gaps, strict=True)
-    ]
-    pooled = np.concatenate([np.zeros((0, 2)), *parts])
-    return pooled[:, 0], pooled[:, 1].astype(np.int64)
+METRICS: Final[tuple[Metric, ...]] = (
+    Metric(
+        key="ttft_s", title="TTFT", unit="s", statistics=STATISTICS, band="ttft", heading="TTFT",
+        text="Arrival to first token, queueing included. Over completed requests.",
+        simulated=lambda run: spread(run.times["ttft_s"]),
+        steady=lambda load: load.prefill_s,
+    ),
+    Metric(
+        key="tbt_s", title="TBT", unit="s", statistics=STATISTICS, band="tpot",
+        screened_by="tpot_s",
+        text="Every gap between consecutive output tokens, pooled over requests. Tokens that one "
+        "verification gives (`speculation`) come together and are one for this, as a chunk is for "
+        "the ITL of vLLM's benchmark; TPOT counts each. A request that prefills or waits between "
+        "two tokens (preemption, another prompt in the same iteration) has a long gap, and it "
+        "counts.",
+        simulated=lambda run: spread(*run.gaps),
+    ),
+    Metric(
+        key="tpot_s", title="TPOT", unit="s", statistics=STATISTICS, band="tpot",
+        text="Per request, (E2E - TTFT) / (n - 1) for n > 1 output tokens.",
+        simulated=lambda run: spread(run.times["tpot_s"]),
+        steady=lambda load: load.answer_s / load.answer_tokens,
+    ),
+    Metric(
+        key="e2e_s", title="E2E", unit="s", statistics=STATISTICS, band="e2e",
+        screened_by="tpot_s",
+        text="Arrival to last token.",
+        simulated=lambda run: spread(run.times["e2e_s"]),
+    ),
+    Metric(
+        key="step_s", title="Decode step", unit="s", band="step",
+        text="One decode iteration of the whole batch, half through its answers.",
+        steady=lambda load: load.step_s,
+    ),
+    Metric(
+        key="throughput_tok_per_s", title="Throughput", unit="tok/s", better="max", band="rate",
+        heading="tok/s",
+        text="Generated tokens / (last completion - first arrival).",
+        simulated=lambda run: rate(run.tokens, run.duration_s),
+        steady=lambda load: load.tok_per_s,
+    ),
+    Metric(
+        key="prefill_tok_per_s", title="Prompt throughput", unit="tok/s", better="max",
+        band="rate",
+        text="Prompt tokens computed, recomputed ones included, over the same time.",
+        simulated=lambda run: rate(run.served.window.prefill_tokens, run.duration_s),
+    ),
+    Metric(
+        key="request_rate_per_s", title="Request rate", unit="requests/s", better="max",
+        band="rate",
+        text="Completed requests over the same time.",
+        simulated=lambda run: rate(len(run.counted), run.duration_s),
+    ),
+    Metric(
+        key="goodput_req_per_s", title="Goodput", unit="requests/s", better="max",
+        heading="goodput/s",
+        text="Completed requests whose TTFT *and every* TBT meet the scenario's `slo`, over the "
+        "same time; `null` without an `slo`.",
+        simulated=lambda run: rate(run.good, run.duration_s),
+    ),
+    Metric(
+        key="energy_J", title="Energy", unit="J", band="joules",
+        text="Joules of all devices of the system: what operators use, and static power over the "
+        "whole time, idle included.",
+        simulated=lambda run: finite(run.energy_J),
+    ),
+    Metric(
+        key="energy_J_per_tok", title="Energy per token", unit="J/tok", band="joules",
+        heading="J/tok",
+        text="`energy_J` / generated tokens.",
+        simulated=lambda run: finite(run.energy_J / run.tokens) if run.tokens else None,
+        steady=lambda load: load.power_W / load.tok_per_s,
+    ),
+    Metric(
+        key="power_W", title="Power", unit="W", band="power", heading="power",
+        text="`energy_J` / the same time.",
+        simulated=lambda run: run.power_W,
+        steady=lambda load: load.power_W,
+    ),
+    Metric(
+        key="cost_usd_per_Mtok", title="Cost", unit="USD/Mtok", heading="USD/Mtok",
+        text="Owning the system for its years (3 to 5) over the tokens it would generate, if this "
+        "traffic came 40 to 100 % of the time and nothing the rest: devices, spares, facility, "
+        "maintenance, electricity at the run's mean power and, idle, the static one. Devices have "
+        "their list price, else their cost with a part of the NRE and a markup (`cost.basis` says "
+        "which). The expected value; `cost` has low and high, all inputs at their cheap or all at "
+        "their dear end. `null` where die, process or rated power are not known (`cost.unknown`).",
+        simulated=lambda run: run.usd_per_Mtok(BASE),
+        steady=lambda load: load.usd_per_Mtok[BASE],
+    ),
+    Metric(
+        key="cost_usd_per_Mtok_low", title="Cost, low", unit="USD/Mtok", in_result=False,
+        text="The same with all inputs at their cheap end.",
+        simulated=lambda run: run.usd_per_Mtok(0),
+        steady=lambda load: load.usd_per_Mtok[0],
+    ),
+    Metric(
+        key="cost_usd_per_Mtok_high", title="Cost, high", unit="USD/Mtok", in_result=False,
+        text="The same with all inputs at their dear end.",
+        simulated=lambda run: run.usd_per_Mtok(2),
+        steady=lambda load: load.usd_per_Mtok[2],
+    ),
+    Metric(
+        key="carbon_kgCO2e_per_Mtok", title="Carbon", unit="kgCO2e/Mtok",
+        text="The same of carbon, embodied and emitted.",
+        simulated=lambda run: run.kg_per_Mtok(BASE),
+        steady=lambda load: load.kg_per_Mtok[BASE],
+    ),
+    Metric(
+        key="capex_usd", title="Capital", unit="USD", in_result=False,
+        text="What the systems cost to buy, with spares, network and facility.",
+        simulated=lambda run: run.total("capex_usd"),
+        steady=lambda load: load.capital_USD[BASE],
+    ),
+    Metric(
+        key="die_area_mm2", title="Die area", unit="mm²", in_result=False,
+        text="Area of the dies of one device.",
+        simulated=lambda run: run.total("die_area_mm2"),
+        steady=lambda load: load.die_area_mm2[BASE],
+    ),
+    Metric(
+        key="kv_share", title="KV cache in use", better="",
+        text="Bytes of the batch's whole sequences over those free for the KV cache.",
+        steady=lambda load: load.kv_share,
+    ),
+    Metric(
+        key="completed", title="Completed requests", better="max", in_result=False,
+        text="Requests that ended; in JSON under `requests`.",
+        simulated=lambda run: request_counts(run.requests)["completed"],
+    ),
+    Metric(
+        key="rejected", title="Rejected requests", in_result=False,
+        text="Requests that could never fit the KV cache; in JSON under `requests`.",
+        simulated=lambda run: request_counts(run.requests)["rejected"],
+    ),
+)  # fmt: skip
+"""All metrics, in the order in which they are shown."""
+IN_RESULT: Final = tuple(each for each in METRICS if each.in_result and each.simulated)
+"""Those that `metrics` of a run has."""
+DISTRIBUTIONS: Final = {each.name: each for each in METRICS if each.statistics}
+"""Those with statistics, by the name that an SLO has for them."""
+EVENTS: Final = tuple(
+    each.column(statistic)
+    for each in METRICS
+    if each.simulated
+    for statistic in each.statistics or ("",)
+)
+"""Columns of a simulated run or point."""
+CLOSED_FORM: Final = tuple(each.column("") for each in METRICS if each.steady)
+"""Columns of a point in closed form."""
+_COLUMNS: Final = {column.name: column for column in (*CLOSED_FORM, *EVENTS)}
 
 
-def _good(requests: Records, times: Mapping[str, Floats], slo: Slo) -> int | None:
-    """Requests within the SLO, or None where there is no SLO."""
-    return within(slo, times["ttft_s"], requests["max_gap_s"])
+def column_of(name: str) -> Column:
+    """The column called `name`; a bare one of a name that is no metric's."""
+    for metric in DISTRIBUTIONS.values():
+        if metric.key == name:
+            return metric.column("")
+    return _COLUMNS.get(name) or Column(name=name, text=name)
 
 
-def within(slo: Slo, ttft_s: Floats, worst_gap_s: Floats) -> int | None:
-    """How many requests with such times meet the SLO; None where there is none."""
-    if slo.ttft_s is None and slo.tbt_s is None:
-        return None
-    good = np.ones(len(ttft_s), bool)
-    if slo.ttft_s is not None:
-        good &= ttft_s <= slo.ttft_s  # NaN, a request without a first token, is not good
-    if slo.tbt_s is not None:
-        good &= worst_gap_s <= slo.tbt_s
-    return int(good.sum())
+def measured(measurement: Measurement) -> dict[str, Value]:
+    """Every metric of a run by its key."""
+    return {each.key: each.simulated(measurement) for each in METRICS if each.simulated}
 
 
-def _rate(count: float | None, seconds: float) -> float | None:
-    return None if count is None or seconds <= 0.0 else count / seconds
+def flat(values: Mapping[str, Any]) -> dict[str, float]:
+    """Metrics of a run as one row: ttft_s.p90 is ttft_p90_s; NaN where a value is not known."""
+    row: dict[str, float] = {}
+    for column in EVENTS:
+        assert column.metric is not None
+        value = values[column.metric.key]
+        value = value[column.statistic] if column.statistic else value
+        row[column.name] = np.nan if value is None else float(value)
+    return row
 
 
-def request_counts(requests: Records) -> dict[str, int]:
-    """How many arrived, completed, were rejected, and were still running at the end."""
-    arrived = len(requests)
-    completed = int((requests["status"] == DONE).sum())
-    rejected = int((requests["status"] == REJECTED).sum())
-    return {
-        "arrived": arrived,
-        "completed": completed,
-        "rejected": rejected,
-        "unfinished": arrived - completed - rejected,
-        "preemptions": int(requests["preemptions"].sum()),
-    }
+def steady_columns(load: SteadyState) -> dict[str, Floats]:
+    """Every column of points in closed form."""
+    return {each.key: each.steady(load) for each in METRICS if each.steady}

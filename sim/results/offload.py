@@ -11,7 +11,7 @@ import numpy.typing as npt
 from sim.engines.scheduler import Scheduler
 from sim.engines.serving.engine import Outcome
 from sim.kernel.records import DONE
-from sim.results.metrics import finite, spread
+from sim.results.statistics import finite, spread
 
 Records = npt.NDArray[np.void]
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from sim.graph import breakdown_class
 from sim.results.explain import PhaseName, explain_prepared
-from sim.results.metrics import finite
 from sim.results.run import Run
+from sim.results.statistics import finite
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -20,18 +20,19 @@ from sim.results.cost import Owned, owned_together, owned_under
 from sim.results.expert_ranks import mean_ranks
 from sim.results.fleet import account_json
 from sim.results.mean_step import mean_step
-from sim.results.metrics import (
-    by_priority,
-    by_request,
-    finite,
-    latencies,
-    request_counts,
-    serving_metrics,
-)
+from sim.results.metrics import IN_RESULT, Measurement, flat, measured
 from sim.results.offload import cache_json, swap_json
 from sim.results.provenance import provenance
 from sim.results.speculation import speculation_json
 from sim.results.split_report import sides_of
+from sim.results.statistics import (
+    by_priority,
+    by_request,
+    finite,
+    latencies,
+    rate,
+    request_counts,
+)
 from sim.simulation.fleet import Account
 from sim.simulation.prepare import Prepared
 from sim.simulation.replica_groups import Part, titles
@@ -42,11 +43,6 @@ if TYPE_CHECKING:
     from sim.scenario import Scenario
 
 Floats = npt.NDArray[np.float64]
-
-
-def _base(value: Floats | None) -> float | None:
-    """The middle of [low, base, high]."""
-    return None if value is None else float(value[1])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -103,22 +99,25 @@ class Run:
         return records
 
     @cached_property
+    def measurement(self) -> Measurement:
+        """What metrics are computed from, without what tokens cost."""
+        return Measurement(
+            served=self.served, requests=self.records, slo=self.scenario.slo, parts=self.parts
+        )
+
+    @cached_property
+    def _measured(self) -> Mapping[str, Any]:
+        return measured(replace(self.measurement, owned=self.owned))
+
+    @cached_property
     def metrics(self) -> Mapping[str, Any]:
         """Latency, throughput, energy and cost; None where a value cannot be given."""
-        requests = self.records
-        values = serving_metrics(self.served, requests, self.scenario.slo)
-        window = self.served.window
-        duration, generated = window.until_s - window.from_s, window.generated_tokens
-        energy = window.operator_joules + self.static_W * duration
-        cost, carbon = self._per_Mtok
-        return {
-            **values,
-            "energy_J": finite(energy),
-            "energy_J_per_tok": finite(energy / generated) if generated else None,
-            "power_W": self._power_W,
-            "cost_usd_per_Mtok": _base(cost),
-            "carbon_kgCO2e_per_Mtok": _base(carbon),
-        }
+        return {metric.key: self._measured[metric.key] for metric in IN_RESULT}
+
+    @cached_property
+    def row(self) -> dict[str, float]:
+        """All metrics as one row of a table ("ttft_p90_s"); NaN where a value cannot be given."""
+        return flat(self._measured)
 
     @cached_property
     def priorities(self) -> list[dict[str, Any]] | None:
@@ -139,29 +138,21 @@ class Run:
         """How far metrics may be off ("ttft_p50_s" ...): 80 % of measurements would lie within."""
         return bands_of(self)
 
-    @property
-    def _power_W(self) -> float | None:
-        window = self.served.window
-        duration = window.until_s - window.from_s
-        return finite(window.operator_joules / duration + self.static_W) if duration > 0 else None
-
     def power_of(self, part: Part) -> float | None:
         """Mean power of a part of the run, in W; None where not known."""
         if not self.pools:
-            return self._power_W
-        window = self.served.window
-        duration = window.until_s - window.from_s
+            return self.measurement.power_W
+        duration = self.measurement.duration_s
         return finite(part.static_W + part.operator_joules / duration) if duration > 0 else None
 
     @cached_property
     def _owned(self) -> Owned | str:
-        window = self.served.window
-        duration = window.until_s - window.from_s
-        rate = window.generated_tokens / duration if duration > 0 else None
+        measurement = self.measurement
+        tok_per_s = rate(measurement.tokens, measurement.duration_s)
         costing = self.scenario.cost or usual_costing()
         if self.pools or self.scenario.split is not None:
-            return owned_together(self.parts, costing, rate, duration)
-        return owned_under(self.scenario.system, costing, rate, self._power_W)
+            return owned_together(self.parts, costing, tok_per_s, measurement.duration_s)
+        return owned_under(self.scenario.system, costing, tok_per_s, measurement.power_W)
 
     @property
     def owned(self) -> Owned | None:
@@ -191,11 +182,6 @@ class Run:
     def duration_s(self) -> float:
         """From the first arrival to the end of measuring, warm-up included."""
         return self.served.window.until_s - float(self.records["arrival_s"].min())
-
-    @property
-    def static_W(self) -> float:
-        """Power of all systems while on, whatever runs; NaN where not known."""
-        return sum(part.static_W for part in self.parts)
 
     @cached_property
     def breakdown(self) -> Mapping[str, Any]:

@@ -112,26 +112,16 @@ class Capacity:
         return pd.DataFrame([self._row(each) for each in self.trials])
 
     def _row(self, trial: Trial) -> dict[str, Any]:
-        metrics = trial.metrics
-        tails = ("p50", "p90", "p99")
         return {
             "clients" if self.clients else "rate_per_s": trial.level,
             "attainment": trial.attainment,
             "meets_slo": trial.meets,
             "keeps_up": trial.keeps_up,
             "overloaded": trial.overloaded,
-            **{f"ttft_{tail}_s": metrics["ttft_s"][tail] for tail in tails},
-            **{f"tbt_{tail}_s": metrics["tbt_s"][tail] for tail in tails},
             "worst_gap_p99_s": trial.worst_gap_s["p99"],
-            **{
-                name: metrics[name]
-                for name in (
-                    "goodput_req_per_s", "request_rate_per_s", "throughput_tok_per_s", "power_W",
-                    "energy_J_per_tok", "cost_usd_per_Mtok",
-                )
-            },
+            **trial.row,
             "bound": trial.main_bound,
-        }  # fmt: skip
+        }
 
     def __repr__(self) -> str:
         """One line: a notebook shows this."""

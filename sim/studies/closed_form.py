@@ -27,14 +27,13 @@ from sim.hardware.residuals import LEVELS, Level
 from sim.kernel import iteration, sequences
 from sim.mapping.program import Program
 from sim.results.bands.bands import steady_factors
+from sim.results.metrics import Law, SteadyState, steady_columns
 from sim.studies.programs import Built, Loader, Owner
 from sim.studies.space import Ints
-from sim.studies.study import BANDED, CLOSED_FORM, Study
+from sim.studies.study import Study
 
 Floats = npt.NDArray[np.float64]
 Words = npt.NDArray[np.int64]
-ENDS: Final = tuple(f"{name}_{end}" for name in BANDED["closed-form"] for end in ("low", "high"))
-"""Columns of error bands."""
 MOST: Final = 20_000
 """Combinations of number axes that touch the same word, or the same cost, put in one table."""
 
@@ -66,8 +65,7 @@ class Evaluator:
     def evaluate(self, rows: Ints, inactive: npt.NDArray[np.bool_]) -> Answer:
         """Columns of the points `rows`, in their order."""
         levels = np.where(inactive, -1, rows)
-        names = [*CLOSED_FORM, *ENDS]
-        out = {name: np.full(len(rows), np.nan) for name in names}
+        out = {name: np.full(len(rows), np.nan) for name in self.study.numbers}
         known = np.zeros(len(rows), np.int8)
         reasons: dict[int, tuple[str, str]] = {}
         structural = self.loader.of_kind("structural")
@@ -106,9 +104,10 @@ class Evaluator:
                 out[name][points] = values
             factors, level = tables.bands(load)
             known[points] = LEVELS.index(level)
-            for name, (low, high) in factors.items():
-                out[f"{name}_low"][points] = found[name] * low
-                out[f"{name}_high"][points] = found[name] * high
+            for column in self.study.results:
+                if column.metric and column.metric.band:
+                    for end, factor in zip(column.ends, factors[column.metric.band], strict=True):
+                        out[end][points] = found[column.name] * factor
 
     def _load(self, axes: list[int], levels: tuple[int, ...]) -> dict[str, int]:
         load = dict(self.study.load)
@@ -153,7 +152,7 @@ class _Tables:
         ]
         self.paid = [position for position in range(len(self.axes)) if self._costs(position)]
         self._owned: dict[tuple[int, ...], Floats] = {}
-        self._bands: dict[tuple[int, ...], tuple[dict[str, tuple[float, float]], Level]] = {}
+        self._bands: dict[tuple[int, ...], tuple[dict[Law, tuple[float, float]], Level]] = {}
 
     def _owner(self, levels: Mapping[int, int]) -> Owner:
         return self.loader.owner(
@@ -252,19 +251,26 @@ class _Tables:
         idle = self.built.owner.system.count - busy * layout.devices
         working = (steps * decode_J / batch + prefill_J) / answer * rate
         power = working + idle * records[2]["static_W"]
-        return {
-            "ttft_s": prefill_s,
-            "tpot_s": span_s / answer,
-            "step_s": decode_s,
-            "throughput_tok_per_s": rate,
-            "energy_J_per_tok": power / rate,
-            "power_W": power,
-            "kv_share": np.full(len(levels), held / self.built.budget.kv_B),
-            **_cost_columns(self.owned(levels), rate, power),
-        }
+        usd, kg, capital, area = _owned(self.owned(levels), rate, power)
+        return steady_columns(
+            SteadyState(
+                prefill_s=prefill_s,
+                step_s=decode_s,
+                answer_s=span_s,
+                answer_tokens=answer,
+                tok_per_s=rate,
+                power_W=power,
+                kv_share=np.full(len(levels), held / self.built.budget.kv_B),
+                devices=self.built.owner.system.count,
+                usd_per_Mtok=usd,
+                kg_per_Mtok=kg,
+                capital_USD=capital,
+                die_area_mm2=area,
+            )
+        )
 
-    def bands(self, load: Mapping[str, int]) -> tuple[dict[str, tuple[float, float]], Level]:
-        """Factors of error bands by column, and how well times are known, under one load.
+    def bands(self, load: Mapping[str, int]) -> tuple[dict[Law, tuple[float, float]], Level]:
+        """Factors of error bands by law, and how well times are known, under one load.
 
         As of the structural combination itself: number axes change what operators take, and so
         their shares, but not what is known of them.
@@ -378,19 +384,10 @@ def _coefficients(owner: Owner) -> Floats:
     )
 
 
-def _cost_columns(owned: Floats, rate: Floats, power: Floats) -> dict[str, Floats]:
-    """Cost columns of points from coefficients [point, 10, 3]."""
-    usd, usd_W, kg, kg_W, seconds, busy, static, _, area, capital = np.moveaxis(owned, 1, 0)
-    power = power[:, None]
+def _owned(coefficients: Floats, rate: Floats, power: Floats) -> tuple[Floats, ...]:
+    """USD and kgCO2e a million tokens, capital and die area of points, [cheap base dear, point]."""
+    usd, usd_W, kg, kg_W, seconds, busy, static, _, area, capital = coefficients.transpose(1, 2, 0)
     idle = np.where(np.isnan(static), power, np.minimum(static, power))
     used = power * busy + idle * (1.0 - busy)
-    millions = rate[:, None] * seconds * busy / 1e6
-    cost, carbon = (usd + usd_W * used) / millions, (kg + kg_W * used) / millions
-    return {
-        "cost_usd_per_Mtok": cost[:, 1],
-        "cost_usd_per_Mtok_low": cost[:, 0],
-        "cost_usd_per_Mtok_high": cost[:, 2],
-        "carbon_kgCO2e_per_Mtok": carbon[:, 1],
-        "capex_usd": capital[:, 1],
-        "die_area_mm2": area[:, 1],
-    }
+    millions = rate * seconds * busy / 1e6
+    return (usd + usd_W * used) / millions, (kg + kg_W * used) / millions, capital, area

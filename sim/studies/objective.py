@@ -10,15 +10,14 @@ from typing import Any, Final
 from sim import units
 from sim.config.fields import unknown_name
 from sim.errors import ConfigError, Problem
+from sim.results.metrics import DISTRIBUTIONS
+from sim.results.statistics import STATISTICS
 from sim.scenario import Slo
 
 EACH: Final = ("ttft", "tbt")
 """Times that each request is held to."""
-TIMES: Final = ("ttft", "tbt", "tpot", "e2e")
-STATISTICS: Final = ("mean", "p50", "p90", "p99", "max")
 EXAMPLES: Final = '--slo "ttft=2 s" --slo "tbt=100 ms"'
 _BOUND: Final = re.compile(r"\s*([^=<]*?)\s*<?=\s*(.*?)\s*")
-_TITLES: Final = {"ttft": "TTFT", "tbt": "TBT", "tpot": "TPOT", "e2e": "E2E"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +41,12 @@ class Objective:
     def __str__(self) -> str:
         """In words: TTFT <= 2 s and every TBT <= 100 ms for 90 % of requests."""
         parts = [
-            f"{'every ' if name == 'tbt' else ''}{_TITLES[name]} <= {_time(limit)}"
+            f"{'every ' if name == 'tbt' else ''}{DISTRIBUTIONS[name].title} <= {_time(limit)}"
             for name, limit in self.each.items()
         ]
         words = [" and ".join(parts) + f" for {100 * self.attain:g} % of requests"] if parts else []
         words += [
-            f"{_TITLES[name]} {statistic} <= {_time(limit)}"
+            f"{DISTRIBUTIONS[name].title} {statistic} <= {_time(limit)}"
             for (name, statistic), limit in self.limits.items()
         ]
         return ", ".join(words)
@@ -116,8 +115,8 @@ def _bound(text: str) -> tuple[str, str, float]:
     if match is None:
         raise ConfigError(f"a name and a time are due: {EXAMPLES}")
     name, _, statistic = match[1].lower().removesuffix("_s").partition(".")
-    if name not in TIMES:
-        raise ConfigError(unknown_name(name, TIMES))
+    if name not in DISTRIBUTIONS:
+        raise ConfigError(unknown_name(name, list(DISTRIBUTIONS)))
     if statistic and statistic not in STATISTICS:
         raise ConfigError(f"{name}: {unknown_name(statistic, STATISTICS)}")
     if not statistic and name not in EACH:

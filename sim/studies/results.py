@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from sim.config.fields import unknown_name
 from sim.errors import ConfigError, Problem
+from sim.results.metrics import column_of
 from sim.studies.pareto import front, knee, ranks
 from sim.studies.store import ABOUT, parts
 from sim.studies.study import Constraint
@@ -84,6 +85,10 @@ class Results:
         """Columns wanted low ("min") or high ("max")."""
         found: Mapping[str, str] = self.about["objectives"]
         return found
+
+    def better(self, column: str) -> str:
+        """Whether a column is wanted low ("min") or high ("max"), as the study says or usually."""
+        return self.objectives.get(column, column_of(column).better)
 
     @property
     def banded(self) -> tuple[str, ...]:

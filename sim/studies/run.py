@@ -27,13 +27,14 @@ from sim.config.digest import content
 from sim.config.scenarios import load_document
 from sim.errors import ConfigError
 from sim.hardware.residuals import LEVELS
+from sim.results.metrics import column_of
 from sim.studies.closed_form import Evaluator
-from sim.studies.events import ENDS, simulated
+from sim.studies.events import simulated
 from sim.studies.results import Results, load_results
 from sim.studies.search import is_search, places, searched
 from sim.studies.space import Ints, Keys, Space, base_key
 from sim.studies.store import SCREEN, Store, Warn, part_path, write_part
-from sim.studies.study import CLOSED_FORM, EVENTS, LEVEL, Study, load_study
+from sim.studies.study import LEVEL, Study, load_study
 from sim.version import __version__
 
 CHUNK: Final = {"closed-form": 1 << 17, "events": 16}
@@ -252,8 +253,7 @@ def work(job: Job) -> int:
                   for row, off in zip(rows, inactive, strict=True)]  # fmt: skip
         columns["status"] = [point.status for point in points]
         columns["reason"] = [point.reason for point in points]
-        names = (*EVENTS, *ENDS)
-        columns |= {name: [point.values[name] for point in points] for name in names}
+        columns |= {name: [point.values[name] for point in points] for name in study.numbers}
         columns[LEVEL] = [point.known for point in points]
     write_part(job.folder, columns)
     return job.places
@@ -321,13 +321,9 @@ class _Chosen(Space):
 
 def _closed(objectives: Mapping[str, str]) -> dict[str, str]:
     """Objectives of simulated points as columns of closed-form ones."""
-    found: dict[str, str] = {}
-    for column, direction in objectives.items():
-        name = column
-        if column.startswith("ttft"):
-            name = "ttft_s"
-        elif column.startswith(("tpot", "tbt", "e2e")):
-            name = "tpot_s"
-        if name in CLOSED_FORM:
-            found[name] = direction
-    return found or {"tpot_s": "min"}
+    screened: dict[str, str] = {}
+    for name, direction in objectives.items():
+        metric = column_of(name).metric
+        if metric is not None and (metric.steady or metric.screened_by):
+            screened[metric.screened_by or metric.key] = direction
+    return screened or {"tpot_s": "min"}

@@ -17,6 +17,7 @@ from sim.config.fields import unknown_name
 from sim.config.study_form import StudyForm
 from sim.config.validate import validated
 from sim.errors import ConfigError, Problem
+from sim.results.metrics import CLOSED_FORM, EVENTS, Column
 from sim.studies.axes import axis_of, wrong_values
 from sim.studies.space import LOAD, Sample, Search, Space
 
@@ -25,31 +26,6 @@ _SIGNS: Final = {
     "<=": np.less_equal, ">=": np.greater_equal, "<": np.less, ">": np.greater, "==": np.equal,
 }  # fmt: skip
 _CONSTRAINT: Final = re.compile(r"\s*([\w.\-]+)\s*(<=|>=|<|>|==)\s*([-+0-9.eE]+)\s*")
-CLOSED_FORM: Final = (
-    "ttft_s", "tpot_s", "step_s", "throughput_tok_per_s", "energy_J_per_tok", "power_W",
-    "cost_usd_per_Mtok", "cost_usd_per_Mtok_low", "cost_usd_per_Mtok_high",
-    "carbon_kgCO2e_per_Mtok", "capex_usd", "die_area_mm2", "kv_share",
-)  # fmt: skip
-"""Result columns of a closed-form point."""
-EVENTS: Final = (
-    *(f"{name}_{part}_s" for name in ("ttft", "tbt", "tpot", "e2e")
-      for part in ("mean", "p50", "p90", "p99", "max")),
-    "throughput_tok_per_s", "prefill_tok_per_s", "request_rate_per_s", "goodput_req_per_s",
-    "energy_J", "energy_J_per_tok", "power_W", "cost_usd_per_Mtok", "cost_usd_per_Mtok_low",
-    "cost_usd_per_Mtok_high", "carbon_kgCO2e_per_Mtok", "capex_usd", "die_area_mm2",
-    "completed", "rejected",
-)  # fmt: skip
-"""Result columns of a simulated point."""
-BANDED: Final[Mapping[str, tuple[str, ...]]] = {
-    "closed-form": ("ttft_s", "tpot_s", "step_s", "throughput_tok_per_s", "energy_J_per_tok",
-                    "power_W"),
-    "events": (
-        *(name for name in EVENTS if name.startswith(("ttft", "tbt", "tpot", "e2e"))),
-        "throughput_tok_per_s", "prefill_tok_per_s", "request_rate_per_s", "energy_J",
-        "energy_J_per_tok", "power_W",
-    ),
-}  # fmt: skip
-"""Columns that have error bands beside them: "tpot_s_low", "tpot_s_high"."""
 LEVEL: Final = "known"
 """Column with how well a point's times are known, as bands call it."""
 
@@ -99,14 +75,25 @@ class Study:
     search: Search | None = None
 
     @property
-    def columns(self) -> tuple[str, ...]:
-        """Result columns."""
+    def results(self) -> tuple[Column, ...]:
+        """Columns of what points come to."""
         return CLOSED_FORM if self.fidelity == "closed-form" else EVENTS
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of these columns."""
+        return tuple(column.name for column in self.results)
+
+    @property
     def banded(self) -> tuple[str, ...]:
-        """Result columns that have error bands."""
-        return BANDED["closed-form" if self.fidelity == "closed-form" else "events"]
+        """Names of those that have error bands beside them: "tpot_s_low", "tpot_s_high"."""
+        return tuple(column.name for column in self.results if column.banded)
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """Names of all columns of numbers: results, then both ends of each error band."""
+        ends = (end for column in self.results if column.banded for end in column.ends)
+        return (*self.columns, *ends)
 
 
 def load_study(given: str | Path | Mapping[str, Any]) -> Study:
@@ -140,11 +127,13 @@ def load_study(given: str | Path | Mapping[str, Any]) -> Study:
     problems += list(_wrong(study, form, document))
     study = replace(
         study,
-        constraints=_constraints(form.constraints, study.columns, ("constraints",), document,
-                                 problems),
-        screen=_constraints(form.screen.constraints, CLOSED_FORM, ("screen", "constraints"),
-                            document, problems),
-    )  # fmt: skip
+        constraints=_constraints(
+            form.constraints, study.results, ("constraints",), document, problems
+        ),
+        screen=_constraints(
+            form.screen.constraints, CLOSED_FORM, ("screen", "constraints"), document, problems
+        ),
+    )
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
     return study
@@ -206,11 +195,12 @@ def _wrong(study: Study, form: StudyForm, document: Document) -> Iterator[Proble
 
 def _constraints(
     texts: Sequence[str],
-    columns: Sequence[str],
+    results: Sequence[Column],
     at: tuple[str, ...],
     document: Document,
     problems: list[Problem],
 ) -> tuple[Constraint, ...]:
+    columns = [column.name for column in results]
     found = []
     for index, text in enumerate(texts):
         try:
@@ -222,7 +212,7 @@ def _constraints(
         if one.column in columns:
             found.append(one)
         else:
-            problems.append(document.problem((*at, index), unknown_name(one.column, list(columns))))
+            problems.append(document.problem((*at, index), unknown_name(one.column, columns)))
     for column in dict.fromkeys(each.column for each in found):
         above = [each.value for each in found if each.column == column and each.sign in (">=", ">")]
         below = [each.value for each in found if each.column == column and each.sign in ("<=", "<")]

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from sim.errors import ConfigError
 from sim.results.cautions import overloaded
-from sim.results.metrics import finite, spread
 from sim.results.simulate import run_prepared
+from sim.results.statistics import finite, spread
 from sim.scenario import Scenario
 from sim.simulation.prepare import prepare
 from sim.studies.objective import Objective
@@ -45,6 +45,8 @@ class Trial:
     level: float
     requests: Mapping[str, int]
     metrics: Mapping[str, Any]
+    row: Mapping[str, float]
+    """Metrics flattened, as columns of studies have them."""
     worst_gap_s: Mapping[str, float | None]
     attainment: float | None
     misses: Mapping[str, float]
@@ -167,6 +169,7 @@ def trial_of(run: Run, objective: Objective, level: float) -> Trial:
         level=level,
         requests=counts,
         metrics=run.metrics,
+        row=run.row,
         worst_gap_s=spread(done["max_tbt_s"].to_numpy(float)),
         attainment=attainment,
         misses=misses,

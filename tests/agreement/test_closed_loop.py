@@ -10,7 +10,7 @@ from sim.engines.scheduler import Scheduler
 from sim.engines.serving import serve_closed
 from sim.engines.serving.simulation import Served
 from sim.kernel.records import RUNNING
-from sim.results.metrics import serving_metrics
+from sim.results.metrics import Measurement, measured
 from sim.scenario import Slo
 from sim.workload.traffic import Closed, Constant
 
@@ -43,7 +43,7 @@ def closed(
 
 def metrics(served: Served) -> dict[str, float]:
     requests = np.concatenate([outcome.requests for outcome in served.outcomes])
-    return serving_metrics(served, requests, Slo())
+    return measured(Measurement(served=served, requests=requests, slo=Slo()))
 
 
 @pytest.mark.parametrize("requests", [32, 64, 128])

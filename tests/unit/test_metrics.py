@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,12 +13,8 @@ from hypothesis import strategies as st
 from sim.engines.serving.engine import Outcome
 from sim.engines.serving.simulation import Served, Window
 from sim.kernel.records import DONE, REJECTED, REQUEST
-from sim.results.metrics import (
-    latencies,
-    request_counts,
-    serving_metrics,
-    spread,
-)
+from sim.results.metrics import Measurement, measured
+from sim.results.statistics import latencies, request_counts, spread
 from sim.scenario import Slo
 
 # (arrival, first token, last token, output tokens, longest gap)
@@ -62,6 +61,10 @@ def served(made: np.ndarray, gaps: list[tuple[float, int]], window: Window | Non
     return Served(outcomes=(outcome,), window=window or whole)
 
 
+def metrics_of(outcome: Served, made: np.ndarray, slo: Slo) -> Mapping[str, Any]:
+    return measured(Measurement(served=outcome, requests=made, slo=slo))
+
+
 def test_ttft_is_arrival_to_first_token() -> None:
     assert latencies(requests(THREE))["ttft_s"].tolist() == [1.0, 0.5, 2.0]
 
@@ -78,7 +81,7 @@ def test_tpot_is_per_request_and_undefined_for_one_token() -> None:
 
 def test_tbt_pools_every_gap() -> None:
     made = requests(THREE)
-    metrics = serving_metrics(served(made, [(0.5, 4), (3.0, 1), (1.5, 2)]), made, Slo())
+    metrics = metrics_of(served(made, [(0.5, 4), (3.0, 1), (1.5, 2)]), made, Slo())
     every = [0.5] * 4 + [1.5] * 2 + [3.0]
     assert metrics["tbt_s"]["mean"] == pytest.approx(np.mean(every))
     assert metrics["tbt_s"]["p90"] == pytest.approx(np.percentile(every, 90))
@@ -87,7 +90,7 @@ def test_tbt_pools_every_gap() -> None:
 
 def test_rates_count_from_first_arrival_to_last_completion() -> None:
     made = requests([(row[0] + 5.0, row[1] + 5.0, row[2] + 5.0, *row[3:]) for row in THREE])
-    metrics = serving_metrics(served(made, []), made, Slo())
+    metrics = metrics_of(served(made, []), made, Slo())
     assert metrics["throughput_tok_per_s"] == pytest.approx(10 / 10.0)
     assert metrics["prefill_tok_per_s"] == pytest.approx(300 / 10.0)
     assert metrics["request_rate_per_s"] == pytest.approx(3 / 10.0)
@@ -103,7 +106,7 @@ def test_closed_loop_counts_after_warm_up() -> None:
         operator_joules=0.0,
         first_gaps=(1,),
     )
-    metrics = serving_metrics(served(made, [(9.0, 5), (0.5, 2)], window), made, Slo())
+    metrics = metrics_of(served(made, [(9.0, 5), (0.5, 2)], window), made, Slo())
     assert metrics["throughput_tok_per_s"] == pytest.approx(6 / 8.0)
     assert metrics["prefill_tok_per_s"] == pytest.approx(200 / 8.0)
     assert metrics["request_rate_per_s"] == pytest.approx(1 / 8.0)  # the third ends after it
@@ -114,7 +117,7 @@ def test_closed_loop_counts_after_warm_up() -> None:
 def test_goodput_needs_ttft_and_every_gap_within_the_slo() -> None:
     made = requests(THREE)
     one = served(made, [])
-    assert serving_metrics(one, made, Slo())["goodput_req_per_s"] is None
+    assert metrics_of(one, made, Slo())["goodput_req_per_s"] is None
     for slo, good in (
         (Slo(ttft_s=1.0), 2),
         (Slo(ttft_s=0.9), 1),
@@ -122,7 +125,7 @@ def test_goodput_needs_ttft_and_every_gap_within_the_slo() -> None:
         (Slo(ttft_s=5.0, tbt_s=0.5), 2),
         (Slo(ttft_s=5.0, tbt_s=5.0), 3),
     ):
-        metrics = serving_metrics(one, made, slo)
+        metrics = metrics_of(one, made, slo)
         assert metrics["goodput_req_per_s"] == pytest.approx(good / 10.0)
 
 

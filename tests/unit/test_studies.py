@@ -21,12 +21,13 @@ from sim.cli import main
 from sim.config.scenarios import load_document
 from sim.errors import ConfigError
 from sim.report.study_figures import study_figures
+from sim.results.metrics import CLOSED_FORM
 from sim.studies import run as runner
 from sim.studies import store
 from sim.studies.closed_form import Evaluator
 from sim.studies.programs import Loader
 from sim.studies.results import load_results
-from sim.studies.study import CLOSED_FORM, load_study
+from sim.studies.study import load_study
 
 BANDWIDTH = "system.device.memories.hbm.bandwidth"
 PEAK = "system.device.processors.gpu.peak.fp16"
@@ -167,7 +168,12 @@ def test_infeasible_and_impossible_points_are_rows_with_their_reason() -> None:
     told = dict(zip(frame["status"], frame["reason"], strict=True))
     assert "KV cache of" in told["infeasible"]
     assert "3 does not divide the 32 heads" in told["failed"]
-    assert frame.loc[frame["status"] != "ok", list(CLOSED_FORM)].isna().all().all()
+    assert (
+        frame.loc[frame["status"] != "ok", [column.name for column in CLOSED_FORM]]
+        .isna()
+        .all()
+        .all()
+    )
 
 
 # --- running ------------------------------------------------------------------------------------

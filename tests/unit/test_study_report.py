@@ -19,14 +19,15 @@ import pytest
 import sim
 from sim.cli import main
 from sim.errors import ConfigError
-from sim.report.columns import label_of
 from sim.report.html import study_page
 from sim.report.study_figures import study_figures
 from sim.report.thinning import MOST_POINTS, MOST_VALUES, thinned
+from sim.results import metrics
 from sim.studies.results import Results, load_results
-from sim.studies.study import CLOSED_FORM, EVENTS
 from tests.browser import KEYS, Browser, chromium
 
+CLOSED_FORM = tuple(column.name for column in metrics.CLOSED_FORM)
+EVENTS = tuple(column.name for column in metrics.EVENTS)
 BANDWIDTH = "system.device.memories.hbm.bandwidth"
 BASE = "llama-8b-azure-h100"
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -211,12 +212,15 @@ def test_levels_that_only_the_folder_has_keep_their_values(folder: Path, tmp_pat
 
 
 def test_labels_have_units_and_directions() -> None:
-    assert label_of("ttft_p90_s").titled == "TTFT p90 (s)"
-    assert label_of("throughput_tok_per_s").better == "max"
-    assert label_of("cost_usd_per_Mtok_high").unit == "USD/Mtok"
-    assert label_of("power_W", {"power_W": "max"}).better == "max"
+    assert metrics.column_of("ttft_p90_s").titled == "TTFT p90 (s)"
+    assert metrics.column_of("throughput_tok_per_s").better == "max"
+    assert metrics.column_of("cost_usd_per_Mtok_high").unit == "USD/Mtok"
+    made = random_results(10, CLOSED_FORM)
+    assert made.better("power_W") == "min"
+    made.about["objectives"]["power_W"] = "max"
+    assert made.better("power_W") == "max"
     for column in (*CLOSED_FORM, *EVENTS):
-        label = label_of(column)
+        label = metrics.column_of(column)
         assert label.text != column
         assert label.unit or column in ("kv_share", "completed", "rejected")
 

@@ -30,7 +30,8 @@ from sim.evidence.measured.tables import Table
 from sim.hardware import Device
 from sim.hardware.records import fill_machine, processor_records
 from sim.mapping.program import Program
-from sim.results.metrics import serving_metrics
+from sim.results.metrics import Measurement
+from sim.results.statistics import spread
 from sim.scenario import Slo
 from sim.workload.traffic import Closed, Constant, Trace
 
@@ -130,8 +131,9 @@ def _steady(
         np.full(2 * clients, round(output)), 0,
     )  # fmt: skip
     requests = served.outcomes[0].requests
-    gaps = serving_metrics(served, requests, Slo())["tbt_s"]
-    return {**metered(server, served), "itl": gaps["p50"] * 1e3}
+    gap_s = spread(*Measurement(served=served, requests=requests, slo=Slo()).gaps)["p50"]
+    assert gap_s is not None
+    return {**metered(server, served), "itl": gap_s * 1e3}
 
 
 # --- batches that start together ------------------------------------------------------------------

@@ -13,7 +13,7 @@ from sim.engines.serving import Engine, serve_trace
 from sim.engines.serving.simulation import Clients
 from sim.kernel.records import DONE
 from sim.mapping.program import Program
-from sim.results.metrics import latencies
+from sim.results.statistics import latencies
 from sim.workload.traffic import Closed, Constant, Trace
 
 Floats = npt.NDArray[np.float64]

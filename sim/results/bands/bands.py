@@ -28,6 +28,7 @@ from sim.results.bands.knowledge import (
 )
 from sim.results.bands.laws import ends, total, widened
 from sim.results.bands.load import Load, load_of
+from sim.results.metrics import EVENTS, Law
 
 if TYPE_CHECKING:
     from sim.results.run import Run
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 HOST_KEY: Final = ("", "host", HOST)
 MATTERS: Final = 0.1
 """Share of the time from which an operator class counts for how well a result is known."""
-RATES: Final = ("throughput_tok_per_s", "prefill_tok_per_s", "request_rate_per_s")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,42 +157,32 @@ def bands_of(run: Run) -> Mapping[str, Band]:
     No band for what is unknown, for costs (which have bounds of their own) and for goodput, a count
     of thresholds.
     """
-    load = load_of(run)
-    found = _service_of(run)
-    times = _factors(run, load, found)
-    made: dict[str, Band] = {}
-    for name, (low, high, known) in times.items():
-        value = run.metrics[name]
-        if isinstance(value, dict):
-            flat = {f"{name.removesuffix('_s')}_{part}_s": each for part, each in value.items()}
-        else:
-            flat = {name: value}
-        made |= {
-            key: _band(each, low, high, known) for key, each in flat.items() if each is not None
-        }
-    return made
+    laws = _factors(run, load_of(run), _service_of(run))
+    return {
+        column.name: _band(run.row[column.name], *laws[column.metric.band])
+        for column in EVENTS
+        if column.metric and column.metric.band and not math.isnan(run.row[column.name])
+    }
 
 
-def _factors(run: Run, load: Load, found: Service) -> dict[str, tuple[float, float, Known]]:
-    """Low and high factor of each metric, and what is known of it."""
-    first, later = ends(found.ttft.residual), ends(found.tpot.residual)
+def _factors(run: Run, load: Load, errors: Service) -> dict[Law, tuple[float, float, Known]]:
+    """Low and high factor of each kind of metric, and what is known of it."""
+    first, later = ends(errors.ttft.residual), ends(errors.tpot.residual)
     ttft = tuple(load.first(scale, own) for scale, own in zip(later, first, strict=True))
     tpot = tuple(load.step(scale) for scale in later)
     e2e = tuple(_e2e(run, a, b) for a, b in zip(ttft, tpot, strict=True))
     rate = tuple(1.0 / load.duration(scale) for scale in reversed(later))
-    made: dict[str, tuple[float, float, Known]] = {
-        "ttft_s": (*_ordered(ttft), found.ttft),
-        "tbt_s": (*_ordered(tpot), found.tpot),
-        "tpot_s": (*_ordered(tpot), found.tpot),
-        "e2e_s": (*_ordered(e2e), found.tpot),
-    }
-    made |= {name: (*_ordered(rate), found.tpot) for name in RATES}
-    joules, watts = ends(found.joules.residual), ends(found.watts.residual)
+    joules = (*ends(errors.joules.residual), errors.joules)
     # where arrivals set how long it takes, watts are as wrong as joules
     given = not load.closed and not load.beyond
-    made |= dict.fromkeys(("energy_J", "energy_J_per_tok"), (*joules, found.joules))
-    made["power_W"] = (*joules, found.joules) if given else (*watts, found.watts)
-    return made
+    return {
+        "ttft": (*_ordered(ttft), errors.ttft),
+        "tpot": (*_ordered(tpot), errors.tpot),
+        "e2e": (*_ordered(e2e), errors.tpot),
+        "rate": (*_ordered(rate), errors.tpot),
+        "joules": joules,
+        "power": joules if given else (*ends(errors.watts.residual), errors.watts),
+    }
 
 
 def _ordered(factors: Sequence[float]) -> tuple[float, float]:
@@ -246,8 +236,8 @@ def _band(value: float, low: float, high: float, known: Known) -> Band:
 def steady_factors(
     program: Program, runtime: Runtime | None, decode: Step, prefill: Step, *, steps: float,
     prompts: float,
-) -> tuple[dict[str, tuple[float, float]], Level]:  # fmt: skip
-    """Low and high factors of a steady load's columns, and how well its times are known.
+) -> tuple[dict[Law, tuple[float, float]], Level]:  # fmt: skip
+    """Low and high factors of a steady load's metrics, and how well its times are known.
 
     In the time of `steps` decode steps `prompts` prompts come in, so nothing queues: every time
     scales as its own error does, and rates inversely.
@@ -260,12 +250,12 @@ def steady_factors(
     mixed.step(program, prefill, prompts)
     alone, both = service(device, one, first), service(device, mixed, first)
     tpot = ends(both.tpot.residual)
-    factors = {
-        "ttft_s": ends(both.ttft.residual),
-        "tpot_s": tpot,
-        "step_s": ends(alone.tpot.residual),
-        "throughput_tok_per_s": (1.0 / tpot[1], 1.0 / tpot[0]),
-        "energy_J_per_tok": ends(both.joules.residual),
-        "power_W": ends(both.watts.residual),
+    factors: dict[Law, tuple[float, float]] = {
+        "ttft": ends(both.ttft.residual),
+        "tpot": tpot,
+        "step": ends(alone.tpot.residual),
+        "rate": (1.0 / tpot[1], 1.0 / tpot[0]),
+        "joules": ends(both.joules.residual),
+        "power": ends(both.watts.residual),
     }
     return factors, both.tpot.level
