@@ -17,8 +17,8 @@ from sim.config.catalogue import load_device, load_model
 from sim.config.cost_form import ledger_of
 from sim.config.inputs import load_inputs
 from sim.config.library import Given
-from sim.cost.lines import NRE, Ledger
 from sim.dtypes import BITS, bytes_per_element
+from sim.economics.lines import NRE, Ledger
 from sim.errors import ConfigError, Infeasible
 from sim.graph import Graph
 from sim.hardware import Device, System

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sim.cost.ownership import Site
-from sim.cost.practice import Basis, Practice
 from sim.dtypes import Precision
+from sim.economics.ownership import Site
+from sim.economics.practice import Basis, Practice
 from sim.engines.fleet import Disaggregation, Fleet, Pool
 from sim.engines.scheduler import Scheduler
 from sim.errors import Places

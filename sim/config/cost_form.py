@@ -30,13 +30,13 @@ from sim.config.library import Given, document_of, referenced
 from sim.config.making_form import ends
 from sim.config.sources import SourceForm, readings, sources_of
 from sim.config.validate import validated
-from sim.cost.ledger import ledger
-from sim.cost.lines import Ledger, three
-from sim.cost.masks import LayerStack
-from sim.cost.ownership import Site
-from sim.cost.practice import Basis, Costs, Practice
-from sim.cost.process import Process
-from sim.cost.silicon import YIELDS
+from sim.economics.ledger import ledger
+from sim.economics.lines import Ledger, three
+from sim.economics.masks import LayerStack
+from sim.economics.ownership import Site
+from sim.economics.practice import Basis, Costs, Practice
+from sim.economics.process import Process
+from sim.economics.silicon import YIELDS
 from sim.errors import ConfigError, Infeasible, Problem
 from sim.hardware import System
 from sim.hardware.making import PACKAGES
@@ -125,7 +125,7 @@ class DesignSharesForm(Form):
 
 
 class PracticeForm(Form):
-    """Packaging, boards, volume and ownership; `sim.cost.practice.Practice` says what each is."""
+    """Packaging, boards, volume and ownership; as `sim.economics.practice.Practice`."""
 
     title: Text
     name: Text | None = None

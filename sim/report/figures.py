@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sim.cost.lines import CAPITAL, DEVICE, RUNNING, Ledger, Line
 from sim.dtypes import COMPUTE
+from sim.economics.lines import CAPITAL, DEVICE, RUNNING, Ledger, Line
 from sim.errors import ConfigError
 from sim.kernel.records import VECTOR
 from sim.report.drawing import (

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from sim.cost.lines import NRE
+from sim.economics.lines import NRE
 from sim.hardwiring import Hardwiring
 from sim.mapping.hardwired import router_weights, weights_of_model, weights_per_chip
 from sim.report.quantity import binary, digits, share, si

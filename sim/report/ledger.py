@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Group, RenderableType
 
-from sim.cost.lines import Ledger
+from sim.economics.lines import Ledger
 from sim.report.quantity import digits
 from sim.report.tables import table
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from sim.config.cost_form import costs_of, usual_costing
-from sim.cost.sensitivity import inputs_of, with_only
+from sim.economics.sensitivity import inputs_of, with_only
 from sim.results.cost import Served, owned
 from sim.results.run import Run
 

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.config.cost_form import costs_of
-from sim.cost.ledger import ledger
-from sim.cost.lines import Ledger
-from sim.cost.ownership import per_Mtok
-from sim.cost.practice import Costs
+from sim.economics.ledger import ledger
+from sim.economics.lines import Ledger
+from sim.economics.ownership import per_Mtok
+from sim.economics.practice import Costs
 from sim.errors import ConfigError, Infeasible
 from sim.hardware import System
 from sim.results.split_report import joules_by_side

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.config.cost_form import costs_of
-from sim.cost.ledger import ledger
-from sim.cost.ownership import HOURS_A_YEAR
+from sim.economics.ledger import ledger
+from sim.economics.ownership import HOURS_A_YEAR
 from sim.engines.roofline import add_decode, drafting, step_of_features, sweep_features
 from sim.engines.serving.replica import policy_record
 from sim.errors import ConfigError, Infeasible

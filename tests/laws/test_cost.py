@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.cost.carbon import embodied_die, operational
-from sim.cost.masks import LayerStack
-from sim.cost.ownership import (
+from sim.economics.carbon import embodied_die, operational
+from sim.economics.masks import LayerStack
+from sim.economics.ownership import (
     Site,
     electricity_cost,
     energy_kWh,
@@ -17,7 +17,7 @@ from sim.cost.ownership import (
     facility_W,
     per_Mtok,
 )
-from sim.cost.silicon import YIELDS, die_cost, dies_per_wafer, negative_binomial_yield
+from sim.economics.silicon import YIELDS, die_cost, dies_per_wafer, negative_binomial_yield
 from sim.errors import ConfigError
 
 areas = st.floats(1.0, 858.0)

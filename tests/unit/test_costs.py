@@ -15,10 +15,10 @@ import sim
 from sim.config.catalogue import one_of
 from sim.config.cost_form import costs_of, ledger_of, load_practice, load_process, load_site
 from sim.config.library import files, names
-from sim.cost.ledger import ledger
-from sim.cost.lines import Floats, Ledger
-from sim.cost.practice import Costs
-from sim.cost.sensitivity import inputs_of, with_only
+from sim.economics.ledger import ledger
+from sim.economics.lines import Floats, Ledger
+from sim.economics.practice import Costs
+from sim.economics.sensitivity import inputs_of, with_only
 from sim.errors import ConfigError, Infeasible
 from sim.hardware import System
 from sim.results.conclusion import conclude

@@ -14,7 +14,7 @@ from sim.config.cost_form import PracticeForm, ledger_of, load_process, load_sit
 from sim.config.document import parse_document
 from sim.config.library import names
 from sim.config.validate import validated
-from sim.cost.lines import Ledger
+from sim.economics.lines import Ledger
 from sim.errors import ConfigError, Infeasible
 from sim.hardware import Device, System
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from sim.config.catalogue import load_model
 from sim.config.inputs import load_inputs
-from sim.cost.silicon import dies_per_wafer, murphy_yield
+from sim.economics.silicon import dies_per_wafer, murphy_yield
 from sim.evidence.papers import hnlpu_chips
 from sim.evidence.papers.hnlpu_model import (
     Inputs,

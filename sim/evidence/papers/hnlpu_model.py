@@ -8,10 +8,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from sim.cost.carbon import operational
-from sim.cost.masks import LayerStack
-from sim.cost.ownership import Site, electricity_cost, energy_kWh, facility_cost, facility_W
-from sim.cost.silicon import die_cost, dies_per_wafer, murphy_yield
+from sim.economics.carbon import operational
+from sim.economics.masks import LayerStack
+from sim.economics.ownership import Site, electricity_cost, energy_kWh, facility_cost, facility_W
+from sim.economics.silicon import die_cost, dies_per_wafer, murphy_yield
 from sim.hardware.hardwired.pipeline import KI, Pipeline
 from sim.mapping.hardwired import Grid
 

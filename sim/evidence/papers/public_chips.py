@@ -14,7 +14,7 @@ import numpy as np
 
 from sim.config.catalogue import load_device, one_of
 from sim.config.cost_form import ledger_of
-from sim.cost.lines import CARBON, DEVICE, Floats, Ledger
+from sim.economics.lines import CARBON, DEVICE, Floats, Ledger
 from sim.evidence.reproduction import Reproduction, Row
 from sim.hardware import Device
 

@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from sim.cost.carbon import operational
-from sim.cost.lines import (
+from sim.economics.carbon import operational
+from sim.economics.lines import (
     CAPITAL,
     CARBON,
     DEVICE,
@@ -24,11 +24,11 @@ from sim.cost.lines import (
     three,
     total,
 )
-from sim.cost.masks import LayerStack
-from sim.cost.ownership import electricity_cost, energy_kWh, facility_cost, facility_W
-from sim.cost.practice import Costs
-from sim.cost.process import Process
-from sim.cost.unit import device_lines
+from sim.economics.masks import LayerStack
+from sim.economics.ownership import electricity_cost, energy_kWh, facility_cost, facility_W
+from sim.economics.practice import Costs
+from sim.economics.process import Process
+from sim.economics.unit import device_lines
 from sim.errors import ConfigError, Infeasible, Problem
 from sim.hardware import Device, System
 

@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from sim.cost.ownership import Site
-from sim.cost.process import Process
+from sim.economics.ownership import Site
+from sim.economics.process import Process
 from sim.units import Sourced
 
 Floats = npt.NDArray[np.float64]

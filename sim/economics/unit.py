@@ -7,11 +7,11 @@ from typing import Final
 
 import numpy as np
 
-from sim.cost.carbon import embodied_die
-from sim.cost.lines import CARBON, DEVICE, Line, sources_at, three, total
-from sim.cost.practice import Costs, Practice
-from sim.cost.process import Process
-from sim.cost.silicon import YIELDS, RETICLE_mm, die_cost, dies_per_wafer
+from sim.economics.carbon import embodied_die
+from sim.economics.lines import CARBON, DEVICE, Line, sources_at, three, total
+from sim.economics.practice import Costs, Practice
+from sim.economics.process import Process
+from sim.economics.silicon import YIELDS, RETICLE_mm, die_cost, dies_per_wafer
 from sim.errors import ConfigError, Infeasible, Problem
 from sim.hardware import Device
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from sim.cost.masks import LayerStack
+from sim.economics.masks import LayerStack
 from sim.units import Sourced
 
 Floats = npt.NDArray[np.float64]

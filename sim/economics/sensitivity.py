@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from sim.cost.lines import three
-from sim.cost.practice import Costs
+from sim.economics.lines import three
+from sim.economics.practice import Costs
 from sim.hardware import System
 from sim.hardware.making import Ends
 
