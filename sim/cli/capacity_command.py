@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -80,16 +81,21 @@ def command(
 
         check_drawable(png)
         check_writable(png)
-    asked: dict[str, Any] = {
-        "slo": slo, "attain": attain, "tolerance": tolerance, "sets": sets, "curve": not no_curve,
-    }  # fmt: skip
+    from sim.studies.rate_search import capacities, capacity
+
+    search = partial(capacity, scenario, slo=slo, attain=attain, tolerance=tolerance, sets=sets,
+                     curve=not no_curve)  # fmt: skip
     found: list[Capacity] = []
     refused: dict[str, Infeasible] = {}
-    for system, each in _each(scenario, systems, workers, asked):
-        if isinstance(each, Infeasible):
-            refused[system] = each
-        else:
-            found.append(each)
+    with status_line(_told(scenario)) as update:
+        if not systems:
+            found.append(search(on_trial=update))
+        answers = capacities(search, systems, workers=workers, on_trial=update)
+        for system, answer in zip(systems, answers, strict=True):
+            if isinstance(answer, Infeasible):
+                refused[system] = answer
+            else:
+                found.append(answer)
     if not found:
         raise next(iter(refused.values()))
     if png is not None:
@@ -112,21 +118,6 @@ def command(
     from sim.report.tables import show
 
     show(capacity_report(found, {name: error.reason for name, error in refused.items()}))
-
-
-def _each(
-    scenario: str, systems: tuple[str, ...], workers: int, asked: dict[str, Any]
-) -> Iterator[tuple[str, Capacity | Infeasible]]:
-    """Names of systems with what they came to, one after the other."""
-    from sim.studies.rate_search import capacities, capacity
-
-    if not systems:
-        with status_line(_told(scenario)) as update:
-            yield scenario, capacity(scenario, on_trial=update, **asked)
-        return
-    with status_line(_told(scenario)) as update:
-        answers = capacities(scenario, systems, workers=workers, on_trial=update, **asked)
-        yield from zip(systems, answers, strict=True)
 
 
 def _told(label: str) -> Callable[[float, int], str]:

@@ -60,7 +60,7 @@ def command(
         if live:
             click.echo(f"\r{name:<70}", err=True, nl=False)
 
-    found = validate(folder, dataset, progress)
+    found = validate(dataset, data=folder, on_progress=progress)
     if live:
         click.echo(f"\r{'':<70}\r", err=True, nl=False)
     if page is not None:

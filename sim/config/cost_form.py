@@ -305,7 +305,7 @@ def cost_inputs(scenario: Scenario) -> tuple[Costing, Process | None]:
 
 
 def ledger_of(
-    given: str | System,
+    given: str | Path | System,
     *,
     site: Given = "default",
     practice: Given = "default",
@@ -315,6 +315,7 @@ def ledger_of(
 
     Raises Infeasible where area or process of its die are not known.
     """
+    given = str(given) if isinstance(given, Path) else given
     system = given if isinstance(given, System) else load_system(given)
     usual = load_practice(practice)
     usual = replace(usual, years=three(usual.years[1]))

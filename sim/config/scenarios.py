@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from sim.config import catalogue, fleets, library, offload_form
 from sim.config.changes import changed
@@ -18,6 +18,7 @@ from sim.config.dtype_form import DTypeForm, kv_of
 from sim.config.fields import Reading
 from sim.config.provenance import Noted, leaves
 from sim.config.python_parts import SETTINGS, changed_scenario, check_reach, ready
+from sim.config.replacements import Replacements
 from sim.config.runtime_form import load_runtime, runtime_numbers
 from sim.config.scenario_form import (
     CostForm,
@@ -51,14 +52,15 @@ def load_scenario(
     given: str | Path | Mapping[str, Any] | Scenario,
     *,
     sets: Sequence[str] = (),
-    **replacements: Any,
+    **parts: Unpack[Replacements],
 ) -> Scenario:
     """The scenario of a name, a path, a mapping like the YAML, or a Scenario ready-made.
 
     `sets` are "path=value" strings: they reach keys of the scenario and everything its references
-    name (`system.device.memories.hbm.bandwidth=5 TB/s`). `replacements` are keys of the scenario;
-    a part may be an object made in Python. Raises ConfigError with everything wrong at once.
+    name (`system.device.memories.hbm.bandwidth=5 TB/s`). `parts` are keys of the scenario, each a
+    name, what the YAML would say, or an object. Raises ConfigError with everything wrong at once.
     """
+    replacements: dict[str, Any] = {**parts}
     if isinstance(sets, str):
         raise ConfigError(f"`sets` is a list of path=value texts: write sets=[{sets!r}]")
     if isinstance(given, Scenario):

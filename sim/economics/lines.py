@@ -12,6 +12,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from sim.notebook import html_table
+
 Floats = npt.NDArray[np.float64]
 
 DEVICE: Final = "USD"
@@ -58,6 +60,11 @@ class Ledger:
     """Whose price the devices have."""
     lines: tuple[Line, ...]
     totals: Mapping[str, Floats | None]
+
+    def _repr_html_(self) -> str:
+        rows = [[line.name, line.unit, *line.bounds, line.formula] for line in self.lines]
+        title = f"{self.system} ({self.basis})"
+        return html_table(title, ["line", "unit", "low", "base", "high", "formula"], rows)
 
     def to_json(self) -> dict[str, Any]:
         """The ledger as plain values."""

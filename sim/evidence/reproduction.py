@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from sim.notebook import html_table
+
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
@@ -79,6 +81,11 @@ class Reproduction:
     assumptions: Sequence[str] = ()
     residuals: Mapping[str, str] = field(default_factory=dict)
     tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        names = ("id", "quantity", "unit", "published", "simulated", "error", "status")
+        rows = [[getattr(row, name) for name in names] for row in self.rows]
+        return html_table(self.title, names, rows)
 
     def to_json(self) -> dict[str, Any]:
         """The reproduction as plain values, figures' tables left out."""

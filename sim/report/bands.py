@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -55,21 +54,6 @@ def band_lines(bands: Mapping[str, Band]) -> list[Text]:
     ]
 
 
-def alike(one: Band | None, value: float | None, other: Band | None, first: float | None) -> bool:
-    """Whether two values lie within their bands of each other, errors taken as independent.
-
-    Of like devices errors have much in common, so more is told apart than this says.
-    """
-    if one is None or other is None or not value or not first or value == first:
-        return False
-    low, high = (one, value), (other, first)
-    if value > first:
-        low, high = high, low
-    up = math.log(low[0].high / low[1])
-    down = math.log(high[1] / high[0].low)
-    return math.log(high[1] / low[1]) <= math.hypot(up, down)
-
-
 def band_table(runs: Sequence[Run], columns: Sequence[Column], table: Table) -> Table:
     """`table` with the bands of `columns` of several runs, and how well they are known."""
     for column in columns:
@@ -80,19 +64,3 @@ def band_table(runs: Sequence[Run], columns: Sequence[Column], table: Table) -> 
         bands = [run.bands.get(name) for run in runs]
         table.add_row(what, *(UNKNOWN if band is None else band.level for band in bands))
     return table
-
-
-def alike_of(runs: Sequence[Run]) -> list[dict[str, object]]:
-    """Of each run but the first, the metrics whose differences from it lie within their bands."""
-    first = runs[0]
-    return [
-        {
-            "system": run.scenario.system.name,
-            "metrics": [
-                name
-                for name, band in run.bands.items()
-                if alike(band, run.row[name], first.bands.get(name), first.row[name])
-            ],
-        }
-        for run in runs[1:]
-    ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -14,7 +13,7 @@ from rich.text import Text
 from sim.report.drawing import ACCENT, COLOURS, MARKERS, PAGE, figure, legend_below
 from sim.report.quantity import digits, quantity, share, si
 from sim.report.tables import table
-from sim.results.metrics import METRICS
+from sim.results.metrics import HEADED
 from sim.studies.capacity import Capacity
 from sim.studies.trial import Trial
 
@@ -35,15 +34,6 @@ def capacity_report(
     notes += [Text(f"{name}: infeasible. {reason}") for name, reason in (refused or {}).items()]
     side = [_side_by_side(found)] if len(found) > 1 else []
     return Group(*(_trials(each) for each in found), *side, *notes)
-
-
-HEADED: Final = tuple(
-    (metric.column(statistic), f"{metric.heading} {statistic}".rstrip())
-    for metric in METRICS
-    for statistic in (("p50", "p90", "p99") if metric.statistics else ("",))
-    if metric.heading
-)
-"""Columns that tables of many loads show, and their headings."""
 
 
 def _trials(capacity: Capacity) -> Table:

@@ -4,34 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from sim.report.bands import ALIKE, alike, band_lines, band_table, within
+from sim.report.bands import ALIKE, band_lines, band_table, within
 from sim.report.expert_ranks import rank_line, side_lines
 from sim.report.offload import swap_line, tier_lines
 from sim.report.quantity import UNKNOWN, binary, digits, quantity, share, si
-from sim.results.metrics import DISTRIBUTIONS, IN_RESULT
+from sim.results.comparison import alike
+from sim.results.metrics import COMPARED, DISTRIBUTIONS, IN_RESULT
 from sim.results.statistics import STATISTICS
 
 if TYPE_CHECKING:
+    from sim.results.comparison import Comparison
     from sim.results.conclusion import Conclusion
     from sim.results.reasons import Reason
     from sim.results.run import Run
     from sim.scenario import Scenario
-
-SHOWN: Final = ("p50", "p99")
-"""Statistics that runs are compared by."""
-COMPARED: Final = tuple(
-    metric.column(statistic)
-    for metric in IN_RESULT
-    for statistic in (SHOWN if metric.statistics else ("",))
-)
-"""Columns that runs are compared by."""
 
 
 def table(title: str, *columns: str, left: int = 1) -> Table:
@@ -265,19 +258,13 @@ def provenance_line(provenance: Mapping[str, Any]) -> Text:
     )
 
 
-def compare_report(
-    runs: Sequence[Run],
-    reasons: Sequence[Sequence[Reason]],
-    refused: Mapping[str, str] | None = None,
-    conclusion: Conclusion | None = None,
-) -> RenderableType:
+def compare_report(comparison: Comparison, reasons: Sequence[Sequence[Reason]]) -> RenderableType:
     """Systems side by side, ratios to the first in brackets, then who ran what on each.
 
-    With a `conclusion`, what would change it.
-
-    `refused` says of systems that cannot run it why not.
+    Then what would change the conclusion, and why systems that cannot run it don't.
     """
-    first = runs[0]
+    runs = comparison.runs
+    first, conclusion = runs[0], comparison.conclusion
     compared = table(
         f"{first.scenario.model.title}, {first.scenario.name}",
         "",
@@ -312,7 +299,8 @@ def compare_report(
     tables = [_bands(runs, marked=marked)]
     tables += [reason_table(run, why) for run, why in zip(runs, reasons, strict=True)]
     tables += [] if conclusion is None else [conclusion_table(conclusion)]
-    notes = [Text(f"{name}: infeasible. {why}") for name, why in (refused or {}).items()]
+    notes = [Text(f"{name}: infeasible. {error.reason}")
+             for name, error in comparison.refused.items()]  # fmt: skip
     notes += [Text(f"{run.scenario.system.name}: cost unknown. {run.cost['unknown']}")
               for run in runs if run.cost["unknown"]]  # fmt: skip
     for run in runs:

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 import numpy.typing as npt
 
+from sim.config.replacements import Replacements
 from sim.config.scenarios import load_scenario
 from sim.dtypes import COMPUTE
 from sim.engines.roofline import (
@@ -43,6 +44,7 @@ from sim.kernel.records import (
     UNIT,
     VECTOR,
 )
+from sim.notebook import html_table
 from sim.results.bands.bands import Band, bands_of_step
 from sim.results.breakdown import BOUNDS
 from sim.results.constants import constants
@@ -100,6 +102,11 @@ class Explanation:
         scenario = self.prepared.scenario
         return f"<Explanation {scenario.name}, {self.phase}: {dict(self.batch)}, {self.seconds} s>"
 
+    def _repr_html_(self) -> str:
+        names = ("operator", "unit", "bound", "layers", "time_s", "energy_J", "why")
+        title = f"{self.prepared.scenario.name}, one {self.phase} iteration: {self.seconds:.4g} s"
+        return html_table(title, names, [[row[name] for name in names] for row in self.rows])
+
     def to_json(self) -> dict[str, Any]:
         """The explanation as plain values."""
         scenario = self.prepared.scenario
@@ -128,7 +135,7 @@ def explain(
     sequences: int | None = None,
     context: int | None = None,
     sets: Sequence[str] = (),
-    **replacements: Any,
+    **replacements: Unpack[Replacements],
 ) -> Explanation:
     """One iteration of the engine of `scenario` (given as to `simulate`) in `phase`, explained.
 

@@ -377,6 +377,19 @@ EVENTS: Final = tuple(
 """Columns of a simulated run or point."""
 CLOSED_FORM: Final = tuple(each.column("") for each in METRICS if each.steady)
 """Columns of a point in closed form."""
+COMPARED: Final = tuple(
+    each.column(statistic)
+    for each in IN_RESULT
+    for statistic in (("p50", "p99") if each.statistics else ("",))
+)
+"""Columns that runs are compared by."""
+HEADED: Final = tuple(
+    (each.column(statistic), f"{each.heading} {statistic}".rstrip())
+    for each in METRICS
+    for statistic in (("p50", "p90", "p99") if each.statistics else ("",))
+    if each.heading
+)
+"""Columns that tables of many loads show, and their headings."""
 _COLUMNS: Final = {column.name: column for column in (*CLOSED_FORM, *EVENTS)}
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from sim.config.cost_form import usual_costing
 from sim.engines.serving.simulation import Served
 from sim.kernel.records import DONE, REJECTED
+from sim.notebook import html_table
 from sim.results.bands.bands import Band, bands_of
 from sim.results.breakdown import bound_of, breakdown_of, operator_rows
 from sim.results.cautions import cautions
@@ -26,6 +27,7 @@ from sim.results.provenance import provenance
 from sim.results.speculation import speculation_json
 from sim.results.split_report import sides_of
 from sim.results.statistics import (
+    STATISTICS,
     by_priority,
     by_request,
     finite,
@@ -288,6 +290,13 @@ class Run:
             f"{self.metrics['throughput_tok_per_s']} tok/s>"
         )
 
+    def _repr_html_(self) -> str:
+        title = f"{self.scenario.name}: {self.scenario.model.title} on {self.systems}"
+        rows = [
+            [metric.title, metric.unit, *_cells(self.metrics[metric.key])] for metric in IN_RESULT
+        ]
+        return html_table(title, ["", "", *STATISTICS], rows)
+
     @cached_property
     def cautions(self) -> tuple[str, ...]:
         """What a reader should know before believing the numbers."""
@@ -327,3 +336,8 @@ class Run:
             "cautions": list(self.cautions),
             "provenance": provenance(scenario),
         }
+
+
+def _cells(value: Mapping[str, float | None] | float | None) -> list[float | None]:
+    """Statistics of a metric; a single number stands first."""
+    return list(value.values()) if isinstance(value, Mapping) else [value]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
+from sim.config.replacements import Replacements
 from sim.config.scenarios import load_scenario
 from sim.engines.serving.engine import ALWAYS
 from sim.engines.serving.simulation import Progress
@@ -21,12 +22,12 @@ def simulate(
     *,
     sets: Sequence[str] = (),
     on_progress: Progress | None = None,
-    **replacements: Any,
+    **replacements: Unpack[Replacements],
 ) -> Run:
     """The result of `scenario`: a name, a path, a mapping like the YAML, or a ready Scenario.
 
     `sets` are "path=value" strings as for `sim run --set`; `replacements` are scenario keys
-    (`system="h100-x4"`), as names, paths or objects.
+    (`system="h100-x4"`), as names, paths, mappings or objects.
     Raises ConfigError for wrong input, Infeasible for a design that cannot work.
     """
     return run_prepared(

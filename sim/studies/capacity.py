@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sim.notebook import html_table
+from sim.results.metrics import HEADED
 from sim.studies.objective import Objective
 from sim.studies.trial import FEW, Trial, Unit, level_json
 
@@ -126,6 +128,14 @@ class Capacity:
     def __repr__(self) -> str:
         """One line: a notebook shows this."""
         return f"<Capacity {self.scenario} on {self.answer}>"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [trial.level, trial.attainment, *(trial.row[column.name] for column, _ in HEADED)]
+            for trial in self.trials
+        ]
+        headings = [self.unit, "within SLO", *(heading for _, heading in HEADED)]
+        return html_table(self.answer, headings, rows)
 
     def to_json(self) -> dict[str, Any]:
         """The result as plain values; equal inputs give equal values, and no wall-clock time."""

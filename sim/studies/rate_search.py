@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 from sim import units
+from sim.config.replacements import Parts
 from sim.config.scenarios import load_scenario
 from sim.errors import ConfigError, Infeasible
 from sim.results.provenance import provenance
@@ -44,7 +45,7 @@ def capacity(
     curve: bool = True,
     sets: Sequence[str] = (),
     on_trial: OnTrial | None = None,
-    **replacements: Any,
+    **replacements: Unpack[Parts],
 ) -> Capacity:
     """The highest rate at which `scenario` keeps an SLO and its system keeps up.
 
@@ -67,39 +68,34 @@ def capacity(
 
 
 def capacities(
-    scenario: str | Path | Mapping[str, Any] | Scenario,
+    search: Callable[..., Capacity],
     systems: Sequence[str],
     *,
     workers: int = 1,
     on_trial: OnTrial | None = None,
-    **asked: Any,
 ) -> Iterator[Capacity | Infeasible]:
     """The capacity of each of `systems`, or why it has none, in their order, as they are found.
 
-    `workers` are processes, which each take a system at a time; they don't call `on_trial`. `asked`
-    are the arguments of `capacity`.
+    `search` is `capacity` with all arguments but these. `workers` are processes, which each take a
+    system at a time; they don't call `on_trial`.
     """
-    one = partial(_one, scenario, asked)
     if workers == 1 or len(systems) < 2:
-        yield from (one(system, on_trial) for system in systems)
+        yield from (_one(search, system, on_trial) for system in systems)
         return
     context = get_context("spawn")  # numba's threads do not survive a fork
     with ProcessPoolExecutor(min(workers, len(systems)), mp_context=context) as pool:
         try:
-            yield from pool.map(one, systems)
+            yield from pool.map(partial(_one, search), systems)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
 def _one(
-    scenario: str | Path | Mapping[str, Any] | Scenario,
-    asked: Mapping[str, Any],
-    system: str,
-    on_trial: OnTrial | None = None,
+    search: Callable[..., Capacity], system: str, on_trial: OnTrial | None = None
 ) -> Capacity | Infeasible:
     try:
-        return capacity(scenario, on_trial=on_trial, system=system, **asked)
+        return search(system=system, on_trial=on_trial)
     except Infeasible as error:
         return error
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from sim.config.fields import unknown_name
 from sim.errors import ConfigError, Problem
+from sim.notebook import html_table
 from sim.results.metrics import column_of
 from sim.studies.pareto import front, knee, ranks
 from sim.studies.store import ABOUT, parts
@@ -192,6 +193,12 @@ class Results:
         values = self.signed(best, wanted)[0]
         rows = [own[knee(values[own])] for own in _groups(best, given)]
         return best.iloc[np.sort(rows)].reset_index(drop=True)
+
+    def _repr_html_(self) -> str:
+        names = [*self.axes, *self.objectives]
+        best = self.pareto()
+        title = f"{self.about['title']}: front of {len(best):,} points"
+        return html_table(title, names, best[names].head(20).itertuples(index=False))
 
     def ranked(self, objectives: Mapping[str, str], most: int) -> pd.DataFrame:
         """The `most` points of the lowest non-dominated rank, ties as they come."""

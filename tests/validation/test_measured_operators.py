@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(not DATA, reason="SIM_DATA does not name the mea
 
 @pytest.fixture(scope="module")
 def scores() -> Validation:
-    return validate(Path(DATA or ""))
+    return validate(data=Path(DATA or ""))
 
 
 def groups(scores: Validation, table: str, phase: str, held_out: str = "") -> list[Group]:

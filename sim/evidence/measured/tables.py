@@ -41,7 +41,7 @@ class Table:
         return next((path for path in paths if path.is_file()), None)
 
 
-def data_folder(given: str | None) -> Path:
+def data_folder(given: str | Path | None) -> Path:
     """The folder of measured data: `given`, else what the environment variable names.
 
     Raises ConfigError where neither is a folder.

@@ -19,7 +19,8 @@ from sim.evidence.measured.constants import Constants
 from sim.evidence.measured.formats import FOLDS, Format
 from sim.evidence.measured.registry import formats_of
 from sim.evidence.measured.score import GROUP, Group, ranking, scored
-from sim.evidence.measured.tables import Table, read_table, stem, table_paths
+from sim.evidence.measured.tables import Table, data_folder, read_table, stem, table_paths
+from sim.notebook import html_table
 
 SERVERS: Final = ("silicon", "argonne", "splitwise", "apex", "cent")
 HELD_OUT: Final = {
@@ -48,6 +49,11 @@ class Validation:
     families: tuple[Mapping[str, Any], ...]
     points: pd.DataFrame
 
+    def _repr_html_(self) -> str:
+        names = ("dataset", "table", "device", "phase", "dtype", "split", "n", "median_ape", "bias")
+        rows = [[getattr(group, name) for name in names] for group in self.groups]
+        return html_table(self.folder, names, rows)
+
     def to_json(self) -> dict[str, Any]:
         """The validation as plain values, without the points."""
         return {
@@ -66,15 +72,18 @@ Predicted = tuple[list[pd.DataFrame], list[str]]
 
 
 def validate(
-    folder: Path,
     dataset: str | None = None,
+    *,
+    data: str | Path | None = None,
     on_progress: Callable[[str], None] = lambda name: None,
 ) -> Validation:
-    """Every table of `folder`, or those of one data set or one table, predicted and scored.
+    """Every table of the folder `data`, or of one data set or table there, predicted and scored.
 
-    Raises ConfigError where `dataset` names none. A table that can't be read is a problem told;
-    the others are scored all the same.
+    Without `data`, of the folder that the environment variable SIM_DATA names. Raises ConfigError
+    where `dataset` names none. A table that can't be read is a problem told; the others are scored
+    all the same.
     """
+    folder = data_folder(data)
     frames: list[pd.DataFrame] = []
     problems: list[str] = []
     paths = [path for path in table_paths(folder) if _named(path, dataset)]
