@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 import sim
-from sim.studies.closed_form import Evaluator
-from sim.studies.study import load_study
+from sim.studies.sweep.closed_form import Evaluator
+from sim.studies.sweep.study import load_study
 
 MILLION = {
     "title": "A million points",

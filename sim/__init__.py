@@ -30,10 +30,10 @@ if TYPE_CHECKING:  # the same names as in _HOMES, for type checkers
     from sim.results.simulate import simulate
     from sim.results.simulate import simulate as run
     from sim.scenario import Parallel, Precision, Scenario, Scheduler, Slo
-    from sim.studies.capacity import Capacity
-    from sim.studies.rate_search import capacity
-    from sim.studies.results import Results, load_results
-    from sim.studies.run import sweep
+    from sim.studies.capacity.capacity import Capacity
+    from sim.studies.capacity.rate_search import capacity
+    from sim.studies.sweep.jobs import sweep
+    from sim.studies.sweep.results import Results, load_results
     from sim.workload.architecture import Architecture
 
 _HOMES: Final = {
@@ -52,10 +52,10 @@ _HOMES: Final = {
     "sim.results.run": ("Run",),
     "sim.results.simulate": ("run", "simulate"),
     "sim.scenario": ("Parallel", "Precision", "Scenario", "Scheduler", "Slo"),
-    "sim.studies.capacity": ("Capacity",),
-    "sim.studies.rate_search": ("capacity",),
-    "sim.studies.results": ("Results", "load_results"),
-    "sim.studies.run": ("sweep",),
+    "sim.studies.capacity.capacity": ("Capacity",),
+    "sim.studies.capacity.rate_search": ("capacity",),
+    "sim.studies.sweep.results": ("Results", "load_results"),
+    "sim.studies.sweep.jobs": ("sweep",),
     "sim.workload.architecture": ("Architecture",),
 }
 _HOME: Final = {name: home for home, names in _HOMES.items() for name in names}

@@ -13,7 +13,7 @@ from sim.cli.output import check_writable, print_json, scenario_options, status_
 from sim.errors import Infeasible
 
 if TYPE_CHECKING:
-    from sim.studies.capacity import Capacity
+    from sim.studies.capacity.capacity import Capacity
 
 
 @click.command("capacity")
@@ -81,7 +81,7 @@ def command(
 
         check_drawable(png)
         check_writable(png)
-    from sim.studies.rate_search import capacities, capacity
+    from sim.studies.capacity.rate_search import capacities, capacity
 
     search = partial(capacity, scenario, slo=slo, attain=attain, tolerance=tolerance, sets=sets,
                      curve=not no_curve)  # fmt: skip

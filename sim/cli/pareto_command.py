@@ -26,7 +26,7 @@ def command(
     """The points of a finished study in FOLDER that none other beats in every objective."""
     from sim.report.studies import front_report, front_summary
     from sim.report.tables import show
-    from sim.studies.results import load_results
+    from sim.studies.sweep.results import load_results
 
     columns = [column for column in (x, y, z) if column is not None]
     if (y or z) and not x:

@@ -33,7 +33,7 @@ from sim.cli.output import check_writable
 )
 def command(folder: Path, html: Path | None, figures: Path | None, suffix: str) -> None:
     """The report of a finished study in FOLDER: a page, figures, or both."""
-    from sim.studies.results import load_results
+    from sim.studies.sweep.results import load_results
 
     if html is None and figures is None:
         raise click.UsageError("nothing to write: give --html FILE, --figures FOLDER or both")

@@ -31,9 +31,9 @@ def command(
     """Run STUDY, a name (`sim list studies`) or a YAML file; interrupted, it resumes."""
     from sim.report.studies import study_report, study_summary
     from sim.report.tables import show
-    from sim.studies.run import sweep
-    from sim.studies.search import SEARCH, search_line, search_summary
-    from sim.studies.study import load_study
+    from sim.studies.sweep.jobs import sweep
+    from sim.studies.sweep.search import SEARCH, search_line, search_summary
+    from sim.studies.sweep.study import load_study
 
     found = load_study(study)
     folder = output or Path("results") / found.name

@@ -14,8 +14,8 @@ from sim.report.drawing import ACCENT, COLOURS, MARKERS, PAGE, figure, legend_be
 from sim.report.quantity import digits, quantity, share, si
 from sim.report.tables import table
 from sim.results.metrics import HEADED
-from sim.studies.capacity import Capacity
-from sim.studies.trial import Trial
+from sim.studies.capacity.capacity import Capacity
+from sim.studies.capacity.trial import Trial
 
 
 def capacity_report(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sim.report.page_data import page_data
-from sim.studies.results import Results
+from sim.studies.sweep.results import Results
 
 PAGE: Final = Path(__file__).with_name("page")
 SCRIPTS: Final = ("data", "scatter", "filters", "table", "point", "effects", "main")

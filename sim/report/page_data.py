@@ -17,10 +17,10 @@ from sim.report.studies import short_names
 from sim.report.thinning import Thinned, thinned
 from sim.results.metrics import column_of
 from sim.results.provenance import provenance
-from sim.studies.results import Results
-from sim.studies.sensitivity import main_effects, tornado
-from sim.studies.study import LEVEL, load_study
-from sim.studies.summary import Summary, attribution, summarize
+from sim.studies.sweep.results import Results
+from sim.studies.sweep.sensitivity import main_effects, tornado
+from sim.studies.sweep.study import LEVEL, load_study
+from sim.studies.sweep.summary import Summary, attribution, summarize
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from sim.report.bands import LEVELS
-from sim.studies.study import LEVEL
+from sim.studies.sweep.study import LEVEL
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sim.studies.results import Results
+    from sim.studies.sweep.results import Results
 
 Rows = Sequence[Mapping[str, Any]]
 MOST_BARS: Final = 60

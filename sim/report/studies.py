@@ -14,8 +14,8 @@ from rich.text import Text
 from sim.report.plots import levels_of
 from sim.report.quantity import digits
 from sim.report.tables import table
-from sim.studies.results import Results
-from sim.studies.summary import Summary, attribution, summarize, volume
+from sim.studies.sweep.results import Results
+from sim.studies.sweep.summary import Summary, attribution, summarize, volume
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,7 +14,7 @@ from sim.report.quantity import digits
 from sim.report.studies import short_names
 from sim.report.thinning import MOST_POINTS, sample
 from sim.results.metrics import column_of
-from sim.studies.results import Results
+from sim.studies.sweep.results import Results
 
 if TYPE_CHECKING:
     import pandas as pd

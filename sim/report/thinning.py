@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from sim.studies.results import Results
+from sim.studies.sweep.results import Results
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 import sim
 from sim.report.studies import front_summary
-from sim.studies import run as runner
-from sim.studies.pareto import front, hypervolume, knee, ranks
-from sim.studies.sensitivity import main_effects, tornado
-from sim.studies.summary import attribution, summarize, volume
+from sim.studies.sweep import jobs as runner
+from sim.studies.sweep.pareto import front, hypervolume, knee, ranks
+from sim.studies.sweep.sensitivity import main_effects, tornado
+from sim.studies.sweep.summary import attribution, summarize, volume
 
 Floats = np.ndarray
 

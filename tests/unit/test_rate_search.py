@@ -14,9 +14,9 @@ import sim
 from sim.cli import main
 from sim.errors import ConfigError, Infeasible
 from sim.scenario import Slo
-from sim.studies.bisection import highest
-from sim.studies.objective import Objective, objective_of
-from sim.studies.trial import at_level, kept_up, level_of, tried
+from sim.studies.capacity.bisection import highest
+from sim.studies.capacity.objective import Objective, objective_of
+from sim.studies.capacity.trial import at_level, kept_up, level_of, tried
 from sim.workload.traffic import Constant, Poisson, Sessions
 from sim.workload.traffic.arrivals import requests_of
 

@@ -22,12 +22,12 @@ from sim.config.scenarios import load_document
 from sim.errors import ConfigError
 from sim.report.study_figures import study_figures
 from sim.results.metrics import CLOSED_FORM
-from sim.studies import run as runner
-from sim.studies import store
-from sim.studies.closed_form import Evaluator
-from sim.studies.programs import Loader
-from sim.studies.results import load_results
-from sim.studies.study import load_study
+from sim.studies.sweep import jobs as runner
+from sim.studies.sweep import store
+from sim.studies.sweep.closed_form import Evaluator
+from sim.studies.sweep.programs import Loader
+from sim.studies.sweep.results import load_results
+from sim.studies.sweep.study import load_study
 
 BANDWIDTH = "system.device.memories.hbm.bandwidth"
 PEAK = "system.device.processors.gpu.peak.fp16"

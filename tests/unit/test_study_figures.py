@@ -19,7 +19,7 @@ from sim.report.figures import (
 )
 from sim.report.quantity import digits
 from sim.report.study_figures import MOST_DOTS, plot_pareto, plot_study_slo, study_figures
-from sim.studies.results import Results
+from sim.studies.sweep.results import Results
 
 BASE = "llama-8b-azure-h100"
 STUDY: dict[str, Any] = {

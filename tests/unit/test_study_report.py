@@ -23,7 +23,7 @@ from sim.report.html import study_page
 from sim.report.study_figures import study_figures
 from sim.report.thinning import MOST_POINTS, MOST_VALUES, thinned
 from sim.results import metrics
-from sim.studies.results import Results, load_results
+from sim.studies.sweep.results import Results, load_results
 from tests.browser import KEYS, Browser, chromium
 
 CLOSED_FORM = tuple(column.name for column in metrics.CLOSED_FORM)

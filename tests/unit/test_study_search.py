@@ -19,14 +19,14 @@ import pytest
 import sim
 from sim.cli import main
 from sim.errors import ConfigError
-from sim.studies import run as runner
-from sim.studies import search, store
-from sim.studies.evolution import Breed
-from sim.studies.pareto import hypervolume, scaled
-from sim.studies.results import Results, load_results
-from sim.studies.search import search_history, search_line, search_summary
-from sim.studies.study import load_study
-from sim.studies.summary import summarize, volume
+from sim.studies.sweep import jobs as runner
+from sim.studies.sweep import search, store
+from sim.studies.sweep.evolution import Breed
+from sim.studies.sweep.pareto import hypervolume, scaled
+from sim.studies.sweep.results import Results, load_results
+from sim.studies.sweep.search import search_history, search_line, search_summary
+from sim.studies.sweep.study import load_study
+from sim.studies.sweep.summary import summarize, volume
 
 BANDWIDTH = "system.device.memories.hbm.bandwidth"
 PEAK = "system.device.processors.gpu.peak.fp16"

@@ -19,16 +19,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from sim.studies.evolution import Breed
-from sim.studies.pareto import front, hypervolume, scaled
-from sim.studies.space import Ints, Keys
-from sim.studies.store import Store, parts
-from sim.studies.study import Constraint, Study
+from sim.studies.sweep.evolution import Breed
+from sim.studies.sweep.pareto import front, hypervolume, scaled
+from sim.studies.sweep.space import Ints, Keys
+from sim.studies.sweep.store import Store, parts
+from sim.studies.sweep.study import Constraint, Study
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sim.studies.results import Results
+    from sim.studies.sweep.results import Results
 
 Floats = npt.NDArray[np.float64]
 Compute = Callable[[Ints, Keys], Sequence[Path]]
@@ -200,7 +200,7 @@ def _told(study: Study, course: Sequence[tuple[Keys, Worth]]) -> dict[str, Any]:
     """What study.json keeps of a search: its hypervolume after each generation.
 
     Objectives are scaled from the best to the worst of all good points of the search, as
-    `sim.studies.summary.volume` does: the last is the share of that box that its front dominates.
+    `summary.volume` does: the last is the share of that box that its front dominates.
     """
     assert study.search is not None
     good = [worth.at(worth.violation == 0.0).values for _, worth in course]

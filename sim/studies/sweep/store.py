@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sim.errors import ConfigError, Problem
-from sim.studies.space import Keys
-from sim.studies.study import Study
+from sim.studies.sweep.space import Keys
+from sim.studies.sweep.study import Study
 from sim.version import __version__
 
 ABOUT: Final = "study.json"

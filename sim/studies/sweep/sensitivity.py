@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sim.errors import ConfigError
-from sim.studies.results import Results
+from sim.studies.sweep.results import Results
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.errors import ConfigError
-from sim.studies.space import Ints, Keys, Space
+from sim.studies.sweep.space import Ints, Keys, Space
 
 Floats = npt.NDArray[np.float64]
 TRIES: Final = 50

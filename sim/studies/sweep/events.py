@@ -11,7 +11,7 @@ from sim.config.scenarios import load_document
 from sim.errors import ConfigError, Infeasible
 from sim.results.simulate import run_prepared
 from sim.simulation.prepare import prepare
-from sim.studies.study import Study
+from sim.studies.sweep.study import Study
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from sim.results.simulate import run_prepared
 from sim.results.statistics import finite, spread
 from sim.scenario import Scenario
 from sim.simulation.prepare import prepare
-from sim.studies.objective import Objective
+from sim.studies.capacity.objective import Objective
 from sim.workload.traffic import Closed, Poisson, Sessions, Trace, Traffic
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.errors import ConfigError
-from sim.studies.pareto import hypervolume, scaled
-from sim.studies.results import Results
+from sim.studies.sweep.pareto import hypervolume, scaled
+from sim.studies.sweep.results import Results
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from sim.notebook import html_table
 from sim.results.metrics import HEADED
-from sim.studies.objective import Objective
-from sim.studies.trial import FEW, Trial, Unit, level_json
+from sim.studies.capacity.objective import Objective
+from sim.studies.capacity.trial import FEW, Trial, Unit, level_json
 
 if TYPE_CHECKING:
     import pandas as pd

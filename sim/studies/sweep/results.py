@@ -16,9 +16,9 @@ from sim.config.fields import unknown_name
 from sim.errors import ConfigError, Problem
 from sim.notebook import html_table
 from sim.results.metrics import column_of
-from sim.studies.pareto import front, knee, ranks
-from sim.studies.store import ABOUT, parts
-from sim.studies.study import Constraint
+from sim.studies.sweep.pareto import front, knee, ranks
+from sim.studies.sweep.store import ABOUT, parts
+from sim.studies.sweep.study import Constraint
 
 if TYPE_CHECKING:
     import pandas as pd

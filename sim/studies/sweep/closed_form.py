@@ -28,9 +28,9 @@ from sim.kernel import iteration, sequences
 from sim.mapping.program import Program
 from sim.results.bands.bands import steady_factors
 from sim.results.metrics import Law, SteadyState, steady_columns
-from sim.studies.programs import Built, Loader, Owner
-from sim.studies.space import Ints
-from sim.studies.study import Study
+from sim.studies.sweep.programs import Built, Loader, Owner
+from sim.studies.sweep.space import Ints
+from sim.studies.sweep.study import Study
 
 Floats = npt.NDArray[np.float64]
 Words = npt.NDArray[np.int64]

@@ -20,10 +20,10 @@ from sim.config.scenarios import load_scenario
 from sim.errors import ConfigError, Infeasible
 from sim.results.provenance import provenance
 from sim.scenario import Scenario, Slo
-from sim.studies.bisection import highest
-from sim.studies.capacity import Capacity, shown
-from sim.studies.objective import Objective, objective_of
-from sim.studies.trial import Trial, level_of, tried, unit_of
+from sim.studies.capacity.bisection import highest
+from sim.studies.capacity.capacity import Capacity, shown
+from sim.studies.capacity.objective import Objective, objective_of
+from sim.studies.capacity.trial import Trial, level_of, tried, unit_of
 
 VANISHING: Final = 1e-3
 """Mean number of requests in the system that is as good as none."""

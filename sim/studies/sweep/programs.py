@@ -23,9 +23,9 @@ from sim.mapping.capacity import Budget
 from sim.mapping.program import Program
 from sim.scenario import Costing, Scenario
 from sim.simulation.prepare import Prepared, prepare
-from sim.studies.compose import changes, clash, with_changes
-from sim.studies.space import Axis
-from sim.studies.study import Study
+from sim.studies.sweep.compose import changes, clash, with_changes
+from sim.studies.sweep.space import Axis
+from sim.studies.sweep.study import Study
 
 _NUMBERS: Final = ("system.device.", "system.network.", "cost.")
 """Where number axes are."""

@@ -28,13 +28,13 @@ from sim.config.scenarios import load_document
 from sim.errors import ConfigError
 from sim.hardware.residuals import LEVELS
 from sim.results.metrics import column_of
-from sim.studies.closed_form import Evaluator
-from sim.studies.events import simulated
-from sim.studies.results import Results, load_results
-from sim.studies.search import is_search, places, searched
-from sim.studies.space import Ints, Keys, Space, base_key
-from sim.studies.store import SCREEN, Store, Warn, part_path, write_part
-from sim.studies.study import LEVEL, Study, load_study
+from sim.studies.sweep.closed_form import Evaluator
+from sim.studies.sweep.events import simulated
+from sim.studies.sweep.results import Results, load_results
+from sim.studies.sweep.search import is_search, places, searched
+from sim.studies.sweep.space import Ints, Keys, Space, base_key
+from sim.studies.sweep.store import SCREEN, Store, Warn, part_path, write_part
+from sim.studies.sweep.study import LEVEL, Study, load_study
 from sim.version import __version__
 
 CHUNK: Final = {"closed-form": 1 << 17, "events": 16}

@@ -15,7 +15,7 @@ from sim.config.document import Document
 from sim.config.scenarios import load_document
 from sim.config.study_form import AxisForm
 from sim.errors import ConfigError, Problem
-from sim.studies.space import Axis, Space
+from sim.studies.sweep.space import Axis, Space
 
 _NUMBER: Final = re.compile(r"([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*(.*)", re.DOTALL)
 

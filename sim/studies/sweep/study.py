@@ -18,8 +18,8 @@ from sim.config.study_form import StudyForm
 from sim.config.validate import validated
 from sim.errors import ConfigError, Problem
 from sim.results.metrics import CLOSED_FORM, EVENTS, Column
-from sim.studies.axes import axis_of, wrong_values
-from sim.studies.space import LOAD, Sample, Search, Space
+from sim.studies.sweep.axes import axis_of, wrong_values
+from sim.studies.sweep.space import LOAD, Sample, Search, Space
 
 Floats = npt.NDArray[np.float64]
 _SIGNS: Final = {

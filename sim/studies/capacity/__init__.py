@@ -1,0 +1,1 @@
+"""Capacity: the highest load at which a system keeps an SLO."""

@@ -1,0 +1,1 @@
+"""Sweep: a design space evaluated point by point, its front and what explains it."""
