@@ -33,9 +33,9 @@ def command(
         raise click.UsageError("give --x first, then --y, then --z")
     results = load_results(folder)
     if png is not None:
-        from sim.report.plots import plot_front
+        from sim.report.study_figures import plot_pareto
 
-        plot_front(results, columns, png)
+        plot_pareto(results, png, columns)
         click.echo(f"wrote {png}", err=True)
     if as_json:
         print_json(front_summary(results, columns))

@@ -57,3 +57,12 @@ def per_Mtok(
     """`total` per million tokens of a system that generates `tok_per_s` while it is used."""
     tokens = tok_per_s * HOURS_A_YEAR * 3600.0 * years * np.asarray(utilisation)
     return total / tokens * 1e6
+
+
+def mean_W(power_W: Values, static_W: Values, *, utilisation: Values) -> Values:
+    """Watts over all hours of systems that draw `power_W` while used, else `static_W`.
+
+    Where `static_W` is not known (NaN), as much as while used.
+    """
+    busy, idle_W = np.asarray(utilisation), np.fmin(static_W, power_W)
+    return np.asarray(power_W * busy + idle_W * (1.0 - busy))

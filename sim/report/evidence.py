@@ -10,7 +10,7 @@ from rich.text import Text
 
 from sim.evidence.reproduction import Reproduction, Row
 from sim.report.plots import FIGURES, plot_bars
-from sim.report.tables import table
+from sim.report.tables import markdown, table
 
 COLUMNS = ("id", "what", "published", "simulated", "error", "tolerance", "kind", "status", "source")
 
@@ -78,8 +78,7 @@ def reproduction_page(found: Reproduction) -> str:
     lines = [f"# {found.title}", "", f"Written by `sim reproduce {found.paper} --page FILE`.", ""]
     lines += [*(f"{line}." for line in _notes(found)[:1]), ""]
     lines += [f"- {each}" for each in found.assumptions]
-    lines += ["", "| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
-    lines += ["| " + " | ".join(_shown(row)) + " |" for row in found.rows]
+    lines += ["", *markdown(COLUMNS, map(_shown, found.rows))]
     if found.residuals:
         lines += ["", "## Open residuals", ""]
         lines += [f"- **{key}**: {why}" for key, why in found.residuals.items()]

@@ -114,37 +114,6 @@ def _panel(axis: Any, rows: Rows, how: Bars) -> None:
     axis.set_xlabel(" / ".join(how.along) + by, fontsize=7)
 
 
-def plot_front(results: Results, columns: Sequence[str], path: Path) -> None:
-    """Write a plot of all good points and the front of `columns`, the first two on the axes."""
-    import matplotlib as mpl
-
-    mpl.use("agg")
-    from matplotlib.figure import Figure
-
-    names = [*columns, *(name for name in results.objectives if name not in columns)][:2]
-    good = results.frame[results.good]
-    thin = good.iloc[:: max(len(good) // 20_000, 1)]
-    best = results.pareto(*columns)
-    figure = Figure(figsize=(6.0, 4.5), layout="constrained")
-    axes = figure.subplots()
-    x, y = names[0], names[-1]
-    axes.plot(thin[x], thin[y], ".", color="0.75", markersize=2, label=f"{len(good):,} points")
-    barred = len(best) <= MOST_BARS
-    if barred:
-        axes.errorbar(
-            best[x], best[y], xerr=error_of(results, best, x), yerr=error_of(results, best, y),
-            fmt="none", ecolor="tab:blue", elinewidth=0.8, alpha=0.35,
-        )  # fmt: skip
-    axes.plot(best[x], best[y], "o", color="tab:blue", markersize=4, label=f"front, {len(best):,}")
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    axes.set_title(str(results.about["title"]))
-    if (note := levels_of(best)) and barred:
-        figure.supxlabel(note, fontsize=7)
-    axes.legend()
-    figure.savefig(path, dpi=150)
-
-
 def error_of(results: Results, rows: pd.DataFrame, column: str) -> Any:
     """Lengths [2, rows] of the error bars of a column, down and up; None where it has none."""
     ends = [f"{column}_low", f"{column}_high"]

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from sim.evidence.measured.score import Group
 from sim.evidence.measured.validation import Validation
-from sim.report.tables import table
+from sim.report.tables import markdown, table
 
 COLUMNS = (
     "table", "device", "phase", "dtype", "split", "n", "coverage", "median", "mean", "p90", "bias",
@@ -108,9 +108,7 @@ def validation_page(found: Validation, pictures: Sequence[tuple[str, str]] = ())
         lines += [f"## {family}", ""]
         if family in shown:
             lines += [f"![Predicted against measured, {family}]({shown[family]})", ""]
-        lines += ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
-        lines += ["| " + " | ".join(_cells(group)) + " |" for group in groups]
-        lines.append("")
+        lines += [*markdown(COLUMNS, map(_cells, groups)), ""]
     if choices(found):
         lines += [
             "## Choosing",
@@ -119,9 +117,7 @@ def validation_page(found: Validation, pictures: Sequence[tuple[str, str]] = ())
             "edge table): rank correlation of predicted and measured, and what the option "
             "predicted to be best loses.",
             "",
-            "| " + " | ".join(CHOICES) + " |",
-            "|" + " --- |" * len(CHOICES),
-            *("| " + " | ".join(each) + " |" for each in choices(found)),
+            *markdown(CHOICES, choices(found)),
             "",
         ]
     if notes(found):

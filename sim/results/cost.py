@@ -12,7 +12,7 @@ import numpy.typing as npt
 from sim.config.cost_form import costs_of
 from sim.economics.ledger import ledger
 from sim.economics.lines import Ledger
-from sim.economics.ownership import per_Mtok
+from sim.economics.ownership import mean_W, per_Mtok
 from sim.economics.practice import Costs
 from sim.errors import ConfigError, Infeasible
 from sim.hardware import System
@@ -49,12 +49,10 @@ def owned(system: System, served: Served, costs: Costs) -> Owned:
     It draws its static power in the others. Capital, buildings, upkeep and electricity, and carbon
     embodied and emitted, over the tokens of all busy hours.
     """
-    practice = costs.practice
-    idle_W = served.power_W
-    if system.device.static_W is not None:
-        idle_W = min(system.device.static_W * system.count, idle_W)
+    practice, static_W = costs.practice, system.device.static_W
     busy = practice.utilisation
-    found = ledger(system, costs, served.power_W * busy + idle_W * (1.0 - busy))
+    idle_W = math.nan if static_W is None else static_W * system.count
+    found = ledger(system, costs, mean_W(served.power_W, idle_W, utilisation=busy))
     tco, used = found.totals["tco_usd"], found.totals["operational_kgCO2e"]
     embodied = found.totals["embodied_kgCO2e"]
     assert embodied is not None

@@ -150,16 +150,16 @@ def _good(requests: Records, times: Mapping[str, Floats], slo: Slo) -> int | Non
     return within(slo, times["ttft_s"], requests["max_gap_s"])
 
 
+def kept(slo: Slo, ttft_s: Floats, worst_gap_s: Floats) -> dict[str, npt.NDArray[np.bool_]]:
+    """Which requests keep each limit of the SLO ("ttft", "tbt"); NaN does not."""
+    limits = {"ttft": (ttft_s, slo.ttft_s), "tbt": (worst_gap_s, slo.tbt_s)}
+    return {name: times <= limit for name, (times, limit) in limits.items() if limit is not None}
+
+
 def within(slo: Slo, ttft_s: Floats, worst_gap_s: Floats) -> int | None:
     """How many requests with such times meet the SLO; None where there is none."""
-    if slo.ttft_s is None and slo.tbt_s is None:
-        return None
-    good = np.ones(len(ttft_s), bool)
-    if slo.ttft_s is not None:
-        good &= ttft_s <= slo.ttft_s  # NaN, a request without a first token, is not good
-    if slo.tbt_s is not None:
-        good &= worst_gap_s <= slo.tbt_s
-    return int(good.sum())
+    limits = list(kept(slo, ttft_s, worst_gap_s).values())
+    return int(np.logical_and.reduce(limits).sum()) if limits else None
 
 
 def rate(count: float | None, seconds: float) -> float | None:

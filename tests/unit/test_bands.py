@@ -19,7 +19,8 @@ from sim.config.validate import validated
 from sim.errors import ConfigError
 from sim.report.bands import alike
 from sim.report.page_data import page_data
-from sim.report.plots import error_of, levels_of, plot_front
+from sim.report.plots import error_of, levels_of
+from sim.report.study_figures import plot_pareto
 from sim.results.bands.bands import Band
 from sim.results.explain import explain
 
@@ -224,9 +225,9 @@ def test_pages_and_plots_of_a_study_have_the_bands_of_its_objectives(tmp_path: P
     assert error_of(results, frame, "cost_usd_per_Mtok") is None
     assert "1 calibrated, 1 unbuilt" in levels_of(frame)
     with_bars, without = tmp_path / "with.png", tmp_path / "without.png"
-    plot_front(results, ["tpot_s", "cost_usd_per_Mtok"], with_bars)
+    plot_pareto(results, with_bars, ["tpot_s", "cost_usd_per_Mtok"])
     results.about["banded"].clear()
-    plot_front(results, ["tpot_s", "cost_usd_per_Mtok"], without)
+    plot_pareto(results, without, ["tpot_s", "cost_usd_per_Mtok"])
     assert with_bars.read_bytes() != without.read_bytes()
 
 

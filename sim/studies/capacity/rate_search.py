@@ -180,14 +180,9 @@ class _Search:
         best = max(self.trials.values(), key=lambda each: (each.attainment or 0.0, -each.level))
         where = shown(least.level, self.unit)
         alone = "one client" if self.clients else f"{where}, where requests all but never meet"
-        reached = {
-            "ttft_p50_s": least.metrics["ttft_s"]["p50"],
-            "ttft_p90_s": least.metrics["ttft_s"]["p90"],
-            "ttft_p99_s": least.metrics["ttft_s"]["p99"],
-            "worst_gap_p50_s": least.worst_gap_s["p50"],
-            "worst_gap_p90_s": least.worst_gap_s["p90"],
-            "worst_gap_p99_s": least.worst_gap_s["p99"],
-        }
+        tails = ("p50", "p90", "p99")
+        reached = {f"ttft_{tail}_s": least.metrics["ttft_s"][tail] for tail in tails}
+        reached |= {f"worst_gap_{tail}_s": least.worst_gap_s[tail] for tail in tails}
         words = ", ".join(
             f"{name.removesuffix('_s').replace('_', ' ')} {_time(value)}"
             for name, value in reached.items()

@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from sim.errors import ConfigError
 from sim.results.cautions import overloaded
 from sim.results.simulate import run_prepared
-from sim.results.statistics import finite, spread
+from sim.results.statistics import finite, kept, spread
 from sim.scenario import Scenario
 from sim.simulation.prepare import prepare
 from sim.studies.capacity.objective import Objective
@@ -147,13 +146,13 @@ def trial_of(run: Run, objective: Objective, level: float) -> Trial:
     closed = isinstance(run.scenario.traffic, Closed)
     counted = measured(run)
     done = counted[counted["status"] == "completed"]
-    misses = _misses(done, objective)
+    gaps_s = done["max_tbt_s"].fillna(0.0).to_numpy(float)  # one token alone has no gap
+    limits = kept(objective.slo, done["ttft_s"].to_numpy(float), gaps_s)
+    misses = {name: float((~own).mean()) if len(done) else 1.0 for name, own in limits.items()}
     attainment = None
-    if objective.each:
-        good = np.ones(len(done), bool)
-        for name, limit in objective.each.items():
-            good &= _kept(done, name, limit)
-        attainment = float(good.sum() / len(counted)) if len(counted) else 0.0
+    if limits:
+        good = np.logical_and.reduce(list(limits.values())).sum()
+        attainment = float(good / len(counted)) if len(counted) else 0.0
     for (name, statistic), limit in objective.limits.items():
         value = run.metrics[f"{name}_s"][statistic]
         misses[f"{name}_{statistic}"] = float(value is None or value > limit)
@@ -208,21 +207,6 @@ def measured(run: Run) -> pd.DataFrame:
     ended = requests["arrival_s"] + requests["e2e_s"]
     inside = requests["e2e_s"].notna() & (ended > window.from_s) & (ended <= window.until_s)
     return requests[inside | (requests["status"] == "rejected")]
-
-
-def _kept(done: pd.DataFrame, name: str, limit: float) -> npt.NDArray[np.bool_]:
-    """Which completed requests keep a limit; one of a single token has no gap to break it."""
-    column = {"ttft": "ttft_s", "tbt": "max_tbt_s"}[name]
-    values = done[column].to_numpy(float)
-    kept = values <= limit
-    return np.asarray(kept | np.isnan(values) if name == "tbt" else kept)
-
-
-def _misses(done: pd.DataFrame, objective: Objective) -> dict[str, float]:
-    return {
-        name: float((~_kept(done, name, limit)).mean()) if len(done) else 1.0
-        for name, limit in objective.each.items()
-    }
 
 
 def kept_up(done: pd.DataFrame) -> float | None:

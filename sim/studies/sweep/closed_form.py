@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from sim.config.cost_form import costs_of
 from sim.economics.ledger import ledger
-from sim.economics.ownership import HOURS_A_YEAR
+from sim.economics.ownership import mean_W, per_Mtok
 from sim.engines.roofline import add_decode, drafting, step_of_features, sweep_features
 from sim.engines.serving.replica import policy_record
 from sim.errors import ConfigError, Infeasible
@@ -352,11 +352,11 @@ def _kv_B(built: Built, load: Mapping[str, int]) -> float:
 def _coefficients(owner: Owner) -> Floats:
     """What costs are linear in, [cheap, base, dear] each; NaN where they are not known.
 
-    USD and kgCO2e of the years at no power, and a watt more; hours; busy share; static and rated
-    power; die area; capital.
+    USD and kgCO2e of the years at no power, and a watt more; years; busy share; static power; die
+    area; capital.
     """
     system, costing = owner.system, owner.cost
-    empty = np.full((10, 3), np.nan)
+    empty = np.full((9, 3), np.nan)
     try:
         costs = costs_of(system, costing.site, costing.practice, costing.basis)
         still, moving = ledger(system, costs, 0.0), ledger(system, costs, 1.0)
@@ -374,10 +374,9 @@ def _coefficients(owner: Owner) -> Floats:
             np.asarray(moving.totals[usd]) - np.asarray(still.totals[usd]),
             embodied,
             np.asarray(moving.totals[kg]),
-            practice.years * HOURS_A_YEAR * 3600.0,
+            practice.years,
             practice.utilisation,
             np.full(3, np.nan if static is None else static * system.count),
-            np.full(3, system.device.tdp_W * system.count),
             np.asarray(still.totals["die_area_mm2"]),
             np.asarray(still.totals["capex_usd"]),
         ]
@@ -386,8 +385,10 @@ def _coefficients(owner: Owner) -> Floats:
 
 def _owned(coefficients: Floats, rate: Floats, power: Floats) -> tuple[Floats, ...]:
     """USD and kgCO2e a million tokens, capital and die area of points, [cheap base dear, point]."""
-    usd, usd_W, kg, kg_W, seconds, busy, static, _, area, capital = coefficients.transpose(1, 2, 0)
-    idle = np.where(np.isnan(static), power, np.minimum(static, power))
-    used = power * busy + idle * (1.0 - busy)
-    millions = rate * seconds * busy / 1e6
-    return (usd + usd_W * used) / millions, (kg + kg_W * used) / millions, capital, area
+    usd, usd_W, kg, kg_W, years, busy, static, area, capital = coefficients.transpose(1, 2, 0)
+    used = mean_W(power, static, utilisation=busy)
+    cost, carbon = (
+        per_Mtok(total, rate, years, utilisation=busy)
+        for total in (usd + usd_W * used, kg + kg_W * used)
+    )
+    return np.asarray(cost), np.asarray(carbon), capital, area

@@ -5,12 +5,25 @@ All values are to be minimised, [point, objective].
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 Floats = npt.NDArray[np.float64]
+
+
+def signed(table: pd.DataFrame, objectives: Mapping[str, str]) -> Floats:
+    """Objectives of a table's points, those to maximise ("max") negated."""
+    columns = [
+        table[column].to_numpy(float) * (-1.0 if direction == "max" else 1.0)
+        for column, direction in objectives.items()
+    ]
+    return np.stack(columns, axis=1)
 
 
 def front(values: Floats) -> npt.NDArray[np.bool_]:

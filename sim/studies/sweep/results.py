@@ -16,7 +16,7 @@ from sim.config.fields import unknown_name
 from sim.errors import ConfigError, Problem
 from sim.notebook import html_table
 from sim.results.metrics import column_of
-from sim.studies.sweep.pareto import front, knee, ranks
+from sim.studies.sweep.pareto import front, knee, ranks, signed
 from sim.studies.sweep.store import ABOUT, parts
 from sim.studies.sweep.study import Constraint
 
@@ -130,13 +130,7 @@ class Results:
         self, table: pd.DataFrame, wanted: Mapping[str, str]
     ) -> tuple[Floats, npt.NDArray[np.intp]]:
         """Objectives of a table's good points as numbers to minimise, and their rows."""
-        values = np.stack(
-            [
-                table[column].to_numpy(float) * (-1.0 if direction == "max" else 1.0)
-                for column, direction in wanted.items()
-            ],
-            axis=1,
-        )
+        values = signed(table, wanted)
         keep = np.flatnonzero(self.good_of(table) & np.isfinite(values).all(axis=1))
         return values[keep], keep
 

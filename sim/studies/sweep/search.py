@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from sim.studies.sweep.evolution import Breed
-from sim.studies.sweep.pareto import front, hypervolume, scaled
+from sim.studies.sweep.pareto import front, hypervolume, scaled, signed
 from sim.studies.sweep.space import Ints, Keys
 from sim.studies.sweep.store import Store, parts
 from sim.studies.sweep.study import Constraint, Study
@@ -103,10 +103,7 @@ class Worth:
 
 def worth_of(study: Study, frame: pd.DataFrame) -> Worth:
     """What the points of a table came to under a study's objectives and constraints."""
-    values = np.stack(
-        [frame[column].to_numpy(float) * (-1.0 if direction == "max" else 1.0)
-         for column, direction in study.objectives.items()], axis=1,
-    )  # fmt: skip
+    values = signed(frame, study.objectives)
     violation = np.zeros(len(frame))
     for constraint in study.constraints:
         violation += _missed(constraint, frame[constraint.column].to_numpy(float))
