@@ -17,11 +17,11 @@ from sim.config.document import parse_document
 from sim.config.errors_form import ErrorsForm, load_errors
 from sim.config.validate import validated
 from sim.errors import ConfigError
-from sim.report.bands import alike
 from sim.report.page_data import page_data
 from sim.report.plots import error_of, levels_of
 from sim.report.study_figures import plot_pareto
 from sim.results.bands.bands import Band
+from sim.results.comparison import alike
 from sim.results.explain import explain
 
 LIBRARY = Path(__file__).parents[2] / "hw_configs"
