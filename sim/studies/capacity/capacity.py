@@ -61,13 +61,13 @@ class Capacity:
     @property
     def cautions(self) -> tuple[str, ...]:
         """What a reader should know before believing the answer."""
-        found = list(self.best.cautions)
+        sentences = list(self.best.cautions)
         turnovers = self.best.turnovers
         if turnovers is not None and turnovers < FEW:
             what = "arrivals last {} times as long as a request takes: too few requests"
             if self.unit == "sessions/s":
                 what = "sessions begin for {} times as long as one lasts: too few"
-            found.append(
+            sentences.append(
                 f"at the answer {what.format(f'{turnovers:.2g}')} to show what lasts; give the "
                 "traffic more"
             )
@@ -75,11 +75,11 @@ class Capacity:
         below = [each for each in self.trials if not each.passes and each.level < self.best.level]
         if beyond or below:
             levels = ", ".join(self.shown(each.level) for each in (*below, *beyond))
-            found.append(
+            sentences.append(
                 f"not every higher load is worse: {levels} speak against the answer; "
                 "more requests make the difference smaller"
             )
-        return tuple(found)
+        return tuple(sentences)
 
     def shown(self, level: float) -> str:
         """A level in words."""

@@ -35,8 +35,8 @@ class Objective:
     @property
     def each(self) -> dict[str, float]:
         """Seconds that each request is held to, by name."""
-        found = {"ttft": self.slo.ttft_s, "tbt": self.slo.tbt_s}
-        return {name: limit for name, limit in found.items() if limit is not None}
+        limits = {"ttft": self.slo.ttft_s, "tbt": self.slo.tbt_s}
+        return {name: limit for name, limit in limits.items() if limit is not None}
 
     def __str__(self) -> str:
         """In words: TTFT <= 2 s and every TBT <= 100 ms for 90 % of requests."""
@@ -68,7 +68,7 @@ def _time(seconds: float) -> str:
 
 
 def objective_of(
-    given: Slo | Mapping[str, str] | Sequence[str] | str, own: Slo, attain: float
+    bounds: Slo | Mapping[str, str] | Sequence[str] | str, usual: Slo, attain: float
 ) -> Objective:
     """The objective of texts like "ttft=2 s" or "ttft.p99=5 s"; of none, that of the scenario.
 
@@ -78,12 +78,12 @@ def objective_of(
     if not 0.0 < attain <= 1.0:
         raise ConfigError(f"attain {attain:g}: a share of requests above 0 and up to 1 is due")
     texts: Sequence[str] = ()
-    if isinstance(given, Slo):
-        own = given
-    elif isinstance(given, Mapping):
-        texts = [f"{name}={limit}" for name, limit in given.items()]
+    if isinstance(bounds, Slo):
+        usual = bounds
+    elif isinstance(bounds, Mapping):
+        texts = [f"{name}={limit}" for name, limit in bounds.items()]
     else:
-        texts = [given] if isinstance(given, str) else given
+        texts = [bounds] if isinstance(bounds, str) else bounds
     each: dict[str, float] = {}
     limits: dict[tuple[str, str], float] = {}
     problems: list[Problem] = []
@@ -99,14 +99,14 @@ def objective_of(
             each[name] = limit
     if problems:
         raise ConfigError(problems)
-    slo = own if not each and not limits else Slo(ttft_s=each.get("ttft"), tbt_s=each.get("tbt"))
-    found = Objective(slo=slo, attain=attain, limits=limits)
-    if not found.each and not limits:
+    slo = usual if not each and not limits else Slo(ttft_s=each.get("ttft"), tbt_s=each.get("tbt"))
+    objective = Objective(slo=slo, attain=attain, limits=limits)
+    if not objective.each and not limits:
         raise ConfigError(
             f"no SLO to search for: write {EXAMPLES}, or `slo: {{ttft: 2 s, tbt: 100 ms}}` in the "
             "scenario"
         )
-    return found
+    return objective
 
 
 def _bound(text: str) -> tuple[str, str, float]:

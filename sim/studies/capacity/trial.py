@@ -122,18 +122,18 @@ def at_level(scenario: Scenario, level: float) -> Scenario:
     Of sessions the beginnings: people think as long as before.
     """
     traffic = scenario.traffic
-    made: Traffic
+    changed: Traffic
     match traffic:
         case Closed():
             clients = int(level)
-            made = replace(
+            changed = replace(
                 traffic, concurrency=clients, requests=max(traffic.requests, TURNS * clients)
             )
         case Poisson() | Sessions():
-            made = replace(traffic, rate_per_s=level)
+            changed = replace(traffic, rate_per_s=level)
         case Trace():
-            made = replace(traffic, arrival_s=traffic.arrival_s * (level_of(traffic) / level))
-    return replace(scenario, traffic=made)
+            changed = replace(traffic, arrival_s=traffic.arrival_s * (level_of(traffic) / level))
+    return replace(scenario, traffic=changed)
 
 
 def tried(scenario: Scenario, objective: Objective, level: float) -> Trial:
@@ -148,7 +148,7 @@ def trial_of(run: Run, objective: Objective, level: float) -> Trial:
     done = counted[counted["status"] == "completed"]
     gaps_s = done["max_tbt_s"].fillna(0.0).to_numpy(float)  # one token alone has no gap
     limits = kept(objective.slo, done["ttft_s"].to_numpy(float), gaps_s)
-    misses = {name: float((~own).mean()) if len(done) else 1.0 for name, own in limits.items()}
+    misses = {name: float((~keeps).mean()) if len(done) else 1.0 for name, keeps in limits.items()}
     attainment = None
     if limits:
         good = np.logical_and.reduce(list(limits.values())).sum()
@@ -221,8 +221,8 @@ def kept_up(done: pd.DataFrame) -> float | None:
     outputs = done["output_tokens"].to_numpy(float)
     if len(arrival) < 20 or arrival.max() <= arrival.min():
         return None
-    own = arrival - arrival.mean()
-    columns = np.stack([np.ones(len(own)), own, outputs - outputs.mean()], axis=1)
+    centred = arrival - arrival.mean()
+    columns = np.stack([np.ones(len(centred)), centred, outputs - outputs.mean()], axis=1)
     scale = np.maximum(np.abs(columns).max(axis=0), np.finfo(float).tiny)
     grown, *_ = np.linalg.lstsq(columns / scale, done["e2e_s"].to_numpy(float), rcond=None)
     slope = 1.0 + float(grown[1] / scale[1])

@@ -48,12 +48,12 @@ def axis_of(form: AxisForm) -> Axis:
 
 def _numbers(texts: Sequence[str]) -> tuple[tuple[float, ...] | None, str]:
     """Levels as numbers, and their unit, where all are in the same one."""
-    found = [_NUMBER.fullmatch(text) for text in texts]
-    units = {match[2] for match in found if match}
-    if len(units) != 1 or None in found:
+    matches = [_NUMBER.fullmatch(text) for text in texts]
+    units = {match[2] for match in matches if match}
+    if len(units) != 1 or None in matches:
         return None, ""
     try:
-        return tuple(float(match[1]) for match in found if match), units.pop()
+        return tuple(float(match[1]) for match in matches if match), units.pop()
     except ValueError:
         return None, ""
 
@@ -67,11 +67,11 @@ def _range(form: AxisForm) -> list[str]:
         raise ConfigError(f"{form.path}: the ends of a range are numbers of one unit")
     if log and min(numbers) <= 0:
         raise ConfigError(f"{form.path}: the ends of a log range are above 0")
-    made = (np.geomspace if log else np.linspace)(numbers[0], numbers[1], form.levels)
+    levels = (np.geomspace if log else np.linspace)(numbers[0], numbers[1], form.levels)
     whole = all(isinstance(each, int) for each in ends)
     if whole:
-        made = np.unique(np.rint(made))
-    return [f"{each:.6g}{' ' if unit else ''}{unit}" for each in made]
+        levels = np.unique(np.rint(levels))
+    return [f"{each:.6g}{' ' if unit else ''}{unit}" for each in levels]
 
 
 def _shares(total: int, parts: int) -> Iterator[tuple[str, ...]]:
@@ -127,17 +127,17 @@ def _impossible(base: Document, space: Space, axis: Axis, level: int) -> list[st
     for path, text in zip(axis.paths, axis.levels[level], strict=True):
         if path.startswith("load.") and not (text.isdecimal() and int(text) > 0):
             return [f"{path}: {text!r}: a whole number from 1 is due"]
-    own = axis.sets(level)
-    found: list[list[str]] = []
+    changes = axis.sets(level)
+    complaints: list[list[str]] = []
     for which in (0, -1):
         sets = [text for other in space.axes if other is not axis
                 for text in other.sets(_beside(other, axis, which))]  # fmt: skip
-        problems = _problems(base, [*sets, *own])
-        found.append([f"{each.path or axis.name}: {each.message}" for each in problems
-                      if each.file in {f"--set {text}" for text in own}])  # fmt: skip
-        if not found[-1]:
+        problems = _problems(base, [*sets, *changes])
+        complaints.append([f"{each.path or axis.name}: {each.message}" for each in problems
+                      if each.file in {f"--set {text}" for text in changes}])  # fmt: skip
+        if not complaints[-1]:
             return []
-    return [each for each in found[0] if each in found[1]]
+    return [each for each in complaints[0] if each in complaints[1]]
 
 
 def _problems(base: Document, sets: Sequence[str]) -> Sequence[Problem]:

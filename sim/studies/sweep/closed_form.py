@@ -69,17 +69,17 @@ class Evaluator:
         known = np.zeros(len(rows), np.int8)
         reasons: dict[int, tuple[str, str]] = {}
         structural = self.loader.of_kind("structural")
-        for own, where in _groups(levels[:, structural]):
-            built = self.loader.built(own)
+        for structure, where in _groups(levels[:, structural]):
+            built = self.loader.built(structure)
             if not isinstance(built, Built):
                 reasons |= dict.fromkeys(map(int, where), built)
                 continue
-            self._fill(own, built, levels, where, out, known, reasons)
+            self._fill(structure, built, levels, where, out, known, reasons)
         return Answer(columns=out, levels=known, reasons=reasons)
 
     def _fill(
         self,
-        own: tuple[int, ...],
+        structure: tuple[int, ...],
         built: Built,
         levels: Ints,
         where: npt.NDArray[np.intp],
@@ -88,26 +88,28 @@ class Evaluator:
         reasons: dict[int, tuple[str, str]],
     ) -> None:
         axes = self.loader.of_kind("number")
-        if own not in self._tables:
-            self._tables[own] = _Tables(loader=self.loader, own=own, built=built, axes=axes)
-        tables = self._tables[own]
+        if structure not in self._tables:
+            self._tables[structure] = _Tables(
+                loader=self.loader, structure=structure, built=built, axes=axes
+            )
+        tables = self._tables[structure]
         loads = self.loader.of_kind("load")
         for chosen, inside in _groups(levels[where][:, loads]):
             points = where[inside]
             load = self._load(loads, chosen)
             try:
-                found = tables.columns(load, levels[points][:, axes])
+                columns = tables.columns(load, levels[points][:, axes])
             except Infeasible as error:
                 reasons |= dict.fromkeys(map(int, points), ("infeasible", error.reason))
                 continue
-            for name, values in found.items():
+            for name, values in columns.items():
                 out[name][points] = values
             factors, level = tables.bands(load)
             known[points] = LEVELS.index(level)
             for column in self.study.results:
                 if column.metric and column.metric.band:
                     for end, factor in zip(column.ends, factors[column.metric.band], strict=True):
-                        out[end][points] = found[column.name] * factor
+                        out[end][points] = columns[column.name] * factor
 
     def _load(self, axes: list[int], levels: tuple[int, ...]) -> dict[str, int]:
         load = dict(self.study.load)
@@ -138,7 +140,7 @@ class _Tables:
     """Records and costs of one structural combination by the levels of number axes."""
 
     loader: Loader
-    own: tuple[int, ...]
+    structure: tuple[int, ...]
     built: Built
     axes: list[int]
 
@@ -156,7 +158,7 @@ class _Tables:
 
     def _owner(self, levels: Mapping[int, int]) -> Owner:
         return self.loader.owner(
-            self.own, [(self.axes[position], level) for position, level in levels.items()]
+            self.structure, [(self.axes[position], level) for position, level in levels.items()]
         )
 
     def _vector(self, owner: Owner) -> Words:
@@ -166,8 +168,8 @@ class _Tables:
     def _touched(self, position: int) -> set[int]:
         changed: set[int] = set()
         for level in range(self.sizes[position]):
-            own = self._vector(self._owner({position: level}))
-            changed |= set(map(int, np.flatnonzero(own != self.base)))
+            words = self._vector(self._owner({position: level}))
+            changed |= set(map(int, np.flatnonzero(words != self.base)))
         return changed
 
     def _table(self, group: list[int], words: list[int]) -> tuple[list[int], list[int], Words]:

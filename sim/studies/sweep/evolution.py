@@ -71,25 +71,25 @@ class Breed:
 
     def rows(self, genes: Floats) -> Ints:
         """Levels [point, axis] of points."""
-        found = np.zeros((len(genes), len(self.space.axes)), np.int32)
+        levels = np.zeros((len(genes), len(self.space.axes)), np.int32)
         for axis, level in self.given.items():
-            found[:, axis] = level
+            levels[:, axis] = level
         shape = np.array(self.space.shape, np.int32)[self._free]
-        found[:, self._free] = np.minimum((genes * shape).astype(np.int32), shape - 1)
-        return self.space.settled(found)
+        levels[:, self._free] = np.minimum((genes * shape).astype(np.int32), shape - 1)
+        return self.space.settled(levels)
 
     def ask(self, most: int) -> Ints:
         """The next generation, of no more than `most` points; none once the space is exhausted."""
         population = _library("core.population").Population
-        asked = self._algorithm.ask() if self._free else None
-        found = population.empty() if asked is None else asked
-        wanted = min(self.population, most)
+        proposed = self._algorithm.ask() if self._free else None
+        generation = population.empty() if proposed is None else proposed
+        size = min(self.population, most)
         for _ in range(TRIES):  # mating brings too few where most was seen: draw the others
-            if len(found) >= wanted:
+            if len(generation) >= size:
                 break
-            drawn = population.new("X", self._random.random((wanted, len(self._free))))
-            found = population.merge(found, _Unseen(breed=self).do(drawn, found))
-        self._asked = found[:wanted]
+            drawn = population.new("X", self._random.random((size, len(self._free))))
+            generation = population.merge(generation, _Unseen(breed=self).do(drawn, generation))
+        self._asked = generation[:size]
         rows = self.rows(_genes(self._asked, len(self._free)))
         self.seen.update(map(int, self.keys(rows)))
         return rows

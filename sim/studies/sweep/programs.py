@@ -71,7 +71,7 @@ class Loader:
     def kinds(self) -> tuple[str, ...]:
         """Kind of each axis: load, number or structural."""
         axes = self.study.space.axes
-        found = [
+        kinds = [
             "load" if all(path.startswith("load.") for path in axis.paths) else "structural"
             for axis in axes
         ]
@@ -83,10 +83,10 @@ class Loader:
             if leaves is not None:
                 touched[index] = leaves
         for index, leaves in touched.items():
-            others = [own for other, own in touched.items() if other != index]
-            if not any(clash(leaves, own) for own in others):
-                found[index] = "number"
-        return tuple(found)
+            others = [other_leaves for other, other_leaves in touched.items() if other != index]
+            if not any(clash(leaves, other_leaves) for other_leaves in others):
+                kinds[index] = "number"
+        return tuple(kinds)
 
     def _leaves(self, base: Scenario, index: int) -> list[Any] | None:
         """Leaves of the system or its costs that an axis changes; None if it does anything else."""
@@ -107,7 +107,7 @@ class Loader:
 
     def of_kind(self, kind: str) -> list[int]:
         """Positions of the axes of a kind."""
-        return [index for index, found in enumerate(self.kinds) if found == kind]
+        return [index for index, own_kind in enumerate(self.kinds) if own_kind == kind]
 
     def structural_sets(self, levels: Sequence[int]) -> tuple[str, ...]:
         """Changes of one structural combination; -1 leaves an axis out."""
@@ -121,14 +121,14 @@ class Loader:
         if levels not in self._built:
             try:
                 prepared = prepare(self._scenario(self.structural_sets(levels)))
-                made: Built | tuple[str, str] = Built(
+                outcome: Built | tuple[str, str] = Built(
                     prepared=prepared, owner=_owner(prepared.scenario)
                 )
             except Infeasible as error:
-                made = ("infeasible", error.reason)
+                outcome = ("infeasible", error.reason)
             except ConfigError as error:
-                made = ("failed", "; ".join(problem.message for problem in error.problems))
-            self._built[levels] = made
+                outcome = ("failed", "; ".join(problem.message for problem in error.problems))
+            self._built[levels] = outcome
         return self._built[levels]
 
     def changed(self, levels: tuple[int, ...], axis: int, level: int) -> list[tuple[Any, Any]]:
@@ -153,11 +153,11 @@ class Loader:
         """The owner of a structural combination with levels of number axes, (axis, level)."""
         built = self.built(levels)
         assert isinstance(built, Built)
-        found = built.owner
+        changed_owner = built.owner
         for axis, level in numbers:
             if level >= 0:
-                found = with_changes(found, self.changed(levels, axis, level))
-        return found
+                changed_owner = with_changes(changed_owner, self.changed(levels, axis, level))
+        return changed_owner
 
 
 def _may_be_number(axis: Axis) -> bool:

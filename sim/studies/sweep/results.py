@@ -50,10 +50,10 @@ class Results:
             return
         import pyarrow.parquet as pq
 
-        found = parts(self.folder)
-        if not found:
+        paths = parts(self.folder)
+        if not paths:
             raise ConfigError([Problem(file=str(self.folder), message="holds no points yet")])
-        for path in found:
+        for path in paths:
             yield pq.read_table(path).to_pandas()
 
     @cached_property
@@ -68,8 +68,8 @@ class Results:
         if not tables:
             raise ConfigError([Problem(file=str(self.folder), message="holds no points yet")])
         table = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
-        found: pd.DataFrame = table.to_pandas()
-        return found.sort_values([*self.axes, "key"], kind="stable", ignore_index=True)
+        points: pd.DataFrame = table.to_pandas()
+        return points.sort_values([*self.axes, "key"], kind="stable", ignore_index=True)
 
     @property
     def axes(self) -> list[str]:
@@ -84,8 +84,8 @@ class Results:
     @property
     def objectives(self) -> Mapping[str, str]:
         """Columns wanted low ("min") or high ("max")."""
-        found: Mapping[str, str] = self.about["objectives"]
-        return found
+        directions: Mapping[str, str] = self.about["objectives"]
+        return directions
 
     def better(self, column: str) -> str:
         """Whether a column is wanted low ("min") or high ("max"), as the study says or usually."""
@@ -127,10 +127,10 @@ class Results:
         return self.good_of(self.frame)
 
     def signed(
-        self, table: pd.DataFrame, wanted: Mapping[str, str]
+        self, table: pd.DataFrame, directions: Mapping[str, str]
     ) -> tuple[Floats, npt.NDArray[np.intp]]:
         """Objectives of a table's good points as numbers to minimise, and their rows."""
-        values = signed(table, wanted)
+        values = signed(table, directions)
         keep = np.flatnonzero(self.good_of(table) & np.isfinite(values).all(axis=1))
         return values[keep], keep
 
@@ -148,25 +148,25 @@ class Results:
         """
         import pandas as pd
 
-        wanted = dict(objectives) if objectives is not None else self.wanted(columns)
-        given = self.per if per is None else list(per)
-        known = (*wanted.items(), *given)
+        directions = dict(objectives) if objectives is not None else self.wanted(columns)
+        by = self.per if per is None else list(per)
+        known = (*directions.items(), *by)
         if known not in self._fronts:
-            found = [self._front(table, wanted, given) for table in self.tables()]
-            self._fronts[known] = self._front(pd.concat(found, ignore_index=True), wanted, given)
-        first = next(iter(wanted))
+            fronts = [self._front(table, directions, by) for table in self.tables()]
+            self._fronts[known] = self._front(pd.concat(fronts, ignore_index=True), directions, by)
+        first = next(iter(directions))
         return self._fronts[known].sort_values(
-            [*given, first, *self.axes],
-            ascending=[True] * len(given) + [wanted[first] == "min"] + [True] * len(self.axes),
+            [*by, first, *self.axes],
+            ascending=[True] * len(by) + [directions[first] == "min"] + [True] * len(self.axes),
             ignore_index=True,
         )
 
     def _front(
-        self, table: pd.DataFrame, wanted: Mapping[str, str], given: Sequence[str]
+        self, table: pd.DataFrame, directions: Mapping[str, str], by: Sequence[str]
     ) -> pd.DataFrame:
-        values, rows = self.signed(table, wanted)
-        groups = _groups(table.iloc[rows], given)
-        best = np.concatenate([own[front(values[own])] for own in groups])
+        values, rows = self.signed(table, directions)
+        groups = _groups(table.iloc[rows], by)
+        best = np.concatenate([group[front(values[group])] for group in groups])
         return table.iloc[np.sort(rows[best])]
 
     def knee(self, *columns: str) -> pd.Series[Any]:
@@ -174,18 +174,18 @@ class Results:
 
         The front is of all points, whatever the study's `per`: `knees` has one of each.
         """
-        found: pd.Series[Any] = self.knees(*columns, per=()).iloc[0]
-        return found
+        best: pd.Series[Any] = self.knees(*columns, per=()).iloc[0]
+        return best
 
     def knees(self, *columns: str, per: Sequence[str] | None = None) -> pd.DataFrame:
         """The knee of every front: one for each combination of the axes `per`, as in `pareto`."""
-        wanted = self.wanted(columns)
-        given = self.per if per is None else list(per)
-        best = self.pareto(objectives=wanted, per=given)
+        directions = self.wanted(columns)
+        by = self.per if per is None else list(per)
+        best = self.pareto(objectives=directions, per=by)
         if best.empty:
             raise ConfigError("no point is feasible and keeps the constraints")
-        values = self.signed(best, wanted)[0]
-        rows = [own[knee(values[own])] for own in _groups(best, given)]
+        values = self.signed(best, directions)[0]
+        rows = [group[knee(values[group])] for group in _groups(best, by)]
         return best.iloc[np.sort(rows)].reset_index(drop=True)
 
     def _repr_html_(self) -> str:
@@ -201,13 +201,13 @@ class Results:
         return self.frame.iloc[np.sort(rows[order])]
 
 
-def _groups(table: pd.DataFrame, given: Sequence[str]) -> list[npt.NDArray[np.intp]]:
+def _groups(table: pd.DataFrame, by: Sequence[str]) -> list[npt.NDArray[np.intp]]:
     """Rows of `table` by what stands on the axes `given`; all together without any."""
-    if not given or table.empty:
+    if not by or table.empty:
         return [np.arange(len(table))]
-    named = table[list(given)].astype(object)
+    named = table[list(by)].astype(object)
     named = named.where(named.notna(), "(inactive)")
-    return [np.asarray(own) for own in named.groupby(list(given)).indices.values()]
+    return [np.asarray(rows) for rows in named.groupby(list(by)).indices.values()]
 
 
 def load_results(folder: str | Path) -> Results:

@@ -67,9 +67,9 @@ def searched(study: Study, store: Store, identity: int, compute: Compute) -> Ite
     while len(rows := breeds.ask()):
         keys = study.space.keys(rows, identity)
         new = store.missing(keys)
-        made = _Known.of(compute(rows[new], keys[new]), study)
+        computed = _Known.of(compute(rows[new], keys[new]), study)
         worth = Worth.empty(len(rows), len(study.objectives))
-        worth.put(new, made.at(keys[new]))
+        worth.put(new, computed.at(keys[new]))
         worth.put(~new, known.at(keys[~new]))
         breeds.tell(worth)
         course.append((keys, worth))
@@ -131,23 +131,23 @@ class _Known:
     def of(cls, paths: Sequence[Path], study: Study) -> _Known:
         """Points of some parts; no more of them is read than a search needs."""
         columns = {"key", "status", *study.objectives, *(each.column for each in study.constraints)}
-        keys, found = [np.zeros(0, np.uint64)], [Worth.empty(0, len(study.objectives))]
+        keys, worths = [np.zeros(0, np.uint64)], [Worth.empty(0, len(study.objectives))]
         for path in paths:
             frame = pq.read_table(path, columns=sorted(columns)).to_pandas()
             keys.append(frame["key"].to_numpy(np.uint64))
-            found.append(worth_of(study, frame))
+            worths.append(worth_of(study, frame))
         order = np.argsort(np.concatenate(keys), kind="stable")
-        return cls(keys=np.concatenate(keys)[order], worth=_joined(found).at(order))
+        return cls(keys=np.concatenate(keys)[order], worth=_joined(worths).at(order))
 
     def at(self, keys: Keys) -> Worth:
         """What points came to that are all known."""
         return self.worth.at(np.searchsorted(self.keys, keys))
 
 
-def _joined(found: Sequence[Worth]) -> Worth:
+def _joined(worths: Sequence[Worth]) -> Worth:
     return Worth(
-        values=np.concatenate([each.values for each in found]),
-        violation=np.concatenate([each.violation for each in found]),
+        values=np.concatenate([each.values for each in worths]),
+        violation=np.concatenate([each.violation for each in worths]),
     )
 
 
@@ -179,18 +179,18 @@ class _Breeds:
         """Levels of the next generation; none once the evaluations are spent."""
         rows = []
         for number, breed in enumerate(self._breeds):
-            found = breed.ask(self._left[number])
-            self._asked[number] = len(found)
-            self._left[number] = self._left[number] - len(found) if len(found) else 0
-            rows.append(found)
+            chosen = breed.ask(self._left[number])
+            self._asked[number] = len(chosen)
+            self._left[number] = self._left[number] - len(chosen) if len(chosen) else 0
+            rows.append(chosen)
         return np.concatenate(rows)
 
     def tell(self, worth: Worth) -> None:
         """What the generation asked for came to."""
         ends = np.cumsum(self._asked)
         for breed, end, count in zip(self._breeds, ends, self._asked, strict=True):
-            own = worth.at(slice(end - count, end))
-            breed.tell(own.values, own.violation)
+            result = worth.at(slice(end - count, end))
+            breed.tell(result.values, result.violation)
 
 
 def _told(study: Study, course: Sequence[tuple[Keys, Worth]]) -> dict[str, Any]:
@@ -206,10 +206,10 @@ def _told(study: Study, course: Sequence[tuple[Keys, Worth]]) -> dict[str, Any]:
     best, keys = every[:0], np.zeros(0, np.uint64)
     generations: list[dict[str, Any]] = []
     evaluations = 0
-    for (own, worth), values in zip(course, good, strict=True):
-        evaluations += len(own)
+    for (new_keys, worth), values in zip(course, good, strict=True):
+        evaluations += len(new_keys)
         best = np.concatenate([best, values])
-        keys = np.concatenate([keys, own[worth.violation == 0.0]])
+        keys = np.concatenate([keys, new_keys[worth.violation == 0.0]])
         kept = front(best)
         best, keys = best[kept], keys[kept]
         share = None
@@ -236,27 +236,27 @@ def search_summary(results: Results) -> Mapping[str, Any] | None:
     between `low` and `high`, of objectives to minimise: those to maximise are negated. `front` has
     the keys of its points, which a folder may hold among others.
     """
-    found: Mapping[str, Any] | None = results.about.get(SEARCH)
-    return found
+    course: Mapping[str, Any] | None = results.about.get(SEARCH)
+    return course
 
 
 def search_history(results: Results) -> pd.DataFrame:
     """Evaluations, front and hypervolume after each generation; empty without a search."""
     import pandas as pd
 
-    told = search_summary(results) or {"generations": []}
-    return pd.DataFrame(told["generations"], columns=["evaluations", "front", "hypervolume"])
+    course = search_summary(results) or {"generations": []}
+    return pd.DataFrame(course["generations"], columns=["evaluations", "front", "hypervolume"])
 
 
 def search_line(results: Results) -> str | None:
     """One line about the search, for people; None if there was none."""
-    told = search_summary(results)
-    if told is None:
+    course = search_summary(results)
+    if course is None:
         return None
-    count, space = told["evaluations"], told["space"]
-    share = told["hypervolume"]
+    count, space = course["evaluations"], course["space"]
+    share = course["hypervolume"]
     worth = "no good point" if share is None else f"hypervolume {share:.4f}"
     return (
         f"Search: {count:,} evaluations of {space:,} points ({count / space:.2g} of them) in "
-        f"{len(told['generations']):,} generations, seed {told['seed']}: {worth}"
+        f"{len(course['generations']):,} generations, seed {course['seed']}: {worth}"
     )

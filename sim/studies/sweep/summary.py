@@ -37,12 +37,12 @@ class Moments:
             return
         if self.shift is None:
             self.shift = float(values[keep][0])
-        own = values[keep] - self.shift
-        self.all += [len(own), own.sum(), (own * own).sum()]
+        shifted = values[keep] - self.shift
+        self.all += [len(shifted), shifted.sum(), (shifted * shifted).sum()]
         for axis in axes:
             codes, names = table[axis].iloc[keep.nonzero()[0]].factorize(use_na_sentinel=False)
             counts = np.bincount(codes, minlength=len(names))
-            sums = np.bincount(codes, weights=own, minlength=len(names))
+            sums = np.bincount(codes, weights=shifted, minlength=len(names))
             for name, count, total in zip(names, counts, sums, strict=True):
                 level = self.levels[axis].setdefault(_name(name), np.zeros(2))
                 level += [count, total]
@@ -89,9 +89,9 @@ class Summary:
     high: Floats
 
 
-def summarize(results: Results, wanted: Mapping[str, str] | None = None) -> Summary:
+def summarize(results: Results, directions: Mapping[str, str] | None = None) -> Summary:
     """The summary of a study under objectives, its own if nothing is said."""
-    objectives = dict(wanted or results.wanted())
+    objectives = dict(directions or results.wanted())
     axes = results.main_axes
     status: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
@@ -112,8 +112,8 @@ def summarize(results: Results, wanted: Mapping[str, str] | None = None) -> Summ
             counts = table[axis].iloc[rows].value_counts(dropna=False)
             levels[axis].update({_name(name): int(count) for name, count in counts.items()})
         ok = table[np.array(table["status"] == "ok")]
-        for column, own in moments.items():
-            own.add(ok, column, axes)
+        for column, column_moments in moments.items():
+            column_moments.add(ok, column, axes)
     return Summary(
         points=points, good=good, status={k: v for k, v in status.items() if v},
         reasons={k: v for k, v in reasons.most_common() if v}, levels=levels, moments=moments,
@@ -121,16 +121,16 @@ def summarize(results: Results, wanted: Mapping[str, str] | None = None) -> Summ
     )  # fmt: skip
 
 
-def volume(results: Results, summary: Summary, wanted: Mapping[str, str]) -> float:
+def volume(results: Results, summary: Summary, directions: Mapping[str, str]) -> float:
     """Share of the box from the best to the worst of each objective that the front dominates.
 
     `summary` is under the same objectives. NaN without any good point.
     """
     if not summary.good:
         return math.nan
-    values, _ = results.signed(results.pareto(objectives=wanted, per=()), wanted)
-    own = scaled(values, summary.low, summary.high)
-    return hypervolume(own, np.ones(own.shape[1]))
+    values, _ = results.signed(results.pareto(objectives=directions, per=()), directions)
+    unit_values = scaled(values, summary.low, summary.high)
+    return hypervolume(unit_values, np.ones(unit_values.shape[1]))
 
 
 def attribution(results: Results, summary: Summary | None = None) -> pd.DataFrame:
@@ -142,17 +142,17 @@ def attribution(results: Results, summary: Summary | None = None) -> pd.DataFram
     """
     import pandas as pd
 
-    told = summary or summarize(results)
-    if not told.good:
+    counts = summary or summarize(results)
+    if not counts.good:
         raise ConfigError("no point is feasible and keeps the constraints")
     best = results.pareto()
-    made = []
+    rows = []
     for axis in (name for name in results.main_axes if name not in results.per):
         on_front = Counter(_name(each) for each in best[axis])
-        shares = {level: (on_front[level] / len(best), count / told.good)
-                  for level, count in sorted(told.levels[axis].items(), key=_order)}  # fmt: skip
+        shares = {level: (on_front[level] / len(best), count / counts.good)
+                  for level, count in sorted(counts.levels[axis].items(), key=_order)}  # fmt: skip
         most = max(shares, key=lambda level: shares[level][0])
-        made.append(
+        rows.append(
             {
                 "axis": axis,
                 "explains": sum(abs(front - whole) for front, whole in shares.values()) / 2.0,
@@ -161,5 +161,5 @@ def attribution(results: Results, summary: Summary | None = None) -> pd.DataFram
                 "all": shares[most][1],
             }
         )
-    found = pd.DataFrame(made, columns=["axis", "explains", "most", "share", "all"])
-    return found.sort_values("explains", ascending=False, kind="stable", ignore_index=True)
+    table = pd.DataFrame(rows, columns=["axis", "explains", "most", "share", "all"])
+    return table.sort_values("explains", ascending=False, kind="stable", ignore_index=True)
