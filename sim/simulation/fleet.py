@@ -14,10 +14,10 @@ from sim.engines.serving.disaggregation import Cache, Transfers, serve_disaggreg
 from sim.engines.serving.fleet import Faults, Trouble, serve_autoscaled, serve_fleet
 from sim.engines.serving.pool import Kind
 from sim.engines.serving.simulation import Progress, Served, Window
-from sim.errors import ConfigError, Problem, placing
+from sim.errors import placing
 from sim.mapping.transfer import cache_bytes
-from sim.simulation.drafting import drafted
-from sim.simulation.prepare import Prepared, prepare
+from sim.simulation.checks import Case, check_autoscale, check_pools, check_replicas
+from sim.simulation.prepare import Prepared, draft_of, prepare
 from sim.simulation.replica_groups import Part
 from sim.simulation.serve import serve
 from sim.workload.traffic import Closed
@@ -58,14 +58,7 @@ def _served(
     prepared: Prepared, on_progress: Progress | None
 ) -> tuple[Served, tuple[Part, ...], Account]:
     scenario = prepared.scenario
-    if scenario.scheduler.policy is not None:
-        message = "a fleet runs built-in schedulers so far: leave `fleet` or the policy out"
-        raise ConfigError([Problem(path="scheduler.policy", message=message)])
-    placed = scenario.fleet or scenario.disaggregate
-    if placed is not None and placed.route == "prefix" and not scenario.scheduler.prefix_cache:
-        key = "fleet" if scenario.fleet is not None else "disaggregate"
-        message = "prefix needs replicas that keep prefixes: scheduler.prefix_cache: true"
-        raise ConfigError([Problem(path=f"{key}.route", message=message)])
+    check_pools(Case(scenario=scenario, graph=prepared.graph, requests=prepared.requests))
     if scenario.disaggregate is not None:
         return _apart(prepared, scenario.disaggregate, on_progress)
     assert scenario.fleet is not None
@@ -125,7 +118,7 @@ def _together(
         return _autoscaled(prepared, fleet, fleet.autoscale, on_progress)
     ready = [_prepared(prepared, pool) for pool in fleet.pools]
     counts = _replicas(fleet.pools, ready)
-    _check_numbers(fleet, sum(counts))
+    check_replicas(fleet, sum(counts))
     served, faults, retried = serve_fleet(
         [_kind(each) for each in ready],
         counts,
@@ -153,13 +146,8 @@ def _autoscaled(
 ) -> tuple[Served, tuple[Part, ...], Account]:
     """A fleet whose replicas come and go; of each system one replica."""
     layout = prepared.program.layout
-    if layout.dp > 1:
-        message = (
-            f"replicas come and go with their systems: {prepared.program.system.name} holds "
-            f"{layout.dp} of them; set parallel.dp: 1, or take a smaller system"
-        )
-        raise ConfigError([Problem(path="fleet.autoscale", message=message)])
-    _check_numbers(fleet, rule.most)
+    check_autoscale(fleet, prepared.program.system.name, layout.dp)
+    check_replicas(fleet, rule.most)
     if rule.load_B_per_s is not None:
         weights_B = prepared.budget.weights_B * layout.devices
         loading_s = weights_B / rule.load_B_per_s
@@ -181,25 +169,6 @@ def _autoscaled(
     return served, (replace(part, on_share=share, fewest=rule.least),), account
 
 
-def _check_numbers(fleet: Fleet, replicas: int) -> None:
-    """ConfigError for replicas that are named but not there, or slowed twice."""
-    named = [("failures", each.replica) for each in fleet.outages]
-    named += [("slowdown", each.replica) for each in fleet.slowdowns]
-    problems = [
-        Problem(
-            path=f"fleet.{key}",
-            message=f"there is no replica {number}: they are numbered 0 to {replicas - 1}",
-        )
-        for key, number in named
-        if number >= replicas
-    ]
-    slowed = [each.replica for each in fleet.slowdowns]
-    if len(set(slowed)) < len(slowed):
-        problems.append(Problem(path="fleet.slowdown", message="a replica is named twice"))
-    if problems:
-        raise ConfigError(problems)
-
-
 def _alike(
     prepared: Prepared, fleet: Fleet, on_progress: Progress | None
 ) -> tuple[Served, tuple[Part, ...], Account]:
@@ -213,9 +182,6 @@ def _apart(
     prepared: Prepared, apart: Disaggregation, on_progress: Progress | None
 ) -> tuple[Served, tuple[Part, ...], Account]:
     scenario = prepared.scenario
-    if not prepared.graph.decodes:
-        message = f"{scenario.model.name} has nothing to decode: leave it out"
-        raise ConfigError([Problem(path="disaggregate", message=message)])
     pools = apart.prefill, apart.decode
     ready = [_prepared(prepared, pool) for pool in pools]
     prefill, decode = (_kind(each) for each in ready)
@@ -223,7 +189,7 @@ def _apart(
     alone = replace(decode.scheduler, prefix_cache=False, kv_tiers=())
     decode = replace(decode, scheduler=alone)
     counts = _replicas(pools, ready)
-    requests, draft = prepared.requests, drafted(scenario)
+    requests, draft = prepared.requests, draft_of(scenario)
     kept = replace(prepared.graph, ops=(*prepared.graph.ops, *(draft.ops if draft else ())))
     cache = Cache(
         prompt_B=cache_bytes(

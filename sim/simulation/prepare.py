@@ -8,16 +8,16 @@ from typing import Final
 import numpy as np
 
 from sim.engines.scheduler import Scheduler
-from sim.errors import ConfigError, Infeasible, Key, Problem, placing
+from sim.errors import ConfigError, Infeasible, Key, placing
 from sim.graph import Graph
 from sim.mapping.assemblies import assembly_of
 from sim.mapping.capacity import Budget, budget
 from sim.mapping.program import Choices, Program
 from sim.scenario import Scenario
-from sim.simulation.drafting import check_heads, drafted
+from sim.simulation.checks import Case, causal, check, check_draft_heads, image_tokens
 from sim.techniques import apply
-from sim.workload.architecture import Architecture
 from sim.workload.layers import build_graph
+from sim.workload.speculation import draft_graph
 from sim.workload.traffic import Closed, Constant, Empirical, Poisson, Sessions, Trace
 from sim.workload.traffic.arrivals import requests_of
 from sim.workload.traffic.samples import with_blocks
@@ -54,24 +54,21 @@ def prepare(scenario: Scenario, *, within: Key = ()) -> Prepared:
 def _prepared(scenario: Scenario) -> Prepared:
     graph = apply(build_graph(scenario.model), scenario.techniques)
     requests = _requests(scenario)
-    _check_prefix_cache(scenario, requests)
-    _check_priority(scenario, requests)
-    _check_samples(scenario, graph)
-    _check_layered(scenario, graph)
-    extra = _image_tokens(scenario.model)
+    check(Case(scenario=scenario, graph=graph, requests=requests))
+    extra = image_tokens(scenario.model)
     scheduler = scenario.scheduler
     prompts = requests.input_tokens
     if scheduler.kv_reserve == "paged":  # a preempted request computes its answer again too
         prompts = prompts + requests.output_tokens
     longest = int(prompts.max()) + extra
     lead = scenario.pools[0]
-    draft = drafted(scenario)
+    draft = draft_of(scenario)
     ahead = 0 if scenario.speculation is None else scenario.speculation.tokens
     program, memory = _laid_out(
         replace(scenario, system=lead.system, parallel=lead.parallel),
         graph,
         draft,
-        tokens=_most_tokens(scheduler, longest, causal=_causal(graph), ahead=ahead),
+        tokens=_most_tokens(scheduler, longest, causal=causal(graph), ahead=ahead),
         sequences=min(scheduler.max_batch, len(requests.input_tokens)) * (1 + ahead),
     )
     return Prepared(
@@ -82,6 +79,13 @@ def _prepared(scenario: Scenario) -> Prepared:
         requests=requests,
         extra_prompt=extra,
     )
+
+
+def draft_of(scenario: Scenario) -> Graph | None:
+    """The draft's operators; None without speculation."""
+    if scenario.speculation is None:
+        return None
+    return draft_graph(scenario.model, scenario.speculation)
 
 
 def _laid_out(
@@ -103,7 +107,7 @@ def _laid_out(
         try:
             layout = assembly.plan(graph, system, replace(wanted, pp=stages), choices)
             if draft is not None:
-                check_heads(draft, layout)
+                check_draft_heads(draft, layout)
             program = assembly.assemble(graph, system, layout, scenario.precision, choices)
             memory = budget(
                 program,
@@ -121,69 +125,6 @@ def _laid_out(
             return program, memory
     assert refused is not None
     raise refused
-
-
-def _check_prefix_cache(scenario: Scenario, requests: Trace) -> None:
-    """ConfigError where a prefix cache has nothing to go by."""
-    if not scenario.scheduler.prefix_cache:
-        return
-    message = ""
-    if requests.blocks is None:
-        message = (
-            "needs traffic that says what prompts consist of: `sessions`, a trace with `hash_ids` "
-            "(Mooncake's JSON lines), or several answers to a prompt (`traffic.samples`)"
-        )
-    elif scenario.scheduler.policy is not None:
-        message = "goes with built-in schedulers, not with a policy of your own"
-    elif _image_tokens(scenario.model):
-        message = "needs prompts of text alone: this model puts an image in front"
-    if message:
-        raise ConfigError([Problem(path="scheduler.prefix_cache", message=message)])
-
-
-def _check_priority(scenario: Scenario, requests: Trace) -> None:
-    """ConfigError where the queue is ordered by priorities that requests don't have."""
-    if scenario.scheduler.order == "priority" and requests.priority is None:
-        message = (
-            f"{requests.name} has no priorities: give the trace a column 'priority' (0 before 1), "
-            "or write shares, traffic.priorities: {0: 0.2, 1: 0.8}"
-        )
-        raise ConfigError([Problem(path="scheduler.order", message=message)])
-
-
-def _check_samples(scenario: Scenario, graph: Graph) -> None:
-    """ConfigError where there can't be several answers to a prompt."""
-    traffic = scenario.traffic
-    if traffic.samples == 1:
-        return
-    message = ""
-    if not graph.decodes:
-        message = f"{scenario.model.name} has nothing to decode: leave it out"
-    elif isinstance(traffic, Closed) and traffic.start == "steady":
-        message = (
-            "several answers to a prompt begin together, so a closed loop can't begin at random "
-            "progress: closed.start: cold"
-        )
-    if message:
-        raise ConfigError([Problem(path="traffic.samples", message=message)])
-
-
-def _check_layered(scenario: Scenario, graph: Graph) -> None:
-    """ConfigError where prompts can't pass the layers group by group."""
-    if scenario.scheduler.kind != "layered-prefill" or scenario.scheduler.policy is not None:
-        return
-    message = ""
-    if not _causal(graph):
-        message = "layered-prefill needs a decoder that reads the prompt; an encoder reads this one"
-    elif (scenario.parallel.pp or 1) > 1:
-        message = "layered-prefill needs parallel.pp 1: a pipeline cuts the layers already"
-    if message:
-        raise ConfigError([Problem(path="scheduler.kind", message=message)])
-
-
-def _causal(graph: Graph) -> bool:
-    """Whether prompts can be cut in chunks: a stream sees them token by token."""
-    return any(stream.kind == "causal" for stream in graph.streams)
 
 
 def _requests(scenario: Scenario) -> Trace:
@@ -224,11 +165,6 @@ def _check_count(traffic: Poisson | Closed | Sessions) -> None:
             requests=count,
             most=MOST_REQUESTS,
         )
-
-
-def _image_tokens(model: Architecture) -> int:
-    """Tokens that an image adds to every prompt of a model with a vision encoder."""
-    return model.encoder.output_tokens if model.layers and model.encoder else 0
 
 
 def _most_tokens(scheduler: Scheduler, longest: int, *, causal: bool, ahead: int) -> int:
