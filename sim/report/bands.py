@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from rich.table import Table
 from rich.text import Text
 
-from sim.report.quantity import UNKNOWN, quantity
+from sim.results.quantity import UNKNOWN, quantity
 
 if TYPE_CHECKING:
     from sim.results.bands.bands import Band

@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from sim.report.drawing import ACCENT, COLOURS, MARKERS, PAGE, figure, legend_below
-from sim.report.quantity import digits, quantity, share, si
 from sim.report.tables import table
 from sim.results.metrics import HEADED
+from sim.results.quantity import digits, quantity, share, si
 from sim.studies.capacity.capacity import Capacity
 from sim.studies.capacity.trial import Trial
 

@@ -9,11 +9,10 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from sim.report.bands import LEVELS, within
-from sim.report.expert_ranks import rank_line, side_lines
-from sim.report.quantity import binary, digits, share, si
-from sim.report.tables import provenance_line, table
+from sim.report.tables import block_lines, provenance_line, table
 from sim.results.explain import Explanation
 from sim.results.provenance import provenance
+from sim.results.quantity import binary, digits, share, si
 
 
 def explanation_report(explanation: Explanation) -> RenderableType:
@@ -24,8 +23,7 @@ def explanation_report(explanation: Explanation) -> RenderableType:
         _units(explanation),
         _operators(explanation),
         Text(_sum(explanation)),
-        *rank_line(explanation.expert_ranks),
-        *side_lines(explanation.sides),
+        *block_lines(explanation.blocks),
         Text(_band(explanation), style="dim"),
         provenance_line(provenance(scenario)),
     )
@@ -120,12 +118,13 @@ def _sum(explanation: Explanation) -> str:
         why = "the longest pipeline stage" if split is None else "all microbatches"
         parts += f" x {pace:.3f} for {why}"
     budget = explanation.prepared.budget
+    apart = explanation.prepared.program.split is not None
+    device = "one device of each side" if apart else "one device"
     return (
         f"Iteration: {parts} + host {si(explanation.host_s, 's')} = "
         f"{si(explanation.seconds, 's')}, {si(explanation.joules, 'J')} in all "
         f"{_devices(explanation)} devices, static power included.\n"
-        f"Memory of one device{' of each side' if explanation.sides else ''}: weights "
-        f"{binary(budget.weights_B)}, KV cache up to "
+        f"Memory of {device}: weights {binary(budget.weights_B)}, KV cache up to "
         f"{binary(budget.kv_B)} of {binary(budget.usable_B)}."
     )
 

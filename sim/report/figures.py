@@ -23,9 +23,9 @@ from sim.report.drawing import (
     limit_line,
     scale,
 )
-from sim.report.quantity import digits, si
 from sim.results.explain import Explanation
 from sim.results.metrics import DISTRIBUTIONS, column_of
+from sim.results.quantity import digits, si
 from sim.results.run import Run
 
 if TYPE_CHECKING:

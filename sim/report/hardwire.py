@@ -13,8 +13,8 @@ from rich.text import Text
 from sim.economics.lines import NRE
 from sim.hardwiring import Hardwiring
 from sim.mapping.hardwired import router_weights, weights_of_model, weights_per_chip
-from sim.report.quantity import binary, digits, share, si
 from sim.report.tables import table
+from sim.results.quantity import binary, digits, share, si
 
 BLOCKS = {
     "hn_array": "HN array",

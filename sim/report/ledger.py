@@ -5,8 +5,8 @@ from __future__ import annotations
 from rich.console import Group, RenderableType
 
 from sim.economics.lines import Ledger
-from sim.report.quantity import digits
 from sim.report.tables import table
+from sim.results.quantity import digits
 
 
 def ledger_report(found: Ledger) -> RenderableType:

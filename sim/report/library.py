@@ -15,9 +15,9 @@ from sim.dtypes import Precision
 from sim.engines.fleet import ROUTES, Fleet
 from sim.engines.scheduler import CHOICES, Scheduler
 from sim.evidence.papers import PAPERS
-from sim.report.quantity import UNKNOWN, binary, digits, si
 from sim.report.tables import table
 from sim.results.describe import describe_model
+from sim.results.quantity import UNKNOWN, binary, digits, si
 from sim.techniques import TECHNIQUES
 
 Entry = dict[str, Any]

@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from sim.report.plots import levels_of
-from sim.report.quantity import digits
 from sim.report.tables import table
+from sim.results.quantity import digits
 from sim.studies.sweep.results import Results
 from sim.studies.sweep.summary import Summary, attribution, summarize, volume
 

@@ -10,10 +10,10 @@ from sim.errors import ConfigError
 from sim.report.drawing import ACCENT, COLOURS, HATCHES, figure, legend_below, scale, wide
 from sim.report.figures import SLO_COLUMNS, Curve, plot_curves
 from sim.report.plots import MOST_BARS, error_of, levels_of
-from sim.report.quantity import digits
 from sim.report.studies import short_names
 from sim.report.thinning import MOST_POINTS, sample
 from sim.results.metrics import column_of
+from sim.results.quantity import digits
 from sim.studies.sweep.results import Results
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -12,14 +12,14 @@ from rich.table import Table
 from rich.text import Text
 
 from sim.report.bands import ALIKE, band_lines, band_table, within
-from sim.report.expert_ranks import rank_line, side_lines
-from sim.report.offload import swap_line, tier_lines
-from sim.report.quantity import UNKNOWN, binary, digits, quantity, share, si
 from sim.results.comparison import alike
 from sim.results.metrics import COMPARED, DISTRIBUTIONS, IN_RESULT
+from sim.results.quantity import digits, quantity, share, si
 from sim.results.statistics import STATISTICS
 
 if TYPE_CHECKING:
+    from sim.results import blocks
+    from sim.results.blocks import Block
     from sim.results.comparison import Comparison
     from sim.results.conclusion import Conclusion
     from sim.results.reasons import Reason
@@ -54,19 +54,11 @@ def run_report(run: Run, reasons: Sequence[Reason]) -> RenderableType:
     return Group(
         *_heading(run),
         _latency_table(run),
-        *_priorities(run),
-        *_samples(run),
         _totals(run),
         *band_lines(run.bands),
-        *_cost_unknown(run),
-        *_speculation(run),
-        *_fleet(run),
+        *block_lines(run.of_service),
         reason_table(run, reasons),
-        _bound_line(run),
-        _memory_line(run),
-        *_offload_lines(run),
-        *rank_line(run.expert_ranks),
-        *side_lines(run.sides),
+        *block_lines(run.of_hardware),
         *caution_lines(run),
         provenance_line(run.to_json()["provenance"]),
     )
@@ -76,15 +68,16 @@ def _heading(run: Run) -> list[RenderableType]:
     result = run.to_json()
     scenario, requests, mapping = run.scenario, result["requests"], result["mapping"]
     layout = ", ".join(f"{key} {mapping[key]}" for key in ("tp", "pp", "ep", "dp"))
-    if len(run.parts) > 1:
-        layout = f"{len(run.served.outcomes)} replicas in {len(run.parts)} pools"
+    groups, replicas = run.outcomes.groups, run.outcomes.replicas
+    if len(groups) > 1:
+        layout = f"{len(replicas)} replicas in {len(groups)} pools"
     steps = mapping["iterations"]
-    tokens = sum(outcome.generated_tokens for outcome in run.served.outcomes)
+    tokens = sum(replica.generated_tokens for replica in replicas)
     batch = (
         f"{steps:,} iterations of {digits(tokens / steps if steps else None)} new tokens on average"
     )
     counts = ", ".join(f"{count:,} {name}" for name, count in requests.items())
-    asked = "Requests" if run.samples is None else "Answers"
+    asked = "Requests" if "samples" not in run.accounts else "Answers"
     return [
         Text(f"{scenario.name}: {scenario.model.title} on {run.systems}", style="bold"),
         Text(f"{layout}; {_policy(scenario)}; seed {scenario.seed}"),
@@ -119,7 +112,11 @@ def _totals(run: Run) -> Table:
         value = run.metrics[metric.key]
         if metric.statistics or value is None:
             continue
-        unit = metric.unit if run.samples is None else metric.unit.replace("requests", "answers")
+        unit = (
+            metric.unit
+            if "samples" not in run.accounts
+            else metric.unit.replace("requests", "answers")
+        )
         ends = [run.row[end] for end in metric.column("").ends if end in run.row]
         band = run.bands.get(metric.key)
         shown.add_row(
@@ -130,83 +127,18 @@ def _totals(run: Run) -> Table:
     return shown
 
 
-def _priorities(run: Run) -> list[RenderableType]:
-    """Latency and goodput by class, where requests have priorities."""
-    if run.priorities is None:
-        return []
-    made = table(
-        "By priority, the most urgent first", "", "arrived", "completed", "rejected", "TTFT p50",
-        "TTFT p99", "TBT mean", "worst gap p99", "goodput", "in SLO",
-    )  # fmt: skip
-    for row in run.priorities:
-        good = row["goodput_req_per_s"]
-        made.add_row(
-            f"{row['priority']}",
-            *(f"{row[name]:,}" for name in ("arrived", "completed", "rejected")),
-            si(row["ttft_s"]["p50"], "s"),
-            si(row["ttft_s"]["p99"], "s"),
-            si(row["tbt_mean_s"], "s"),
-            si(row["worst_gap_s"]["p99"], "s"),
-            UNKNOWN if good is None else f"{digits(good)}/s",
-            share(row["attainment"]),
-        )
-    return [made]
+def block_lines(printed: Iterable[Block]) -> Iterator[RenderableType]:
+    """What accounts print, as text and tables."""
+    for block in printed:
+        for line in block.lines:
+            yield Text(line) if isinstance(line, str) else _table_of(line)
 
 
-def _samples(run: Run) -> list[Text]:
-    """Requests for several answers as a whole."""
-    found = run.samples
-    if found is None:
-        return []
-    ttft, e2e, good = found["ttft_s"], found["e2e_s"], found["goodput_req_per_s"]
-    return [
-        Text(
-            f"Requests of {found['samples_per_request']:g} answers: "
-            f"{found['completed']:,} of {found['arrived']:,} completed, "
-            f"{digits(found['request_rate_per_s'])}/s; first token of any after "
-            f"{si(ttft['p50'], 's')} (p50) and {si(ttft['p99'], 's')} (p99), end of the last after "
-            f"{si(e2e['p50'], 's')} and {si(e2e['p99'], 's')}"
-            + ("" if good is None else f"; goodput {digits(good)}/s within the SLO")
-        )
-    ]
-
-
-def _cost_unknown(run: Run) -> list[Text]:
-    """Why tokens have no cost, where they have none."""
-    unknown = run.cost["unknown"]
-    return [Text(f"Cost unknown: {unknown}")] if unknown else []
-
-
-def _speculation(run: Run) -> list[Text]:
-    """How many drafted tokens were accepted, and what that was worth."""
-    found = run.speculation
-    if found is None:
-        return []
-    parts = [
-        f"Speculation: {found['draft']} drafts {found['tokens']} tokens; "
-        f"{digits(found['acceptance_length'])} tokens a step come out "
-        f"({digits(found['expected_length'])} expected), {share(found['acceptance_rate'])} of the "
-        f"drafted ones accepted; the draft takes {share(found['draft_time_share'])} of busy time, "
-        f"{share(found['draft_energy_share'])} of operators' energy"
-    ]
-    steady = found["steady"]
-    if steady is not None:
-        parts.append(
-            f"A step of {steady['sequences']} sequences at {steady['context']:,} tokens takes "
-            f"{si(steady['step_s'], 's')}, {si(steady['draft_s'], 's')} of it the draft's, and "
-            f"without speculation {si(steady['plain_s'], 's')}: answers come "
-            f"{digits(steady['speedup'])} times as fast"
-        )
-    return [Text("\n".join(parts))]
-
-
-def _fleet(run: Run) -> list[RenderableType]:
-    """Pools and replicas, where there are several."""
-    if run.fleet is None:
-        return []
-    from sim.report.fleet import fleet_report
-
-    return fleet_report(run.fleet)
+def _table_of(printed: blocks.Table) -> Table:
+    shown = table(printed.title, *printed.columns, left=printed.left)
+    for row in printed.rows:
+        shown.add_row(*row)
+    return shown
 
 
 def reason_table(run: Run, reasons: Sequence[Reason]) -> Table:
@@ -224,29 +156,6 @@ def reason_table(run: Run, reasons: Sequence[Reason]) -> Table:
             share(reason.energy_share),
         )
     return made
-
-
-def _bound_line(run: Run) -> Text:
-    parts = ", ".join(f"{name} {share(value)}" for name, value in run.bound.items())
-    return Text(f"Busy time bound by: {parts}")
-
-
-def _memory_line(run: Run) -> Text:
-    memory, cache = run.memory, run.prefix_cache
-    found = "" if cache is None else f"; prefix cache: {share(cache['hit_rate'])} of prompt tokens"
-    return Text(
-        f"Memory of one device{' of each side' if run.sides else ''}: weights "
-        f"{binary(memory['weights_B'])}, "
-        f"KV cache {binary(memory['kv_peak_B'])} at its peak of "
-        f"{binary(memory['kv_capacity_B'])} free, of {binary(memory['capacity_B'])} usable{found}"
-    )
-
-
-def _offload_lines(run: Run) -> list[Text]:
-    """What went beyond the memory of devices, where anything can."""
-    cache, swap = run.prefix_cache, run.swap
-    lines = [] if cache is None or "tiers" not in cache else tier_lines(cache)
-    return [Text(line) for line in (*lines, *([] if swap is None else [swap_line(swap)]))]
 
 
 def caution_lines(run: Run) -> list[Text]:

@@ -8,8 +8,8 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from sim.report.quantity import digits, si
 from sim.report.tables import table
+from sim.results.quantity import digits, si
 from sim.results.statistics import STATISTICS
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from sim.config.cost_form import costs_of, usual_costing
+from sim.economics.per_token import Served, owned
 from sim.economics.sensitivity import inputs_of, with_only
-from sim.results.cost import Served, owned
 from sim.results.run import Run
 
 NOTHING = 1.005
@@ -75,7 +75,7 @@ class Conclusion:
 def conclude(runs: Sequence[Run]) -> Conclusion | None:
     """The conclusion of runs of one workload; None where fewer than two have a cost."""
     # inputs are varied of one system
-    alone = [run for run in runs if not run.pools and run.scenario.split is None]
+    alone = [run for run in runs if run.outcomes.fleet is None and run.scenario.split is None]
     priced = [run for run in alone if run.metrics["cost_usd_per_Mtok"] is not None]
     if len(priced) < 2:
         return None

@@ -45,12 +45,13 @@ from sim.kernel.records import (
     VECTOR,
 )
 from sim.notebook import html_table
+from sim.results.accounts.breakdown import BOUNDS
+from sim.results.accounts.expert_ranks import expert_ranks_of_step
+from sim.results.accounts.sides import sides_of_step
 from sim.results.bands.bands import Band, bands_of_step
-from sim.results.breakdown import BOUNDS
+from sim.results.blocks import Block
 from sim.results.constants import constants
-from sim.results.expert_ranks import expert_ranks
 from sim.results.provenance import provenance
-from sim.results.split_report import sides_of
 from sim.results.statistics import finite
 from sim.scenario import Scenario
 from sim.simulation.prepare import Prepared, prepare
@@ -87,15 +88,13 @@ class Explanation:
         return bands_of_step(self.prepared.program, runtime, self.done, prefill=prefill)
 
     @cached_property
-    def expert_ranks(self) -> Mapping[str, Any] | None:
-        """How unevenly expert-parallel ranks are loaded, and what that costs; None without any."""
-        return expert_ranks(self.prepared.program, self.done)
-
-    @cached_property
-    def sides(self) -> Mapping[str, Any] | None:
-        """What attention, experts apart from it and the link take; None where they are together."""
-        program = self.prepared.program
-        return sides_of(program, self.prepared.scenario.pools[0].system, self.done)
+    def blocks(self) -> tuple[Block, ...]:
+        """Of expert-parallel ranks, and of experts apart from attention, where there are any."""
+        blocks = (
+            expert_ranks_of_step(self.prepared.program, self.done),
+            sides_of_step(self.prepared, self.done),
+        )
+        return tuple(block for block in blocks if block is not None)
 
     def __repr__(self) -> str:
         """One line: a notebook shows this."""
@@ -121,8 +120,7 @@ class Explanation:
             "energy_J": finite(self.joules),
             "bands": {name: band.to_json() for name, band in self.bands.items()},
             "operators": [dict(row) for row in self.rows],
-            **({} if self.expert_ranks is None else {"expert_ranks": dict(self.expert_ranks)}),
-            **({} if self.sides is None else {"sides": dict(self.sides)}),
+            **{block.name: block.values for block in self.blocks},
             "constants": constants(scenario),
             "provenance": provenance(scenario),
         }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from sim.engines.roofline import (
@@ -14,28 +12,26 @@ from sim.engines.roofline import (
     step_of_features,
 )
 from sim.kernel.iteration import microbatches
-
-if TYPE_CHECKING:
-    from sim.simulation.replica_groups import Part
+from sim.simulation.outcomes import ReplicaGroup
 
 
-def mean_step(part: Part) -> Step | None:
+def mean_step(group: ReplicaGroup) -> Step | None:
     """One iteration with the mean tokens of prompts and of answers; None where nothing ran.
 
     Features are linear in tokens, so no whole sequences are needed: prompts are of the mean length,
     answers half done.
     """
-    program = part.prepared.program
-    iterations = sum(each.iterations for each in part.outcomes)
-    requests = np.concatenate([each.requests for each in part.outcomes])
+    program = group.prepared.program
+    iterations = sum(each.iterations for each in group.outcomes)
+    requests = np.concatenate([each.requests for each in group.outcomes])
     first = int((requests["generated"] > 0).sum())  # tokens that prompts gave
-    prompts = sum(each.prefill_tokens for each in part.outcomes)
-    decodes = max(sum(each.generated_tokens for each in part.outcomes) - first, 0)
+    prompts = sum(each.prefill_tokens for each in group.outcomes)
+    decodes = max(sum(each.generated_tokens for each in group.outcomes) - first, 0)
     if program.ahead:  # steps, each of several tokens
-        decodes = sum(each.verified for each in part.outcomes)
+        decodes = sum(each.verified for each in group.outcomes)
     if iterations == 0 or prompts + decodes == 0:
         return None
-    prompt = max(round(float(requests["input"].mean())), 1) + part.prepared.extra_prompt
+    prompt = max(round(float(requests["input"].mean())), 1) + group.prepared.extra_prompt
     context = prompt + max(round(float(requests["output"].mean()) / 2.0), 1)
     of_prompt, parts = features_of(program, prefill_batch(1, prompt))
     of_decode, _ = features_of(program, decode_batch(1, context))

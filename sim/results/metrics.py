@@ -28,10 +28,10 @@ from sim.results.statistics import (
 )
 
 if TYPE_CHECKING:
+    from sim.economics.per_token import Owned
     from sim.engines.serving.simulation import Served
-    from sim.results.cost import Owned
     from sim.scenario import Slo
-    from sim.simulation.replica_groups import Part
+    from sim.simulation.outcomes import ReplicaGroup
 
 Floats = npt.NDArray[np.float64]
 Records = npt.NDArray[np.void]
@@ -50,7 +50,7 @@ class Measurement:
     served: Served
     requests: Records
     slo: Slo
-    parts: Sequence[Part] = ()
+    parts: Sequence[ReplicaGroup] = ()
     owned: Owned | None = None
     """What tokens cost; None where that is not known."""
 

@@ -20,7 +20,7 @@ from sim.kernel.records import (
     UNIT,
 )
 from sim.mapping.program import Program
-from sim.results.breakdown import BOUNDS
+from sim.results.accounts.breakdown import BOUNDS
 from sim.results.trace_events import replayed
 from sim.simulation.prepare import Prepared
 from sim.simulation.serve import serve

@@ -60,7 +60,7 @@ def reasons(run: Run) -> Sequence[Reason]:
             + (f"; {_pipeline(run)}" if "pipeline" in _classes(run) else ""),
         )
     )
-    occupied = busy / (run.duration_s * len(run.served.outcomes))
+    occupied = busy / (run.outcomes.whole_s * len(run.outcomes.replicas))
     found.append(
         Reason(
             operator_class="static",
@@ -93,11 +93,11 @@ def _words(run: Run) -> dict[tuple[str, str], str]:
     phases: tuple[PhaseName, ...] = ("decode", "prefill")
     if not run.scenario.model.layers:
         phases = ("prefill",)
-    for part in run.parts:
-        known = {op.name: breakdown_class(op) for op in part.prepared.program.table.graph.ops}
-        for phase in ("prefill",) if part.role == "prefill" else phases:
-            rows = explain_prepared(part.prepared, phase=phase).rows
+    for group in run.outcomes.groups:
+        known = {op.name: breakdown_class(op) for op in group.prepared.program.table.graph.ops}
+        for phase in ("prefill",) if group.role == "prefill" else phases:
+            rows = explain_prepared(group.prepared, phase=phase).rows
             for row in sorted(rows, key=lambda row: -row["time_s"]):
-                unit = run.unit_name(part, row["unit"])
+                unit = run.outcomes.unit_name(group, row["unit"])
                 words.setdefault((known[row["operator"]], unit), f"{phase}: {row['why']}")
     return words

@@ -2,109 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from sim.config.cost_form import usual_costing
 from sim.engines.serving.simulation import Served
 from sim.kernel.records import DONE, REJECTED
 from sim.notebook import html_table
+from sim.results.accounts import OF_HARDWARE, OF_SERVICE, Account
+from sim.results.accounts.breakdown import operator_rows
+from sim.results.accounts.cost import owned_of
 from sim.results.bands.bands import Band, bands_of
-from sim.results.breakdown import bound_of, breakdown_of, operator_rows
+from sim.results.blocks import Block
 from sim.results.cautions import cautions
-from sim.results.cost import Owned, owned_together, owned_under
-from sim.results.expert_ranks import mean_ranks
-from sim.results.fleet import account_json
-from sim.results.mean_step import mean_step
 from sim.results.metrics import IN_RESULT, Measurement, flat, measured
-from sim.results.offload import cache_json, swap_json
 from sim.results.provenance import provenance
-from sim.results.speculation import speculation_json
-from sim.results.split_report import sides_of
-from sim.results.statistics import (
-    STATISTICS,
-    by_priority,
-    by_request,
-    finite,
-    latencies,
-    rate,
-    request_counts,
-)
-from sim.simulation.fleet import Account
+from sim.results.statistics import STATISTICS, latencies, request_counts
+from sim.simulation.outcomes import Outcomes
 from sim.simulation.prepare import Prepared
-from sim.simulation.replica_groups import Part, titles
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import pandas as pd
 
+    from sim.economics.per_token import Owned
     from sim.scenario import Scenario
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Run:
-    """What a scenario came to. `metrics`, `breakdown`, `bound` and `memory` are as in the JSON."""
+    """What a scenario came to: metrics, and a block for each account (`accounts`)."""
 
     prepared: Prepared
-    served: Served
-    pools: tuple[Part, ...] = ()
-    account: Account | None = None
-    """Of a fleet: its pools, as outcomes follow, and what went on between them."""
-
-    @cached_property
-    def parts(self) -> tuple[Part, ...]:
-        """All replicas, of one kind of system each."""
-        if self.pools:
-            return self.pools
-        return (Part(prepared=self.prepared, systems=1, outcomes=self.served.outcomes),)
-
-    @cached_property
-    def fleet(self) -> Mapping[str, Any] | None:
-        """Pools, replicas, failures and transfers of a fleet; None of one system."""
-        if self.account is None:
-            return None
-        return account_json(self.account, self.parts, self.served)
-
-    @property
-    def systems(self) -> str:
-        """Names of all systems, and how many of each."""
-        return titles(self.parts)
-
-    def unit_name(self, part: Part, unit: str) -> str:
-        """How a processor is called here: with its system, where there are several."""
-        names = {each.system.name for each in self.parts}
-        return unit if len(names) == 1 else f"{part.system.name} {unit}"
+    outcomes: Outcomes
 
     @property
     def scenario(self) -> Scenario:
         """The scenario that was run."""
         return self.prepared.scenario
 
-    @cached_property
+    @property
+    def served(self) -> Served:
+        """What all replicas did, and the window that metrics count in."""
+        return self.outcomes.served
+
+    @property
+    def systems(self) -> str:
+        """Names of all systems, and how many of each."""
+        return self.outcomes.title
+
+    @property
     def records(self) -> npt.NDArray[np.void]:
         """Requests of all replicas, in order of arrival."""
-        parts = [outcome.requests for outcome in self.served.outcomes]
-        arrivals = np.concatenate([part["arrival_s"] for part in parts])
-        records = np.empty(len(arrivals), parts[0].dtype)
-        places = np.empty(len(arrivals), np.int64)
-        places[np.argsort(arrivals, kind="stable")] = np.arange(len(arrivals))
-        first = 0
-        for part in parts:  # one by one: a fleet's may be most of the memory
-            records[places[first : first + len(part)]] = part
-            first += len(part)
-        return records
+        return self.outcomes.requests
+
+    @cached_property
+    def owned(self) -> Owned | None:
+        """What a million tokens cost and emit, with the ledger; None where the die is not known."""
+        ownership = owned_of(self.prepared, self.outcomes)
+        return None if isinstance(ownership, str) else ownership
 
     @cached_property
     def measurement(self) -> Measurement:
         """What metrics are computed from, without what tokens cost."""
         return Measurement(
-            served=self.served, requests=self.records, slo=self.scenario.slo, parts=self.parts
+            served=self.served,
+            requests=self.records,
+            slo=self.scenario.slo,
+            parts=self.outcomes.groups,
         )
 
     @cached_property
@@ -122,163 +90,83 @@ class Run:
         return flat(self._measured)
 
     @cached_property
-    def priorities(self) -> list[dict[str, Any]] | None:
-        """Counts, latencies and goodput by class; None where requests have no priorities."""
-        if self.prepared.requests.priority is None:
-            return None
-        return by_priority(self.served, self.records, self.scenario.slo)
-
-    @cached_property
-    def samples(self) -> Mapping[str, Any] | None:
-        """Latencies and rates of requests for several answers as a whole; else None."""
-        if self.prepared.requests.parent is None:
-            return None
-        return by_request(self.served, self.records, self.scenario.slo)
-
-    @cached_property
     def bands(self) -> Mapping[str, Band]:
         """How far metrics may be off ("ttft_p50_s" ...): 80 % of measurements would lie within."""
-        return bands_of(self)
-
-    def power_of(self, part: Part) -> float | None:
-        """Mean power of a part of the run, in W; None where not known."""
-        if not self.pools:
-            return self.measurement.power_W
-        duration = self.measurement.duration_s
-        return finite(part.static_W + part.operator_joules / duration) if duration > 0 else None
+        return bands_of(self.prepared, self.outcomes, self.row)
 
     @cached_property
-    def _owned(self) -> Owned | str:
-        measurement = self.measurement
-        tok_per_s = rate(measurement.tokens, measurement.duration_s)
-        costing = self.scenario.cost or usual_costing()
-        if self.pools or self.scenario.split is not None:
-            return owned_together(self.parts, costing, tok_per_s, measurement.duration_s)
-        return owned_under(self.scenario.system, costing, tok_per_s, measurement.power_W)
-
-    @property
-    def owned(self) -> Owned | None:
-        """What a million tokens cost and emit, with the ledger; None where the die is not known."""
-        return self._owned if isinstance(self._owned, Owned) else None
-
-    @property
-    def _per_Mtok(self) -> tuple[Floats | None, Floats | None]:
-        found = self.owned
-        return (None, None) if found is None else (found.USD_per_Mtok, found.kg_per_Mtok)
+    def of_service(self) -> tuple[Block, ...]:
+        """What requests and tokens got, and for what."""
+        return tuple(self._blocks(OF_SERVICE))
 
     @cached_property
-    def cost(self) -> Mapping[str, Any]:
-        """USD and kgCO2e per million generated tokens, each low, base and high, and whose price."""
-        names = ("usd_per_Mtok", "kgCO2e_per_Mtok")
-        return {
-            name: None
-            if value is None
-            else dict(zip(("low", "base", "high"), map(float, value), strict=True))
-            for name, value in zip(names, self._per_Mtok, strict=True)
-        } | {
-            "basis": None if self.owned is None else self.owned.ledger.basis,
-            "unknown": self._owned if isinstance(self._owned, str) else None,
-        }
+    def of_hardware(self) -> tuple[Block, ...]:
+        """What devices did."""
+        return tuple(self._blocks(OF_HARDWARE))
 
-    @property
-    def duration_s(self) -> float:
-        """From the first arrival to the end of measuring, warm-up included."""
-        return self.served.window.until_s - float(self.records["arrival_s"].min())
+    def _blocks(self, accounts: Iterable[Account]) -> Iterable[Block]:
+        blocks = (account(self.prepared, self.outcomes) for account in accounts)
+        return (block for block in blocks if block is not None)
 
     @cached_property
+    def accounts(self) -> Mapping[str, Any]:
+        """Values by account ("fleet", "speculation"), as in JSON; those that the run has."""
+        return {block.name: block.values for block in (*self.of_service, *self.of_hardware)}
+
+    @property
     def breakdown(self) -> Mapping[str, Any]:
-        """Busy seconds and joules, by operator class and by processor: see `breakdown_of`."""
-        return breakdown_of(self)
+        """Busy seconds and joules, by operator class and by processor."""
+        return self._values("breakdown")
 
-    @cached_property
+    @property
     def bound(self) -> Mapping[str, float | None]:
         """Share of busy time by what it waited for; "overhead" is launches, host and pipeline."""
-        return bound_of(self)
+        return self._values("bound")
 
-    @cached_property
+    @property
     def memory(self) -> Mapping[str, float]:
-        """Bytes of one device: weights, activations, KV capacity and peak, all it may use.
-
-        Of pools with different devices, of the one that stands for the scenario.
-        """
-        budget = self.prepared.budget
-        return {
-            "capacity_B": budget.usable_B,
-            "weights_B": budget.weights_B,
-            "activations_B": budget.activations_B,
-            "kv_capacity_B": budget.kv_B,
-            "kv_peak_B": max(outcome.kv_peak_B for outcome in self._lead.outcomes),
-        }
-
-    @cached_property
-    def expert_ranks(self) -> Mapping[str, Any] | None:
-        """How unevenly expert-parallel ranks were loaded, and what that cost; None without any.
-
-        Of pools with different devices, of the one that stands for the scenario.
-        """
-        return mean_ranks(self._lead)
-
-    @cached_property
-    def sides(self) -> Mapping[str, Any] | None:
-        """What attention, experts apart from it and the link take in a mean iteration; or None."""
-        done = None if self.scenario.split is None else mean_step(self._lead)
-        if done is None:
-            return None
-        return sides_of(self.prepared.program, self.scenario.pools[0].system, done)
+        """Bytes of one device: weights, activations, KV capacity and peak, all it may use."""
+        return self._values("memory")
 
     @property
-    def _lead(self) -> Part:
-        """The part that stands for the scenario: of pools apart the one that decodes."""
-        return self.parts[-1] if self.scenario.disaggregate is not None else self.parts[0]
+    def cost(self) -> Mapping[str, Any]:
+        """USD and kgCO2e per million generated tokens, each low, base and high, and whose price."""
+        return self._values("cost")
 
-    @property
-    def prefix_cache(self) -> Mapping[str, Any] | None:
-        """What was found of prompts in the prefix cache and tiers below it; None without one."""
-        return cache_json(self.scenario.scheduler, self.served.outcomes, self.records)
-
-    @property
-    def swap(self) -> Mapping[str, Any] | None:
-        """Caches swapped to the host and back; None where preempted ones are dropped."""
-        return swap_json(self.scenario.scheduler, self.served.outcomes)
-
-    @cached_property
-    def speculation(self) -> Mapping[str, Any] | None:
-        """Drafted tokens, how many were accepted, what the draft took; None without any."""
-        return speculation_json(self)
+    def _values(self, name: str) -> Mapping[str, Any]:
+        values: Mapping[str, Any] = self.accounts[name]
+        return values
 
     @cached_property
     def requests(self) -> pd.DataFrame:
         """One row a request: lengths, status and latencies in seconds (NaN where it has none)."""
         import pandas as pd
 
-        records = self.records
+        records, trace = self.records, self.prepared.requests
         status = np.full(len(records), "unfinished", object)
         status[records["status"] == DONE] = "completed"
         status[records["status"] == REJECTED] = "rejected"
-        times = latencies(records)
         with np.errstate(invalid="ignore"):
-            queue = records["admitted_s"] - records["arrival_s"]
-        named = {} if self.priorities is None else {"priority": records["priority"]}
-        if self.prepared.requests.parent is not None:
-            named["parent"] = records["parent"]
+            queue_s = records["admitted_s"] - records["arrival_s"]
+        optional = {"priority": trace.priority, "parent": trace.parent}
         return pd.DataFrame(
             {
                 "arrival_s": records["arrival_s"],
                 "input_tokens": records["input"],
                 "output_tokens": records["output"],
                 "status": status.astype(str),
-                "queue_s": queue,
-                **times,
+                "queue_s": queue_s,
+                **latencies(records),
                 "max_tbt_s": np.where(records["output"] > 1, records["max_gap_s"], np.nan),
                 "preemptions": records["preemptions"],
-                **named,
+                **{name: records[name] for name, column in optional.items() if column is not None},
             }
         )
 
     @cached_property
     def ops(self) -> pd.DataFrame:
         """One row an operator and processor that ran it: seconds by bound, joules, all replicas."""
-        return operator_rows(self)
+        return operator_rows(self.outcomes)
 
     def __repr__(self) -> str:
         """One line: a notebook shows this."""
@@ -300,11 +188,11 @@ class Run:
     @cached_property
     def cautions(self) -> tuple[str, ...]:
         """What a reader should know before believing the numbers."""
-        return tuple(cautions(self))
+        return tuple(cautions(self.prepared, self.outcomes, self.accounts.get("speculation")))
 
     def to_json(self) -> dict[str, Any]:
         """The result as plain values; equal inputs give equal values, and no wall-clock time."""
-        scenario, layout = self.scenario, self.prepared.program.layout
+        scenario = self.scenario
         return {
             "scenario": scenario.name,
             "model": scenario.model.name,
@@ -313,26 +201,7 @@ class Run:
             "requests": request_counts(self.records),
             "metrics": dict(self.metrics),
             "bands": {name: band.to_json() for name, band in self.bands.items()},
-            "breakdown": dict(self.breakdown),
-            "bound": dict(self.bound),
-            "memory": {name: finite(value) for name, value in self.memory.items()},
-            "prefix_cache": self.prefix_cache,
-            **({} if self.swap is None else {"swap": self.swap}),
-            **({} if self.expert_ranks is None else {"expert_ranks": dict(self.expert_ranks)}),
-            **({} if self.speculation is None else {"speculation": dict(self.speculation)}),
-            "cost": dict(self.cost),
-            "mapping": {
-                "tp": layout.tp,
-                "pp": layout.pp,
-                "ep": layout.ep,
-                "dp": layout.dp if not self.pools else len(self.served.outcomes),
-                "attention_dp": layout.attention_dp,
-                "iterations": sum(outcome.iterations for outcome in self.served.outcomes),
-            },
-            **({} if self.priorities is None else {"priorities": self.priorities}),
-            **({} if self.samples is None else {"samples": dict(self.samples)}),
-            **({} if self.fleet is None else {"fleet": dict(self.fleet)}),
-            **({} if self.sides is None else {"sides": dict(self.sides)}),
+            **self.accounts,
             "cautions": list(self.cautions),
             "provenance": provenance(scenario),
         }

@@ -12,9 +12,8 @@ from sim.engines.serving.engine import ALWAYS
 from sim.engines.serving.simulation import Progress
 from sim.results.run import Run
 from sim.scenario import Scenario
-from sim.simulation.fleet import served_by_pools
+from sim.simulation.execute import execute
 from sim.simulation.prepare import Prepared, prepare
-from sim.simulation.serve import serve
 
 
 def simulate(
@@ -43,9 +42,10 @@ def run_prepared(
     log_window_s: tuple[float, float] = ALWAYS,
 ) -> Run:
     """The result of a prepared scenario, with a log as `serve` keeps it (fleets keep none)."""
-    scenario = prepared.scenario
-    if scenario.fleet is not None or scenario.disaggregate is not None:
-        served, parts, account = served_by_pools(prepared, on_progress=on_progress)
-        return Run(prepared=prepared, served=served, pools=parts, account=account)
-    served = serve(prepared, on_progress=on_progress, log=log_iterations, log_window_s=log_window_s)
-    return Run(prepared=prepared, served=served)
+    outcomes = execute(
+        prepared,
+        on_progress=on_progress,
+        log_iterations=log_iterations,
+        log_window_s=log_window_s,
+    )
+    return Run(prepared=prepared, outcomes=outcomes)

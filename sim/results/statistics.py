@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +11,6 @@ import numpy.typing as npt
 from sim.kernel.records import DONE, REJECTED
 
 if TYPE_CHECKING:
-    from sim.engines.serving.simulation import Served
     from sim.scenario import Slo
 
 Floats = npt.NDArray[np.float64]
@@ -66,88 +64,6 @@ def latencies(requests: Records) -> dict[str, Floats]:
         # a request that was already running when the simulation began has no arrival
         "e2e_s": np.where(done & np.isfinite(first), last - arrival, np.nan),
     }
-
-
-def by_priority(served: Served, requests: Records, slo: Slo) -> list[dict[str, Any]]:
-    """One mapping a class, the most urgent first: counts, latencies and goodput of its requests.
-
-    Of what ended inside the measured window, as all metrics. Gaps between tokens are kept of
-    all classes together: of one class `tbt_mean_s` is exact, and `worst_gap_s` has each request's
-    longest gap, which is what an SLO looks at. With speculation gaps are fewer than tokens, and
-    their mean is not known.
-    """
-    window = served.window
-    drafts = any(outcome.verified for outcome in served.outcomes)
-    duration = window.until_s - window.from_s
-    rows = []
-    for priority in np.unique(requests["priority"]):
-        own = requests[requests["priority"] == priority]
-        counts = request_counts(own)
-        ended = own["last_s"]
-        inside = (own["status"] == DONE) & (ended > window.from_s) & (ended <= window.until_s)
-        counted = own[inside]
-        times = latencies(counted)
-        several = counted[np.isfinite(counted["first_s"]) & (counted["output"] > 1)]
-        gaps = int((several["output"] - 1).sum())
-        decoded_s = float((several["last_s"] - several["first_s"]).sum())
-        good = _good(counted, times, slo)
-        judged = len(counted) + counts["rejected"]
-        rows.append(
-            {
-                "priority": int(priority),
-                **{name: counts[name] for name in ("arrived", "completed", "rejected")},
-                **{name: spread(times[name]) for name in ("ttft_s", "tpot_s", "e2e_s")},
-                "tbt_mean_s": decoded_s / gaps if gaps and not drafts else None,
-                "worst_gap_s": spread(several["max_gap_s"]),
-                "request_rate_per_s": rate(len(counted), duration),
-                "goodput_req_per_s": rate(good, duration),
-                "attainment": None if good is None or not judged else good / judged,
-            }
-        )
-    return rows
-
-
-def by_request(served: Served, requests: Records, slo: Slo) -> dict[str, Any]:
-    """Of requests for several answers: counts, latencies, rates and goodput of whole requests.
-
-    A request's first token is the first of any of its answers, and it ends with the last of them;
-    it is rejected where one of them is. Of what ended inside the measured window, as
-    all metrics.
-    """
-    window = served.window
-    duration = window.until_s - window.from_s
-    requests = requests[np.argsort(requests["parent"], kind="stable")]
-    starts = np.flatnonzero(np.diff(requests["parent"], prepend=0))
-    done = np.logical_and.reduceat(requests["status"] == DONE, starts)
-    refused = np.logical_or.reduceat(requests["status"] == REJECTED, starts)
-    arrival = requests["arrival_s"][starts]
-    first = np.fmin.reduceat(requests["first_s"], starts)
-    last = np.maximum.reduceat(requests["last_s"], starts)
-    gap = np.maximum.reduceat(requests["max_gap_s"], starts)
-    with np.errstate(invalid="ignore"):
-        inside = done & (last > window.from_s) & (last <= window.until_s)
-    answers = requests["status"] == DONE
-    answers &= (requests["last_s"] > window.from_s) & (requests["last_s"] <= window.until_s)
-    ttft_s, e2e_s = (first - arrival)[inside], (last - arrival)[inside]
-    good = within(slo, ttft_s, gap[inside])
-    judged = len(ttft_s) + int(refused.sum())
-    return {
-        "samples_per_request": len(requests) / len(starts),
-        "arrived": len(starts),
-        "completed": int(done.sum()),
-        "rejected": int(refused.sum()),
-        "ttft_s": spread(ttft_s),
-        "e2e_s": spread(e2e_s),
-        "request_rate_per_s": rate(len(ttft_s), duration),
-        "sample_rate_per_s": rate(int(answers.sum()), duration),
-        "goodput_req_per_s": rate(good, duration),
-        "attainment": None if good is None or not judged else good / judged,
-    }
-
-
-def _good(requests: Records, times: Mapping[str, Floats], slo: Slo) -> int | None:
-    """Requests within the SLO, or None where there is no SLO."""
-    return within(slo, times["ttft_s"], requests["max_gap_s"])
 
 
 def kept(slo: Slo, ttft_s: Floats, worst_gap_s: Floats) -> dict[str, npt.NDArray[np.bool_]]:

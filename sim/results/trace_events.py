@@ -27,7 +27,7 @@ from sim.kernel.records import (
     UNIT,
 )
 from sim.mapping.program import Program
-from sim.results.breakdown import BOUNDS
+from sim.results.accounts.breakdown import BOUNDS
 from sim.results.explain import Floats, operator_row
 from sim.simulation.prepare import Prepared
 

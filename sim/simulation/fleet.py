@@ -1,52 +1,30 @@
-"""Fleet: a scenario of several replicas behind a router, or of pools that work apart, as a run."""
+"""Fleet: a scenario of several replicas behind a router, or of pools that work apart."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from sim.engines.fleet import Autoscale, Disaggregation, Fleet, Pool
 from sim.engines.serving.autoscaling import Scaling
-from sim.engines.serving.disaggregation import Cache, Transfers, serve_disaggregated
-from sim.engines.serving.fleet import Faults, Trouble, serve_autoscaled, serve_fleet
+from sim.engines.serving.disaggregation import Cache, serve_disaggregated
+from sim.engines.serving.fleet import Trouble, serve_autoscaled, serve_fleet
 from sim.engines.serving.pool import Kind
 from sim.engines.serving.simulation import Progress, Served, Window
 from sim.errors import placing
 from sim.mapping.transfer import cache_bytes
 from sim.simulation.checks import Case, check_autoscale, check_pools, check_replicas
+from sim.simulation.outcomes import FleetEvents, Outcomes, ReplicaGroup
 from sim.simulation.prepare import Prepared, draft_of, prepare
-from sim.simulation.replica_groups import Part
 from sim.simulation.serve import serve
 from sim.workload.traffic import Closed
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Account:
-    """What a fleet did beyond serving: failures and requests retried, or caches sent."""
-
-    route: str
-    faults: Faults | None = None
-    retried: int = 0
-    transfers: Transfers | None = None
-    transfer_J: float = 0.0
-    rule: Autoscale | None = None
-    scaling: Scaling | None = None
-
-
-def on_share(scaling: Scaling, window: Window) -> float:
-    """Share of the time and of all replicas that replicas were on; 1 of no time at all."""
-    on_s = scaling.on_s(window.from_s, window.until_s)
-    span_s = window.until_s - window.from_s
-    return float(on_s.sum()) / (len(on_s) * span_s) if span_s > 0.0 else 1.0
-
-
-def served_by_pools(
-    prepared: Prepared, *, on_progress: Progress | None = None
-) -> tuple[Served, tuple[Part, ...], Account]:
-    """Outcomes of all replicas, pool by pool, and what went on between them.
+def served_by_pools(prepared: Prepared, *, on_progress: Progress | None = None) -> Outcomes:
+    """What all replicas did, pool by pool, and what went on between them.
 
     Raises ConfigError for replicas that there aren't, Infeasible for a pool that can't run.
     """
@@ -54,17 +32,15 @@ def served_by_pools(
         return _served(prepared, on_progress)
 
 
-def _served(
-    prepared: Prepared, on_progress: Progress | None
-) -> tuple[Served, tuple[Part, ...], Account]:
+def _served(prepared: Prepared, on_progress: Progress | None) -> Outcomes:
     scenario = prepared.scenario
     check_pools(Case(scenario=scenario, graph=prepared.graph, requests=prepared.requests))
     if scenario.disaggregate is not None:
-        return _apart(prepared, scenario.disaggregate, on_progress)
+        return _disaggregated(prepared, scenario.disaggregate, on_progress)
     assert scenario.fleet is not None
     if isinstance(scenario.traffic, Closed) or prepared.requests.follows is not None:
-        return _alike(prepared, scenario.fleet, on_progress)
-    return _together(prepared, scenario.fleet, on_progress)
+        return _dealt_by_clients(prepared, scenario.fleet, on_progress)
+    return _routed(prepared, scenario.fleet, on_progress)
 
 
 def _prepared(prepared: Prepared, pool: Pool) -> Prepared:
@@ -96,12 +72,12 @@ def _replicas(pools: Sequence[Pool], ready: Sequence[Prepared]) -> list[int]:
     return [pool.replicas * own.program.layout.dp for pool, own in zip(pools, ready, strict=True)]
 
 
-def _parts(
+def _groups(
     pools: Sequence[Pool], ready: Sequence[Prepared], served: Served, roles: Sequence[str]
-) -> tuple[Part, ...]:
+) -> tuple[ReplicaGroup, ...]:
     ends = np.cumsum([0, *_replicas(pools, ready)])
     return tuple(
-        Part(
+        ReplicaGroup(
             prepared=ready[index],
             systems=pool.replicas,
             outcomes=served.outcomes[ends[index] : ends[index + 1]],
@@ -111,9 +87,7 @@ def _parts(
     )
 
 
-def _together(
-    prepared: Prepared, fleet: Fleet, on_progress: Progress | None
-) -> tuple[Served, tuple[Part, ...], Account]:
+def _routed(prepared: Prepared, fleet: Fleet, on_progress: Progress | None) -> Outcomes:
     if fleet.autoscale is not None:
         return _autoscaled(prepared, fleet, fleet.autoscale, on_progress)
     ready = [_prepared(prepared, pool) for pool in fleet.pools]
@@ -128,8 +102,11 @@ def _together(
         extra_prompt=prepared.extra_prompt,
         on_progress=on_progress,
     )
-    account = Account(route=fleet.route, faults=faults, retried=retried)
-    return served, _parts(fleet.pools, ready, served, [""] * len(ready)), account
+    return Outcomes(
+        served=served,
+        groups=_groups(fleet.pools, ready, served, [""] * len(ready)),
+        fleet=FleetEvents(route=fleet.route, faults=faults, retried=retried),
+    )
 
 
 def _trouble(prepared: Prepared, fleet: Fleet) -> Trouble:
@@ -143,7 +120,7 @@ def _trouble(prepared: Prepared, fleet: Fleet) -> Trouble:
 
 def _autoscaled(
     prepared: Prepared, fleet: Fleet, rule: Autoscale, on_progress: Progress | None
-) -> tuple[Served, tuple[Part, ...], Account]:
+) -> Outcomes:
     """A fleet whose replicas come and go; of each system one replica."""
     layout = prepared.program.layout
     check_autoscale(fleet, prepared.program.system.name, layout.dp)
@@ -161,26 +138,40 @@ def _autoscaled(
         extra_prompt=prepared.extra_prompt,
         on_progress=on_progress,
     )
-    account = Account(route=fleet.route, faults=faults, retried=retried, rule=rule, scaling=scaling)
-    (part,) = _parts(fleet.pools, [prepared], served, [""])
-    if rule.least == rule.most:
-        return served, (part,), account
-    share = on_share(scaling, served.window)
-    return served, (replace(part, on_share=share, fewest=rule.least),), account
+    (group,) = _groups(fleet.pools, [prepared], served, [""])
+    if rule.least < rule.most:
+        share = _on_share(scaling, served.window)
+        group = replace(group, on_share=share, fewest=rule.least)
+    return Outcomes(
+        served=served,
+        groups=(group,),
+        fleet=FleetEvents(
+            route=fleet.route, faults=faults, retried=retried, rule=rule, scaling=scaling
+        ),
+    )
 
 
-def _alike(
-    prepared: Prepared, fleet: Fleet, on_progress: Progress | None
-) -> tuple[Served, tuple[Part, ...], Account]:
+def _on_share(scaling: Scaling, window: Window) -> float:
+    """Share of the time and of all replicas that replicas were on; 1 of no time at all."""
+    on_s = scaling.on_s(window.from_s, window.until_s)
+    span_s = window.until_s - window.from_s
+    return float(on_s.sum()) / (len(on_s) * span_s) if span_s > 0.0 else 1.0
+
+
+def _dealt_by_clients(prepared: Prepared, fleet: Fleet, on_progress: Progress | None) -> Outcomes:
     """Traffic that looks at answers: clients and sessions stay with a replica of the one pool."""
     (pool,) = fleet.pools
     served = serve(prepared, systems=pool.replicas, on_progress=on_progress)
-    return served, _parts(fleet.pools, [prepared], served, [""]), Account(route=fleet.route)
+    return Outcomes(
+        served=served,
+        groups=_groups(fleet.pools, [prepared], served, [""]),
+        fleet=FleetEvents(route=fleet.route),
+    )
 
 
-def _apart(
+def _disaggregated(
     prepared: Prepared, apart: Disaggregation, on_progress: Progress | None
-) -> tuple[Served, tuple[Part, ...], Account]:
+) -> Outcomes:
     scenario = prepared.scenario
     pools = apart.prefill, apart.decode
     ready = [_prepared(prepared, pool) for pool in pools]
@@ -215,5 +206,8 @@ def _apart(
     served = replace(
         served, window=replace(window, operator_joules=window.operator_joules + joules)
     )
-    account = Account(route=apart.route, transfers=transfers, transfer_J=joules)
-    return served, _parts(pools, ready, served, ("prefill", "decode")), account
+    return Outcomes(
+        served=served,
+        groups=_groups(pools, ready, served, ("prefill", "decode")),
+        fleet=FleetEvents(route=apart.route, transfers=transfers, transfer_J=joules),
+    )

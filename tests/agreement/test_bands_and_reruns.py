@@ -35,7 +35,7 @@ def factor(one: Run, other: Run, scale: float, name: str, part: str = "mean") ->
 )  # fmt: skip
 def test_steps_grow_as_they_do_with_more_load(scenario: str, rate: float) -> None:
     base = run(scenario, rate)
-    load = load_of(base)
+    load = load_of(base.prepared, base.outcomes)
     for scale in SCALES:
         again = run(scenario, rate * scale)
         assert load.step(scale) == pytest.approx(factor(base, again, scale, "tpot_s"), rel=0.06)
@@ -48,7 +48,7 @@ def test_first_tokens_wait_longer_by_as_much(rate: float) -> None:
     base = run("llama-8b-azure-h100", rate)
     for scale in SCALES:
         again = run("llama-8b-azure-h100", rate * scale)
-        assert load_of(base).first(scale) == pytest.approx(
+        assert load_of(base.prepared, base.outcomes).first(scale) == pytest.approx(
             factor(base, again, scale, "ttft_s"), rel=0.06
         )
 
@@ -57,7 +57,10 @@ def test_bursts_make_more_of_it_than_the_law() -> None:
     """The law knows mean arrivals; a trace has bursts, which queue sooner. It stays within half."""
     base = run("llama-8b-azure-h100", 2.0)
     again = run("llama-8b-azure-h100", 2.5)
-    found, law = factor(base, again, 1.25, "ttft_s"), load_of(base).first(1.25)
+    found, law = (
+        factor(base, again, 1.25, "ttft_s"),
+        load_of(base.prepared, base.outcomes).first(1.25),
+    )
     assert 1.25 < 0.5 * found < law < found
 
 
@@ -65,7 +68,7 @@ def test_bursts_make_more_of_it_than_the_law() -> None:
 def test_beyond_saturation_waits_grow_with_the_backlog(rate: float) -> None:
     limit = ("scheduler.max_batch=24",)
     base = run("llama-8b-azure-h100", rate, limit)
-    load = load_of(base)
+    load = load_of(base.prepared, base.outcomes)
     assert load.beyond > 1.1
     again = run("llama-8b-azure-h100", rate * 1.25, limit)
     assert load.first(1.25) == pytest.approx(factor(base, again, 1.25, "ttft_s"), rel=0.1)
@@ -76,7 +79,7 @@ def test_beyond_saturation_waits_grow_with_the_backlog(rate: float) -> None:
 
 def test_near_saturation_an_error_is_amplified_manifold() -> None:
     base = run("llama-8b-azure-h100", 3.0)
-    load = load_of(base)
+    load = load_of(base.prepared, base.outcomes)
     assert isinstance(load, Load)
     assert load.full > 0.8
     found = factor(base, run("llama-8b-azure-h100", 3.75), 1.25, "ttft_s")

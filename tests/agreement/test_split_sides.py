@@ -251,7 +251,7 @@ def test_scenario_runs_with_both_sides_accounted() -> None:
     static = [each.device.static_W for each in (scenario.system, scenario.split.system)]
     assert None not in static
     watts = 4 * float(static[0] or 0) + 8 * float(static[1] or 0)
-    assert by_class["static"] == pytest.approx(watts * run.duration_s)
+    assert by_class["static"] == pytest.approx(watts * run.outcomes.whole_s)
     time = told["breakdown"]["time_s"]["by_class"]
     assert sum(time.values()) == pytest.approx(told["breakdown"]["busy_s"])
     # each expert touched is read once a layer by one device

@@ -17,12 +17,12 @@ from sim.config.cost_form import costs_of, ledger_of, load_practice, load_proces
 from sim.config.library import files, names
 from sim.economics.ledger import ledger
 from sim.economics.lines import Floats, Ledger
+from sim.economics.per_token import Served, owned
 from sim.economics.practice import Costs
 from sim.economics.sensitivity import inputs_of, with_only
 from sim.errors import ConfigError, Infeasible
 from sim.hardware import System
 from sim.results.conclusion import conclude
-from sim.results.cost import Served, owned
 
 HNLPU = files("devices")["hnlpu"].read_text(encoding="utf-8")
 

@@ -63,7 +63,7 @@ def test_pools_apart_report_what_was_sent() -> None:
 def test_without_overlap_the_first_gap_has_the_whole_transfer() -> None:
     slow = APART | {"link": {"bandwidth": "1 GB/s", "latency": "0 us"}, "overlap": False}
     run = sim.simulate(BASE | {"disaggregate": slow})
-    fleet = run.fleet
+    fleet = run.accounts["fleet"]
     assert fleet is not None
     assert fleet["transfer"]["exposed_s"]["p50"] >= 700 * 131072 / 1e9
     assert run.requests["max_tbt_s"].min() >= 700 * 131072 / 1e9

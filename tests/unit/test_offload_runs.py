@@ -177,8 +177,8 @@ def test_a_timeline_shows_iterations_that_wait() -> None:
     slices = [each for each in timeline.events() if each.get("cat") == "copies"]
     assert slices
     waited_s = sum(each["args"]["seconds"] for each in slices)
-    assert timeline.run.swap is not None
-    assert waited_s == pytest.approx(timeline.run.swap["wait_s"], rel=1e-6)
+    assert "swap" in timeline.run.accounts
+    assert waited_s == pytest.approx(timeline.run.accounts["swap"]["wait_s"], rel=1e-6)
 
 
 def test_the_report_has_a_line_for_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

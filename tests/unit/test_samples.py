@@ -187,7 +187,7 @@ def test_one_answer_is_as_before() -> None:
     alike = [{**each.to_json(), "provenance": None} for each in (said, unsaid)]
     assert alike[0] == alike[1]
     assert said.scenario.digest == unsaid.scenario.digest
-    assert said.samples is None
+    assert "samples" not in said.accounts
     assert "parent" not in said.requests
     # the digest that this scenario had before there were samples
     assert unsaid.scenario.digest == DIGEST
@@ -240,16 +240,16 @@ def test_a_long_prompt_is_waited_for_once() -> None:
 def test_clients_that_wait_for_all_answers_send_fewer_requests() -> None:
     closed = {"concurrency": 4, "requests": 30, "input": 300, "output": 40, "start": "cold"}
     run = sim.simulate(BASE | {"traffic": {"closed": closed, "samples": 4}})
-    assert run.samples is not None
-    assert run.samples["completed"] >= 30
-    assert run.samples["arrived"] <= 34
+    assert "samples" in run.accounts
+    assert run.accounts["samples"]["completed"] >= 30
+    assert run.accounts["samples"]["arrived"] <= 34
     again = sim.simulate(
         BASE | {"traffic": {"closed": closed, "samples": 4},
                 "scheduler": {"kind": "chunked-prefill", "prefix_cache": True}}
     )  # fmt: skip
-    assert again.prefix_cache is not None
+    assert "prefix_cache" in again.accounts
     # 288 of 300 tokens of three answers of four
-    assert again.prefix_cache["hit_rate"] == pytest.approx(0.75 * 288 / 300, rel=0.01)
+    assert again.accounts["prefix_cache"]["hit_rate"] == pytest.approx(0.75 * 288 / 300, rel=0.01)
     explained = sim.explain(run.scenario)
     assert explained.batch["sequences"] == 16
 

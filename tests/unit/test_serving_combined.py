@@ -60,8 +60,8 @@ def started(system: Any, **more: Any) -> float:
         "llama-8b-autoscaled", system=system, **more,
         sets=["traffic.limit=20", "fleet.autoscale.max=2", "fleet.autoscale.start_up=null"],
     )  # fmt: skip
-    assert run.fleet is not None
-    return float(run.fleet["autoscale"]["start_up_s"])
+    assert "fleet" in run.accounts
+    return float(run.accounts["fleet"]["autoscale"]["start_up_s"])
 
 
 def test_a_replica_loads_weights_only_where_it_runs() -> None:
@@ -81,8 +81,8 @@ def test_what_prefill_found_in_tiers_is_told_of_pools_apart() -> None:
             "scheduler": {"kind": "chunked-prefill", "memory_utilization": 0.26, **CACHED},
         }
     )  # fmt: skip
-    assert run.prefix_cache is not None
-    assert run.prefix_cache["loaded_requests"] > 0
+    assert "prefix_cache" in run.accounts
+    assert run.accounts["prefix_cache"]["loaded_requests"] > 0
     assert run.records["loaded"].sum() > 0
 
 

@@ -278,11 +278,12 @@ def test_steady_speed_up_is_what_two_runs_have(run: Any) -> None:
     plain = sim.simulate(
         "llama-70b-closed-speculation", sets=["traffic.closed.requests=60", "speculation=null"]
     )
-    assert plain.speculation is None
+    assert "speculation" not in plain.accounts
     measured = plain.metrics["tpot_s"]["mean"] / run.metrics["tpot_s"]["mean"]
-    steady = run.speculation["steady"]
+    steady = run.accounts["speculation"]["steady"]
     assert steady["speedup"] == pytest.approx(
-        run.speculation["expected_length"] * steady["plain_s"] / steady["step_s"], rel=1e-12
+        run.accounts["speculation"]["expected_length"] * steady["plain_s"] / steady["step_s"],
+        rel=1e-12,
     )
     assert 1.5 < measured < steady["speedup"]
 
@@ -343,7 +344,7 @@ def test_a_fleet_and_replicas_accept_what_one_system_does() -> None:
     wide = sim.simulate(CHAT, sets=[*more, "system=h100-x2", "parallel.tp=1"], speculation=DRAFT)
     for other in (fleet, wide):
         for name in ("verifications", "accepted_tokens"):
-            assert other.speculation[name] == alone.speculation[name]
+            assert other.accounts["speculation"][name] == alone.accounts["speculation"][name]
 
 
 def test_pools_apart_send_the_draft_cache_too() -> None:
@@ -352,13 +353,13 @@ def test_pools_apart_send_the_draft_cache_too() -> None:
     base = "llama-70b-disaggregated"
     apart = sim.simulate(base, sets=more, speculation=DRAFT)
     plain = sim.simulate(base, sets=more)
-    sent = [run.fleet["transfer"]["bytes"] for run in (apart, plain)]
+    sent = [run.accounts["fleet"]["transfer"]["bytes"] for run in (apart, plain)]
     assert sent[0] / sent[1] == pytest.approx(1.0 + (16 * 8 * 64) / (80 * 8 * 128), rel=1e-9)
     alone = sim.simulate(
         "llama-70b-closed-speculation", sets=["traffic={trace: azure-like-2k, limit: 60}"]
     )
     for name in ("verifications", "accepted_tokens"):
-        assert apart.speculation[name] == alone.speculation[name]
+        assert apart.accounts["speculation"][name] == alone.accounts["speculation"][name]
 
 
 def test_a_run_in_which_it_does_not_pay_says_so() -> None:

@@ -17,8 +17,8 @@ from sim.report.figures import (
     plot_slo,
     plot_waterfall,
 )
-from sim.report.quantity import digits
 from sim.report.study_figures import MOST_DOTS, plot_pareto, plot_study_slo, study_figures
+from sim.results.quantity import digits
 from sim.studies.sweep.results import Results
 
 BASE = "llama-8b-azure-h100"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from sim.config.errors_form import load_errors
 from sim.engines.roofline import Step
@@ -29,9 +29,8 @@ from sim.results.bands.knowledge import (
 from sim.results.bands.laws import ends, total, widened
 from sim.results.bands.load import Load, load_of
 from sim.results.metrics import EVENTS, Law
-
-if TYPE_CHECKING:
-    from sim.results.run import Run
+from sim.simulation.outcomes import Outcomes
+from sim.simulation.prepare import Prepared
 
 HOST_KEY: Final = ("", "host", HOST)
 MATTERS: Final = 0.1
@@ -151,26 +150,33 @@ def widest(found: Sequence[Service]) -> Service:
     )
 
 
-def bands_of(run: Run) -> Mapping[str, Band]:
-    """Bands of a run's metrics, flattened: "ttft_p50_s", "throughput_tok_per_s" ...
+def bands_of(
+    prepared: Prepared, outcomes: Outcomes, row: Mapping[str, float]
+) -> Mapping[str, Band]:
+    """Bands of a run's metrics, by column: "ttft_p50_s", "throughput_tok_per_s" ...
+
+    `row` has the metrics by column.
 
     No band for what is unknown, for costs (which have bounds of their own) and for goodput, a count
     of thresholds.
     """
-    laws = _factors(run, load_of(run), _service_of(run))
+    load = load_of(prepared, outcomes)
+    laws = _factors(row, load, _service_of(prepared.scenario.runtime, outcomes))
     return {
-        column.name: _band(run.row[column.name], *laws[column.metric.band])
+        column.name: _band(row[column.name], *laws[column.metric.band])
         for column in EVENTS
-        if column.metric and column.metric.band and not math.isnan(run.row[column.name])
+        if column.metric and column.metric.band and not math.isnan(row[column.name])
     }
 
 
-def _factors(run: Run, load: Load, errors: Service) -> dict[Law, tuple[float, float, Known]]:
+def _factors(
+    row: Mapping[str, float], load: Load, errors: Service
+) -> dict[Law, tuple[float, float, Known]]:
     """Low and high factor of each kind of metric, and what is known of it."""
     first, later = ends(errors.ttft.residual), ends(errors.tpot.residual)
     ttft = tuple(load.first(scale, own) for scale, own in zip(later, first, strict=True))
     tpot = tuple(load.step(scale) for scale in later)
-    e2e = tuple(_e2e(run, a, b) for a, b in zip(ttft, tpot, strict=True))
+    e2e = tuple(_e2e(row, a, b) for a, b in zip(ttft, tpot, strict=True))
     rate = tuple(1.0 / load.duration(scale) for scale in reversed(later))
     joules = (*ends(errors.joules.residual), errors.joules)
     # where arrivals set how long it takes, watts are as wrong as joules
@@ -189,26 +195,26 @@ def _ordered(factors: Sequence[float]) -> tuple[float, float]:
     return min(*factors, 1.0), max(*factors, 1.0)
 
 
-def _e2e(run: Run, ttft: float, tpot: float) -> float:
+def _e2e(row: Mapping[str, float], ttft: float, tpot: float) -> float:
     """Factor of E2E: TTFT and the rest each have their own."""
-    first, last = run.metrics["ttft_s"]["mean"], run.metrics["e2e_s"]["mean"]
-    if not first or not last:
+    first, last = row["ttft_mean_s"], row["e2e_mean_s"]
+    if not (first > 0.0 and last > 0.0):
         return tpot
     share = min(first / last, 1.0)
     return float(share * ttft + (1.0 - share) * tpot)
 
 
-def _service_of(run: Run) -> Service:
-    """Errors of all parts of a run together."""
-    spent = Spent(run.scenario.runtime)
-    for part in run.parts:
-        device = part.system.device
-        for index, op in enumerate(part.prepared.program.table.graph.ops):
+def _service_of(runtime: Runtime | None, outcomes: Outcomes) -> Service:
+    """Errors of all groups of replicas together."""
+    spent = Spent(runtime)
+    for group in outcomes.groups:
+        device = group.system.device
+        for index, op in enumerate(group.prepared.program.table.graph.ops):
             for number, unit in enumerate((*device.processors, None)):
-                seconds = float(part.seconds[index, number].sum())
+                seconds = float(group.seconds[index, number].sum())
                 spent.operator(device, unit, breakdown_class(op), seconds)
-    spent.host(sum(outcome.host_s for outcome in run.served.outcomes))
-    return widest([service(part.system.device, spent, spent) for part in run.parts])
+    spent.host(sum(replica.host_s for replica in outcomes.replicas))
+    return widest([service(group.system.device, spent, spent) for group in outcomes.groups])
 
 
 def bands_of_step(

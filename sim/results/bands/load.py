@@ -19,7 +19,7 @@ In a closed loop clients wait for answers: every time scales alike, and nothing 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
@@ -28,11 +28,9 @@ from sim.engines.serving.replica import policy_record
 from sim.kernel import sequences
 from sim.kernel.records import DONE
 from sim.results.cautions import overloaded
+from sim.simulation.outcomes import Outcomes, ReplicaGroup
+from sim.simulation.prepare import Prepared
 from sim.workload.traffic import Closed
-
-if TYPE_CHECKING:
-    from sim.results.run import Run
-    from sim.simulation.replica_groups import Part
 
 MOST: Final = 10.0
 """Cap of what load makes of an error."""
@@ -106,25 +104,28 @@ def _amplified(share: float, scale: float) -> float:
     return free / max(1.0 - share * scale, free / MOST)
 
 
-def load_of(run: Run) -> Load:
-    """How loaded a run was; of pools, the part that decodes stands for all."""
-    if isinstance(run.scenario.traffic, Closed):
+def load_of(prepared: Prepared, outcomes: Outcomes) -> Load:
+    """How loaded a run was; of pools apart, the one that decodes stands for all."""
+    if isinstance(prepared.scenario.traffic, Closed):
         return Load(closed=True)
-    records = run.records
+    records, group = outcomes.requests, outcomes.lead
     done = records[records["status"] == DONE]
-    part = run.parts[-1] if run.scenario.disaggregate is not None else run.parts[0]
-    busy_s = sum(outcome.busy_s for outcome in part.outcomes)
-    iterations = sum(outcome.iterations for outcome in part.outcomes)
+    busy_s = sum(replica.busy_s for replica in group.outcomes)
+    iterations = sum(replica.iterations for replica in group.outcomes)
     if len(done) == 0 or busy_s <= 0.0 or iterations == 0:
         return Load(closed=True)
     arrivals = records["arrival_s"]
     span_s = float(arrivals.max() - arrivals.min())
     tail_s = max(float(done["last_s"].max() - arrivals.max()), 0.0)
-    beyond = (span_s + tail_s) / span_s if span_s > 0.0 and overloaded(run) else 0.0
+    beyond = (
+        (span_s + tail_s) / span_s
+        if span_s > 0.0 and overloaded(prepared.scenario, records)
+        else 0.0
+    )
     step_s = busy_s / iterations
-    growing, used = _shares(part, step_s, iterations, span_s + tail_s)
+    growing, used = _shares(group, step_s, iterations, span_s + tail_s)
     ttft_s = float((done["first_s"] - done["arrival_s"]).mean())
-    steps = np.ceil(done["input"] / part.prepared.scenario.scheduler.prompt_tokens).mean()
+    steps = np.ceil(done["input"] / group.prepared.scenario.scheduler.prompt_tokens).mean()
     return Load(
         closed=span_s <= 0.0,
         growing=growing,
@@ -137,9 +138,11 @@ def load_of(run: Run) -> Load:
     )
 
 
-def _shares(part: Part, step_s: float, iterations: int, seconds: float) -> tuple[float, float]:
+def _shares(
+    group: ReplicaGroup, step_s: float, iterations: int, seconds: float
+) -> tuple[float, float]:
     """Shares of a mean step that grow with load, and of its limit that are used."""
-    prepared, outcomes = part.prepared, part.outcomes
+    prepared, outcomes = group.prepared, group.outcomes
     program, scheduler = prepared.program, prepared.scenario.scheduler
     done = [each.requests[each.requests["status"] == DONE] for each in outcomes]
     count = sum(len(each) for each in done)

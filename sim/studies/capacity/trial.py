@@ -163,7 +163,7 @@ def trial_of(run: Run, objective: Objective, level: float) -> Trial:
     if closed:
         over = bool(len(done)) and float(done["queue_s"].mean()) > service
     else:
-        over = (up is not None and up < KEEPS_UP) or overloaded(run)
+        over = (up is not None and up < KEEPS_UP) or overloaded(run.scenario, run.records)
     return Trial(
         level=level,
         requests=counts,
