@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -16,18 +16,13 @@ from sim.config.replacements import Replacements
 from sim.config.scenarios import load_scenario
 from sim.dtypes import COMPUTE
 from sim.engines.roofline import (
-    Batch,
     Step,
     asked_for,
-    decode_batch,
     drafting,
-    prefill_batch,
     step,
 )
-from sim.engines.serving.replica import CUT, policy_record
 from sim.errors import ConfigError, Problem
 from sim.graph import Kind, Op, breakdown_class
-from sim.kernel import sequences
 from sim.kernel.records import (
     BOUND,
     BUSY_S,
@@ -53,12 +48,11 @@ from sim.results.blocks import Block
 from sim.results.constants import constants
 from sim.results.provenance import provenance
 from sim.results.statistics import finite
+from sim.results.typical_batch import PhaseName, typical_batch
 from sim.scenario import Scenario
 from sim.simulation.prepare import Prepared, prepare
-from sim.workload.traffic import Closed
 
 Floats = npt.NDArray[np.float64]
-PhaseName = Literal["decode", "prefill"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -157,7 +151,7 @@ def explain_prepared(
         raise ConfigError([Problem(path="phase", message=f"{phase!r}: decode or prefill is due")])
     if phase == "decode" and not model.layers:
         raise ConfigError(f"{model.name} has no decoder: write --phase prefill")
-    batch, about = _batch(prepared, phase, sequences, context)
+    batch, about = typical_batch(prepared, phase, sequences, context)
     done = step(prepared.program, batch)
     if phase == "decode":
         prepared = replace(prepared, program=drafting(prepared.program))
@@ -172,62 +166,6 @@ def explain_prepared(
         microbatches=done.microbatches,
         done=done,
     )
-
-
-def _batch(
-    prepared: Prepared, phase: PhaseName, sequences: int | None, context: int | None
-) -> tuple[Batch, dict[str, Any]]:
-    for name, value in (("batch", sequences), ("context", context)):
-        if value is not None and (not isinstance(value, int) or value < 1):
-            message = f"{value}: a whole number, at least 1, is due"
-            raise ConfigError([Problem(path=name, message=message)])
-    requests = prepared.requests
-    prompt = max(round(float(requests.input_tokens.mean())), 1) + prepared.extra_prompt
-    output = max(round(float(requests.output_tokens.mean())), 1)
-    if phase == "prefill":
-        scheduler = prepared.scenario.scheduler
-        limit = scheduler.prompt_tokens if scheduler.kind in CUT else prompt
-        tokens = context or min(prompt, limit)
-        count = sequences or 1
-        about = {"sequences": count, "prompt_tokens": tokens, "tokens": count * tokens}
-        return prefill_batch(count, tokens), about
-    cached = context or prompt + output // 2
-    count = sequences or running_sequences(prepared, cached, output)
-    ahead = prepared.program.ahead
-    about = {"sequences": count, "context": cached, "tokens": count * (1 + ahead)}
-    if ahead:
-        about["drafted_tokens"] = count * ahead
-    return decode_batch(count, cached), about
-
-
-def running_sequences(prepared: Prepared, context: int, output: int) -> int:
-    """Sequences one replica decodes at a time: what clients, arrivals, batch and memory allow.
-
-    Open loop: Little's law, arrivals times the time that the steps of `output` tokens take, found
-    by iteration.
-    """
-    program, scenario = prepared.program, prepared.scenario
-    policy = policy_record(scenario.scheduler, prepared.budget.kv_B, program)
-    held = sequences.kv_bytes(program.streams, policy[0], max(context - 1, 1), context)
-    most = scenario.scheduler.max_batch
-    if held > 0.0:
-        most = min(most, max(int(prepared.budget.kv_B / held), 1))
-    replicas = program.layout.dp
-    if isinstance(scenario.traffic, Closed):
-        clients = math.ceil(scenario.traffic.concurrency / replicas)
-        return min(most, clients * scenario.traffic.samples)
-    span = float(prepared.requests.arrival_s[-1])
-    if span <= 0.0:
-        return most
-    rate = len(prepared.requests.arrival_s) / span / replicas
-    count = 1
-    for _ in range(64):
-        seconds = step(program, decode_batch(count, context)).seconds
-        wanted = min(max(math.ceil(rate * output / program.tokens_per_step * seconds), 1), most)
-        if wanted <= count:
-            return count
-        count = wanted
-    return count
 
 
 def _rows(prepared: Prepared, done: Step) -> Iterator[dict[str, Any]]:
@@ -245,56 +183,147 @@ def operator_row(
 
     `asked` [4] are its flops and bytes of all layers, `costs` [processor, part] of one layer.
     """
-    program = prepared.program
-    record = program.table.records[index]
-    chosen = int(done.chosen[index, UNIT])
-    names = [each.name for each in prepared.program.system.device.processors]
-    flops, moved = float(asked[0]), float(asked[1:].sum())
-    intensity = flops / moved if moved > 0.0 else math.nan
-    ridges = {
-        name: _ridge(program.units[number], int(record["arithmetic"]), asked)
-        for number, name in enumerate(names)
-        if not math.isnan(costs[number, COST_COMPUTE_S])
-    }
-    totals = {
-        name: float(
-            max(costs[number, COST_COMPUTE_S], costs[number, COST_MEMORY_S])
-            + costs[number, COST_LAUNCH_S]
+    execution = _Execution(
+        prepared=prepared, step=done, index=index, op=op, demand=asked, costs=costs
+    )
+    return execution.row()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Execution:
+    """An operator of an iteration: `demand` [4] of all layers, `costs` [processor, part] of one."""
+
+    prepared: Prepared
+    step: Step
+    index: int
+    op: Op
+    demand: Floats
+    costs: Floats
+
+    @property
+    def record(self) -> np.void:
+        """The operator as the kernel has it."""
+        record: np.void = self.prepared.program.table.records[self.index]
+        return record
+
+    @property
+    def chosen(self) -> int:
+        """Number of the processor that runs it; negative on links."""
+        return int(self.step.chosen[self.index, UNIT])
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the processors."""
+        return [unit.name for unit in self.prepared.program.system.device.processors]
+
+    @property
+    def bound(self) -> str:
+        """What it waits for."""
+        return BOUNDS[int(self.step.chosen[self.index, BOUND])]
+
+    @property
+    def op_per_B(self) -> float:
+        """Operations a byte; NaN where nothing moves."""
+        moved_B = float(self.demand[1:].sum())
+        return float(self.demand[0]) / moved_B if moved_B > 0.0 else math.nan
+
+    @property
+    def able(self) -> list[int]:
+        """Processors that can run it."""
+        return [
+            number
+            for number in range(len(self.names))
+            if not math.isnan(self.costs[number, COST_COMPUTE_S])
+        ]
+
+    @cached_property
+    def ridges(self) -> dict[str, float]:
+        """Ridge point of each processor that can run it, in Op/B."""
+        units, arithmetic = self.prepared.program.units, int(self.record["arithmetic"])
+        return {
+            self.names[number]: _ridge(units[number], arithmetic, self.demand)
+            for number in self.able
+        }
+
+    @cached_property
+    def seconds(self) -> dict[str, float]:
+        """Time of all layers on each processor that can run it."""
+        parts = (COST_COMPUTE_S, COST_MEMORY_S, COST_LAUNCH_S)
+        times = {number: self.costs[number, parts] for number in self.able}
+        return {
+            self.names[number]: float(max(compute_s, memory_s) + launch_s) * self.op.layers
+            for number, (compute_s, memory_s, launch_s) in times.items()
+        }
+
+    def row(self) -> dict[str, Any]:
+        """The operator as `sim explain --json` gives it."""
+        op, record, rows = self.op, self.record, self.step.rows[self.index]
+        tokens = float(self.step.features[int(record["stream"]), int(record["phase"]), 0])
+        link = self.chosen < 0
+        counted: dict[str, Any] = dict.fromkeys(
+            ("arithmetic", "flops", "weight_B", "kv_B", "activation_B")
         )
-        * op.layers
-        for number, name in enumerate(names)
-        if not math.isnan(costs[number, COST_COMPUTE_S])
-    }
-    features = done.features[int(record["stream"]), int(record["phase"])]
-    link = chosen < 0
-    uncounted = link or op.kind == Kind.PIPELINE
-    bound = BOUNDS[int(done.chosen[index, BOUND])]
-    return {
-        "operator": op.name,
-        "class": breakdown_class(op),
-        "layers": op.layers,
-        "tokens": float(features[0]),
-        "arithmetic": None if uncounted else _arithmetic_name(int(record["arithmetic"])),
-        "flops": None if uncounted else flops,
-        "weight_B": None if uncounted else float(asked[1]),
-        "kv_B": None if uncounted else float(asked[2]),
-        "activation_B": None if uncounted else float(asked[3]),
-        "message_B": float(record["message_B_per_token"] * features[0]) * op.layers
-        if link
-        else None,
-        "op_per_B": finite(intensity),
-        "ridge_op_per_B": ridges,
-        "unit_s": totals,
-        "unit": "link" if link else names[chosen],
-        "bound": bound,
-        "why": _why(prepared, done, index, op, chosen, intensity, ridges, totals, bound),
-        "compute_s": None if uncounted else float(costs[chosen, COST_COMPUTE_S]) * op.layers,
-        "memory_s": None if uncounted else float(costs[chosen, COST_MEMORY_S]) * op.layers,
-        "launch_s": float(done.rows[index, LAUNCH_S]),
-        "time_s": float(done.rows[index, SECONDS]),
-        "busy_s": float(done.rows[index, BUSY_S]),
-        "energy_J": finite(float(done.rows[index, JOULES].sum())),
-    }
+        times: dict[str, float | None] = {"compute_s": None, "memory_s": None}
+        if not link and op.kind != Kind.PIPELINE:
+            arithmetic = _arithmetic_name(int(record["arithmetic"]))
+            counted = dict(zip(counted, (arithmetic, *map(float, self.demand)), strict=True))
+            costs = self.costs[self.chosen, (COST_COMPUTE_S, COST_MEMORY_S)] * op.layers
+            times = dict(zip(times, map(float, costs), strict=True))
+        message_B = float(record["message_B_per_token"] * tokens) * op.layers
+        return {
+            "operator": op.name,
+            "class": breakdown_class(op),
+            "layers": op.layers,
+            "tokens": tokens,
+            **counted,
+            "message_B": message_B if link else None,
+            "op_per_B": finite(self.op_per_B),
+            "ridge_op_per_B": self.ridges,
+            "unit_s": self.seconds,
+            "unit": "link" if link else self.names[self.chosen],
+            "bound": self.bound,
+            "why": self.why(),
+            **times,
+            "launch_s": float(rows[LAUNCH_S]),
+            "time_s": float(rows[SECONDS]),
+            "busy_s": float(rows[BUSY_S]),
+            "energy_J": finite(float(rows[JOULES].sum())),
+        }
+
+    def why(self) -> str:
+        """The reason for the choice of the processor, in words."""
+        op, program = self.op, self.prepared.program
+        if self.chosen < 0:
+            return self._why_link()
+        name = self.names[self.chosen]
+        if op.kind == Kind.PIPELINE:
+            return _why_line(self.record, self.step.features, program.graph.layers)
+        where = f"{self.op_per_B:.3g} Op/B at a ridge of {self.ridges[name]:.3g}"
+        where += f": {self.bound}-bound"
+        if op.kind == Kind.EXPERTS and op.concurrent:
+            rows = self.step.rows[self.index]
+            share = 100.0 * float(rows[PAIR_SHARE])
+            hidden = "" if rows[SECONDS] > 0.0 else ", while the other unit is waited for"
+            return f"has {share:.3g} % of the token-expert pairs{hidden}; {where}"
+        if int(self.record["pinned"]) >= 0:
+            return f"placement pins {op.operator_class} to {name}"
+        if len(self.names) == 1:
+            return where
+        others = {other: seconds for other, seconds in self.seconds.items() if other != name}
+        if not others:
+            return f"only {name} runs {op.operator_class}; {where}"
+        rival = min(others, key=lambda other: others[other])
+        ratio = others[rival] / self.seconds[name]
+        digits = 2 if ratio >= 1.1 else 3
+        return f"{ratio:.{digits}g}x faster than {rival}; {where}"
+
+    def _why_link(self) -> str:
+        """Which link it takes, and between whom."""
+        op, system, split = self.op, self.prepared.program.system, self.prepared.program.split
+        if op.side and split is not None:
+            return f"to the other side over {split.link.name}, busiest device"
+        link = system.network if op.across_nodes else system.device.link
+        return f"{op.collective} over {op.group} devices on {link.name if link else 'no link'}"
 
 
 def _ridge(unit: np.void, arithmetic: int, asked: Floats) -> float:
@@ -331,44 +360,3 @@ def _why_line(record: np.void, features: Floats, layers: int) -> str:
     }
     reason = max(waits, key=lambda name: float(waits[name]))
     return f"{tokens:g} tokens one behind the other through {layers} layers: {reason}"
-
-
-def _why(
-    prepared: Prepared,
-    done: Step,
-    index: int,
-    op: Op,
-    chosen: int,
-    intensity: float,
-    ridges: Mapping[str, float],
-    totals: Mapping[str, float],
-    bound: str,
-) -> str:
-    """The reason for the choice, in words."""
-    record = prepared.program.table.records[index]
-    device = prepared.program.system.device
-    if chosen < 0:
-        system, split = prepared.program.system, prepared.program.split
-        link = system.network if op.across_nodes else device.link
-        if op.side and split is not None:
-            return f"to the other side over {split.link.name}, busiest device"
-        return f"{op.collective} over {op.group} devices on {link.name if link else 'no link'}"
-    name = device.processors[chosen].name
-    if op.kind == Kind.PIPELINE:
-        return _why_line(record, done.features, prepared.program.graph.layers)
-    where = f"{intensity:.3g} Op/B at a ridge of {ridges[name]:.3g}: {bound}-bound"
-    if op.kind == Kind.EXPERTS and op.concurrent:
-        share = float(done.rows[index, PAIR_SHARE])
-        hidden = "" if done.rows[index, SECONDS] > 0.0 else ", while the other unit is waited for"
-        return f"has {100.0 * share:.3g} % of the token-expert pairs{hidden}; {where}"
-    if int(record["pinned"]) >= 0:
-        return f"placement pins {op.operator_class} to {name}"
-    if len(device.processors) == 1:
-        return where
-    others = {other: seconds for other, seconds in totals.items() if other != name}
-    if not others:
-        return f"only {name} runs {op.operator_class}; {where}"
-    rival = min(others, key=lambda other: others[other])
-    ratio = others[rival] / totals[name]
-    digits = 2 if ratio >= 1.1 else 3
-    return f"{ratio:.{digits}g}x faster than {rival}; {where}"

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from sim.graph import breakdown_class
-from sim.results.explain import PhaseName, explain_prepared
+from sim.results.explain import explain_prepared
 from sim.results.run import Run
 from sim.results.statistics import finite
+from sim.results.typical_batch import PhaseName
 
 
 @dataclass(frozen=True, kw_only=True)
