@@ -316,8 +316,8 @@ def _form(
         "die": {"area": f"{area_mm2:.9g} mm2 [{SOURCE}]", "products": grid.chips},
     }
     if paper.making.units is not None:
-        made = [each * grid.chips / paper.making.products for each in sorted(paper.making.units)]
-        named = zip(("low", "base", "high"), made, strict=True)
+        units = [each * grid.chips / paper.making.products for each in sorted(paper.making.units)]
+        named = zip(("low", "base", "high"), units, strict=True)
         form["making"] = {"units": {name: f"{each:g} [{SOURCE}]" for name, each in named}}
     return form
 
@@ -327,6 +327,6 @@ def _attention(graph: Graph, grid: Grid, paper: Graph, paper_grid: Grid) -> floa
 
     Its unit is balanced for the paper's model: 8 query heads read each key-value head.
     """
-    read, done = attention_work(graph, grid)
-    paper_read, paper_done = attention_work(paper, paper_grid)
-    return max(read / paper_read, done / paper_done)
+    read, computed = attention_work(graph, grid)
+    paper_read, paper_computed = attention_work(paper, paper_grid)
+    return max(read / paper_read, computed / paper_computed)

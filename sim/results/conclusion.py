@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -60,11 +60,7 @@ class Conclusion:
             "usd_per_Mtok_ratio_at_cost": self.ratio_at_cost,
             "inputs": [
                 {
-                    "name": move.name,
-                    "cheap": move.cheap,
-                    "dear": move.dear,
-                    "ratio_cheap": move.ratio_cheap,
-                    "ratio_dear": move.ratio_dear,
+                    **asdict(move),
                     "changes_winner": min(move.ratio_cheap, move.ratio_dear) < 1.0,
                 }
                 for move in self.moves[:most]
@@ -109,8 +105,8 @@ def conclude(runs: Sequence[Run]) -> Conclusion | None:
 
 def _at_cost(run: Run) -> Any:
     """USD a million tokens at cost, as expected."""
-    found = owned(run.scenario.system, _served(run), replace(_costs(run), basis="cost"))
-    return np.asarray(found.USD_per_Mtok)[1]
+    ownership = owned(run.scenario.system, _served(run), replace(_costs(run), basis="cost"))
+    return np.asarray(ownership.USD_per_Mtok)[1]
 
 
 def _served(run: Run) -> Served:

@@ -59,34 +59,39 @@ Floats = npt.NDArray[np.float64]
 class Explanation:
     """One iteration of one replica, operator by operator.
 
-    `batch` says what it works on; `rows` one mapping an operator that has work, of one device and
-    all layers; `seconds` and `joules` of the whole iteration and replica; `constants` the device
-    numbers the times rest on, with their sources.
+    `batch` says what it works on; `rows` has one mapping an operator that has work, of one device
+    and all layers.
     """
 
     prepared: Prepared
     phase: PhaseName
     batch: Mapping[str, Any]
     rows: tuple[Mapping[str, Any], ...]
-    seconds: float
-    host_s: float
-    joules: float
-    microbatches: float
-    done: Step
+    step: Step
+
+    @property
+    def seconds(self) -> float:
+        """Time of the whole iteration."""
+        return self.step.seconds
+
+    @property
+    def joules(self) -> float:
+        """Energy of the whole replica; NaN where not known."""
+        return self.step.joules
 
     @cached_property
     def bands(self) -> Mapping[str, Band]:
         """How far "iteration_s" and, where known, "energy_J" may be off."""
         prefill = self.phase == "prefill"
         runtime = self.prepared.scenario.runtime
-        return bands_of_step(self.prepared.program, runtime, self.done, prefill=prefill)
+        return bands_of_step(self.prepared.program, runtime, self.step, prefill=prefill)
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
         """Of expert-parallel ranks, and of experts apart from attention, where there are any."""
         blocks = (
-            expert_ranks_of_step(self.prepared.program, self.done),
-            sides_of_step(self.prepared, self.done),
+            expert_ranks_of_step(self.prepared.program, self.step),
+            sides_of_step(self.prepared, self.step),
         )
         return tuple(block for block in blocks if block is not None)
 
@@ -110,7 +115,7 @@ class Explanation:
             "phase": self.phase,
             "batch": dict(self.batch),
             "iteration_s": self.seconds,
-            "host_s": self.host_s,
+            "host_s": self.step.host_s,
             "energy_J": finite(self.joules),
             "bands": {name: band.to_json() for name, band in self.bands.items()},
             "operators": [dict(row) for row in self.rows],
@@ -152,39 +157,36 @@ def explain_prepared(
     if phase == "decode" and not model.layers:
         raise ConfigError(f"{model.name} has no decoder: write --phase prefill")
     batch, about = typical_batch(prepared, phase, sequences, context)
-    done = step(prepared.program, batch)
+    iteration = step(prepared.program, batch)
     if phase == "decode":
         prepared = replace(prepared, program=drafting(prepared.program))
     return Explanation(
         prepared=prepared,
         phase=phase,
         batch=about,
-        rows=tuple(_rows(prepared, done)),
-        seconds=done.seconds,
-        host_s=done.host_s,
-        joules=done.joules,
-        microbatches=done.microbatches,
-        done=done,
+        rows=tuple(_rows(prepared, iteration)),
+        step=iteration,
     )
 
 
-def _rows(prepared: Prepared, done: Step) -> Iterator[dict[str, Any]]:
+def _rows(prepared: Prepared, iteration: Step) -> Iterator[dict[str, Any]]:
     program = prepared.program
-    demands, costs = asked_for(program, done)
+    demands, costs = asked_for(program, iteration)
     for index, op in enumerate(program.table.graph.ops):
-        if done.rows[index, BUSY_S] > 0.0:
-            yield operator_row(prepared, done, index, op, demands[index] * op.layers, costs[index])
+        if iteration.rows[index, BUSY_S] > 0.0:
+            demand = demands[index] * op.layers
+            yield operator_row(prepared, iteration, index, op, demand, costs[index])
 
 
 def operator_row(
-    prepared: Prepared, done: Step, index: int, op: Op, asked: Floats, costs: Floats
+    prepared: Prepared, iteration: Step, index: int, op: Op, demand: Floats, costs: Floats
 ) -> dict[str, Any]:
     """Operator `index` of an iteration, as `sim explain --json` gives it.
 
-    `asked` [4] are its flops and bytes of all layers, `costs` [processor, part] of one layer.
+    `demand` [4] are its flops and bytes of all layers, `costs` [processor, part] of one layer.
     """
     execution = _Execution(
-        prepared=prepared, step=done, index=index, op=op, demand=asked, costs=costs
+        prepared=prepared, step=iteration, index=index, op=op, demand=demand, costs=costs
     )
     return execution.row()
 

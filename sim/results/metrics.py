@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from sim.kernel.records import DONE
+from sim.kernel.records import DONE, REJECTED
 from sim.results.statistics import (
     STATISTICS,
     finite,
@@ -83,6 +83,12 @@ class Measurement:
     def good(self) -> int | None:
         """Counted requests that keep the SLO; None without one."""
         return within(self.slo, self.times["ttft_s"], self.counted["max_gap_s"])
+
+    @property
+    def attainment(self) -> float | None:
+        """Share of counted and of rejected requests that keep the SLO; None of none, or without."""
+        judged = len(self.counted) + int((self.requests["status"] == REJECTED).sum())
+        return None if self.good is None or not judged else self.good / judged
 
     @property
     def duration_s(self) -> float:

@@ -39,7 +39,7 @@ def reasons(run: Run) -> Sequence[Reason]:
         return []
     joules = run.breakdown["energy_J"]["by_class"]
     energy = sum(_or_nan(each) for each in joules.values())
-    found = [
+    listed = [
         Reason(
             operator_class=str(name),
             unit=str(unit),
@@ -49,9 +49,9 @@ def reasons(run: Run) -> Sequence[Reason]:
         )
         for (name, unit), rows in table.groupby(["class", "processor"], sort=True)
     ]
-    found.sort(key=lambda reason: -(reason.time_share or 0.0))
-    host = 1.0 - sum(reason.time_share or 0.0 for reason in found)
-    found.append(
+    listed.sort(key=lambda reason: -(reason.time_share or 0.0))
+    host = 1.0 - sum(reason.time_share or 0.0 for reason in listed)
+    listed.append(
         Reason(
             operator_class="host",
             unit="host",
@@ -62,7 +62,7 @@ def reasons(run: Run) -> Sequence[Reason]:
         )
     )
     occupied = busy / (run.outcomes.whole_s * len(run.outcomes.replicas))
-    found.append(
+    listed.append(
         Reason(
             operator_class="static",
             unit="all",
@@ -71,7 +71,7 @@ def reasons(run: Run) -> Sequence[Reason]:
             why=f"power of being on, busy {100.0 * occupied:.0f} % of the time",
         )
     )
-    return found
+    return listed
 
 
 def _or_nan(value: float | None) -> float:

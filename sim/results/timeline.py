@@ -98,9 +98,9 @@ class Timeline:
         yield {"name": "process_labels", **of_process, "args": {"labels": labels}}
         yield {"name": "process_sort_index", **of_process, "args": {"sort_index": pid}}
         for number, name in tracks.items():
-            own = {**of_process, "tid": thread(pid, number)}
-            yield {"name": "thread_name", **own, "args": {"name": name}}
-            yield {"name": "thread_sort_index", **own, "args": {"sort_index": number}}
+            track = {**of_process, "tid": thread(pid, number)}
+            yield {"name": "thread_name", **track, "args": {"name": name}}
+            yield {"name": "thread_sort_index", **track, "args": {"sort_index": number}}
 
     @cached_property
     def _numbers(self) -> list[npt.NDArray[np.int64]]:
@@ -160,9 +160,9 @@ def recorded(
     run = run_prepared(
         prepared, on_progress=on_progress, log_iterations=most, log_window_s=window_s
     )
-    made = Timeline(run=run, window_s=window_s)
-    _check_size(made)
-    return made
+    timeline = Timeline(run=run, window_s=window_s)
+    _check_size(timeline)
+    return timeline
 
 
 def request_spans(request: np.void, end_s: float) -> list[tuple[str, float, float]]:

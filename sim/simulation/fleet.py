@@ -69,7 +69,7 @@ def _kind(prepared: Prepared) -> Kind:
 
 def _replicas(pools: Sequence[Pool], ready: Sequence[Prepared]) -> list[int]:
     """Copies of the model in each pool."""
-    return [pool.replicas * own.program.layout.dp for pool, own in zip(pools, ready, strict=True)]
+    return [pool.replicas * one.program.layout.dp for pool, one in zip(pools, ready, strict=True)]
 
 
 def _groups(

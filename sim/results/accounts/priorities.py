@@ -7,12 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sim.engines.serving.simulation import Served
-from sim.kernel.records import DONE
 from sim.results.blocks import Block, Table
+from sim.results.metrics import Measurement
 from sim.results.quantity import UNKNOWN, digits, share, si
-from sim.results.statistics import latencies, rate, request_counts, spread, within
-from sim.scenario import Slo
+from sim.results.statistics import rate, request_counts, spread
 from sim.simulation.outcomes import Outcomes
 from sim.simulation.prepare import Prepared
 
@@ -23,7 +21,14 @@ def priorities(prepared: Prepared, outcomes: Outcomes) -> Block | None:
     """Counts, latencies and goodput by class; None where requests have no priorities."""
     if prepared.requests.priority is None:
         return None
-    rows = by_priority(outcomes.served, outcomes.requests, prepared.scenario.slo)
+    requests = outcomes.requests
+    rows = []
+    for priority in np.unique(requests["priority"]):
+        of_class = requests[requests["priority"] == priority]
+        measurement = Measurement(
+            served=outcomes.served, requests=of_class, slo=prepared.scenario.slo
+        )
+        rows.append({"priority": int(priority), **_values(measurement)})
     table = Table(
         title="By priority, the most urgent first",
         columns=(
@@ -49,40 +54,26 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def by_priority(served: Served, requests: Records, slo: Slo) -> list[dict[str, Any]]:
-    """One mapping a class, the most urgent first: counts, latencies and goodput of its requests.
+def _values(measurement: Measurement) -> dict[str, Any]:
+    """Counts, latencies and goodput of the requests of a class.
 
     Of what ended inside the measured window, as all metrics. Gaps between tokens are kept of
     all classes together: of one class `tbt_mean_s` is exact, and `worst_gap_s` has each request's
     longest gap, which is what an SLO looks at. With speculation gaps are fewer than tokens, and
     their mean is not known.
     """
-    window = served.window
-    drafts = any(outcome.verified for outcome in served.outcomes)
-    duration = window.until_s - window.from_s
-    rows = []
-    for priority in np.unique(requests["priority"]):
-        own = requests[requests["priority"] == priority]
-        counts = request_counts(own)
-        ended = own["last_s"]
-        inside = (own["status"] == DONE) & (ended > window.from_s) & (ended <= window.until_s)
-        counted = own[inside]
-        times = latencies(counted)
-        several = counted[np.isfinite(counted["first_s"]) & (counted["output"] > 1)]
-        gaps = int((several["output"] - 1).sum())
-        decoded_s = float((several["last_s"] - several["first_s"]).sum())
-        good = within(slo, times["ttft_s"], counted["max_gap_s"])
-        judged = len(counted) + counts["rejected"]
-        rows.append(
-            {
-                "priority": int(priority),
-                **{name: counts[name] for name in ("arrived", "completed", "rejected")},
-                **{name: spread(times[name]) for name in ("ttft_s", "tpot_s", "e2e_s")},
-                "tbt_mean_s": decoded_s / gaps if gaps and not drafts else None,
-                "worst_gap_s": spread(several["max_gap_s"]),
-                "request_rate_per_s": rate(len(counted), duration),
-                "goodput_req_per_s": rate(good, duration),
-                "attainment": None if good is None or not judged else good / judged,
-            }
-        )
-    return rows
+    counts, counted = request_counts(measurement.requests), measurement.counted
+    several = counted[np.isfinite(counted["first_s"]) & (counted["output"] > 1)]
+    gaps = int((several["output"] - 1).sum())
+    if any(replica.verified for replica in measurement.served.outcomes):
+        gaps = 0
+    decoded_s = float((several["last_s"] - several["first_s"]).sum())
+    return {
+        **{name: counts[name] for name in ("arrived", "completed", "rejected")},
+        **{name: spread(times) for name, times in measurement.times.items()},
+        "tbt_mean_s": decoded_s / gaps if gaps else None,
+        "worst_gap_s": spread(several["max_gap_s"]),
+        "request_rate_per_s": rate(len(counted), measurement.duration_s),
+        "goodput_req_per_s": rate(measurement.good, measurement.duration_s),
+        "attainment": measurement.attainment,
+    }

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sim.engines.serving.simulation import Served
-from sim.kernel.records import DONE, REJECTED
+from sim.kernel.records import DONE, REJECTED, WAITING
 from sim.results.blocks import Block
+from sim.results.metrics import Measurement
 from sim.results.quantity import digits, si
-from sim.results.statistics import rate, spread, within
-from sim.scenario import Slo
+from sim.results.statistics import rate, request_counts, spread
 from sim.simulation.outcomes import Outcomes
 from sim.simulation.prepare import Prepared
 
@@ -23,7 +22,11 @@ def samples(prepared: Prepared, outcomes: Outcomes) -> Block | None:
     """Latencies and rates of requests for several answers as a whole; else None."""
     if prepared.requests.parent is None:
         return None
-    values = by_request(outcomes.served, outcomes.requests, prepared.scenario.slo)
+    answers, whole = (
+        Measurement(served=outcomes.served, requests=requests, slo=prepared.scenario.slo)
+        for requests in (outcomes.requests, whole_requests(outcomes.requests))
+    )
+    values = _values(answers, whole)
     ttft, e2e, good = values["ttft_s"], values["e2e_s"], values["goodput_req_per_s"]
     line = (
         f"Requests of {values['samples_per_request']:g} answers: "
@@ -36,39 +39,33 @@ def samples(prepared: Prepared, outcomes: Outcomes) -> Block | None:
     return Block(name="samples", values=values, lines=(line,))
 
 
-def by_request(served: Served, requests: Records, slo: Slo) -> dict[str, Any]:
-    """Of requests for several answers: counts, latencies, rates and goodput of whole requests.
+def whole_requests(answers: Records) -> Records:
+    """Requests of which each has several answers, in order of their first rows.
 
     A request's first token is the first of any of its answers, and it ends with the last of them;
-    it is rejected where one of them is. Of what ended inside the measured window, as
-    all metrics.
+    it is rejected where one of them is.
     """
-    window = served.window
-    duration = window.until_s - window.from_s
-    requests = requests[np.argsort(requests["parent"], kind="stable")]
-    starts = np.flatnonzero(np.diff(requests["parent"], prepend=0))
-    done = np.logical_and.reduceat(requests["status"] == DONE, starts)
-    refused = np.logical_or.reduceat(requests["status"] == REJECTED, starts)
-    arrival = requests["arrival_s"][starts]
-    first = np.fmin.reduceat(requests["first_s"], starts)
-    last = np.maximum.reduceat(requests["last_s"], starts)
-    gap = np.maximum.reduceat(requests["max_gap_s"], starts)
-    with np.errstate(invalid="ignore"):
-        inside = done & (last > window.from_s) & (last <= window.until_s)
-    answers = requests["status"] == DONE
-    answers &= (requests["last_s"] > window.from_s) & (requests["last_s"] <= window.until_s)
-    ttft_s, e2e_s = (first - arrival)[inside], (last - arrival)[inside]
-    good = within(slo, ttft_s, gap[inside])
-    judged = len(ttft_s) + int(refused.sum())
+    answers = answers[np.argsort(answers["parent"], kind="stable")]
+    starts = np.flatnonzero(np.diff(answers["parent"], prepend=0))
+    whole: Records = answers[starts].copy()
+    for name, merged in (("first_s", np.fmin), ("last_s", np.maximum), ("max_gap_s", np.maximum)):
+        whole[name] = merged.reduceat(answers[name], starts)
+    done, refused = (answers["status"] == status for status in (DONE, REJECTED))
+    whole["status"] = WAITING
+    whole["status"][np.logical_and.reduceat(done, starts)] = DONE
+    whole["status"][np.logical_or.reduceat(refused, starts)] = REJECTED
+    return whole
+
+
+def _values(answers: Measurement, whole: Measurement) -> dict[str, Any]:
+    """Counts, latencies, rates and goodput of whole requests, as metrics have them."""
+    counts, duration_s = request_counts(whole.requests), whole.duration_s
     return {
-        "samples_per_request": len(requests) / len(starts),
-        "arrived": len(starts),
-        "completed": int(done.sum()),
-        "rejected": int(refused.sum()),
-        "ttft_s": spread(ttft_s),
-        "e2e_s": spread(e2e_s),
-        "request_rate_per_s": rate(len(ttft_s), duration),
-        "sample_rate_per_s": rate(int(answers.sum()), duration),
-        "goodput_req_per_s": rate(good, duration),
-        "attainment": None if good is None or not judged else good / judged,
+        "samples_per_request": len(answers.requests) / len(whole.requests),
+        **{name: counts[name] for name in ("arrived", "completed", "rejected")},
+        **{name: spread(whole.times[name]) for name in ("ttft_s", "e2e_s")},
+        "request_rate_per_s": rate(len(whole.counted), duration_s),
+        "sample_rate_per_s": rate(len(answers.counted), duration_s),
+        "goodput_req_per_s": rate(whole.good, duration_s),
+        "attainment": whole.attainment,
     }

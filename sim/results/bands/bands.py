@@ -88,28 +88,28 @@ class Spent:
             before = self.known.get(HOST_KEY, (0.0,))[0]
             self.known[HOST_KEY] = before + seconds, host(self.errors)
 
-    def step(self, program: Program, done: Step, times: float = 1.0) -> None:
+    def step(self, program: Program, iteration: Step, times: float = 1.0) -> None:
         """Add one iteration, `times` as often."""
         device = program.system.device
         for index, op in enumerate(program.table.graph.ops):
-            chosen = int(done.chosen[index, UNIT])
+            chosen = int(iteration.chosen[index, UNIT])
             unit = None if chosen < 0 else device.processors[chosen]
-            seconds = float(done.rows[index, SECONDS]) * done.microbatches
+            seconds = float(iteration.rows[index, SECONDS]) * iteration.microbatches
             self.operator(device, unit, breakdown_class(op), times * seconds)
-        self.host(times * done.host_s)
+        self.host(times * iteration.host_s)
 
     def together(self, added: Residual) -> Known:
         """The error of all of it, with that of `added` on top."""
         whole_s = sum(seconds for seconds, _ in self.known.values())
-        told = {
+        weighty = {
             regime: known
             for (_, _, regime), (seconds, known) in self.known.items()
             if seconds >= MATTERS * whole_s and known.of
         }
-        level = least(known.level for known in told.values())
-        worst = {regime: known for regime, known in told.items() if known.level == level}
+        level = least(known.level for known in weighty.values())
+        worst = {regime: known for regime, known in weighty.items() if known.level == level}
         of = ", ".join(dict.fromkeys(known.of for known in worst.values()))
-        if len(worst) < len(told):
+        if len(worst) < len(weighty):
             of = f"{', '.join(sorted(worst))}: {of}"
         parts = [(seconds, known.residual) for seconds, known in self.known.values()]
         return Known(
@@ -120,7 +120,7 @@ class Spent:
 
 
 def service(device: Device, decode: Spent, prefill: Spent) -> Service:
-    """Errors of a device that spends its time on `decode` and `prefill` as told.
+    """Errors of a device that spends its time on `decode` and `prefill` as they say.
 
     Where servers or edge runtimes were measured, these decide; elsewhere operators do, widened by
     what servers add. Joules that nobody measured are watts over a time, both off.
@@ -140,14 +140,20 @@ def service(device: Device, decode: Spent, prefill: Spent) -> Service:
     return Service(ttft=ttft, tpot=tpot, joules=joules, watts=watts)
 
 
-def widest(found: Sequence[Service]) -> Service:
+def widest(services: Sequence[Service]) -> Service:
     """Of several devices at work together, the largest error of each kind."""
     return Service(
         **{
-            name: max((getattr(each, name) for each in found), key=lambda one: one.residual.width)
+            name: max(
+                (getattr(each, name) for each in services), key=lambda one: one.residual.width
+            )
             for name in ("ttft", "tpot", "joules", "watts")
         }
     )
+
+
+def _width(known: Known) -> float:
+    return known.residual.width
 
 
 def bands_of(
@@ -174,20 +180,22 @@ def _factors(
 ) -> dict[Law, tuple[float, float, Known]]:
     """Low and high factor of each kind of metric, and what is known of it."""
     first, later = ends(errors.ttft.residual), ends(errors.tpot.residual)
-    ttft = tuple(load.first(scale, own) for scale, own in zip(later, first, strict=True))
+    ttft = tuple(
+        load.first(scale, of_prompt) for scale, of_prompt in zip(later, first, strict=True)
+    )
     tpot = tuple(load.step(scale) for scale in later)
     e2e = tuple(_e2e(row, a, b) for a, b in zip(ttft, tpot, strict=True))
     rate = tuple(1.0 / load.duration(scale) for scale in reversed(later))
     joules = (*ends(errors.joules.residual), errors.joules)
     # where arrivals set how long it takes, watts are as wrong as joules
-    given = not load.closed and not load.beyond
+    paced = not load.closed and not load.beyond
     return {
         "ttft": (*_ordered(ttft), errors.ttft),
         "tpot": (*_ordered(tpot), errors.tpot),
         "e2e": (*_ordered(e2e), errors.tpot),
         "rate": (*_ordered(rate), errors.tpot),
         "joules": joules,
-        "power": joules if given else (*ends(errors.watts.residual), errors.watts),
+        "power": joules if paced else (*ends(errors.watts.residual), errors.watts),
     }
 
 
@@ -218,15 +226,15 @@ def _service_of(runtime: Runtime | None, outcomes: Outcomes) -> Service:
 
 
 def bands_of_step(
-    program: Program, runtime: Runtime | None, done: Step, *, prefill: bool
+    program: Program, runtime: Runtime | None, iteration: Step, *, prefill: bool
 ) -> dict[str, Band]:
     """Bands of one iteration: "iteration_s", and "energy_J" where that is known."""
     spent = Spent(runtime)
-    spent.step(program, done)
-    found = service(program.system.device, spent, spent)
+    spent.step(program, iteration)
+    errors = service(program.system.device, spent, spent)
     values = {
-        "iteration_s": (done.seconds, found.ttft if prefill else found.tpot),
-        "energy_J": (done.joules, found.joules),
+        "iteration_s": (iteration.seconds, errors.ttft if prefill else errors.tpot),
+        "energy_J": (iteration.joules, errors.joules),
     }
     return {
         name: _band(value, *ends(known.residual), known)

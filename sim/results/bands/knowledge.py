@@ -44,10 +44,11 @@ def operator(errors: Errors, device: Device, unit: Processor | None, name: str) 
     else:
         fitted = unit.kernels is not None
     regime = REGIME.get(name, PRODUCT)
-    found = errors.of(device.name)
-    if unit is not None and unit.kernels is not None and found and found.name != unit.kernels.name:
-        found = None  # another generation's kernels were put in
-    return _known(errors, device, found, regime, fitted=fitted)
+    measured = errors.of(device.name)
+    kernels = None if unit is None else unit.kernels
+    if kernels is not None and measured is not None and measured.name != kernels.name:
+        measured = None  # another generation's kernels were put in
+    return _known(errors, device, measured, regime, fitted=fitted)
 
 
 def whole(errors: Errors, device: Device, runtime: Runtime | None, regime: str) -> Known | None:
@@ -62,19 +63,25 @@ def whole(errors: Errors, device: Device, runtime: Runtime | None, regime: str) 
         name = {"ttft": "edge-prefill", "tpot": "edge-decode"}[regime]
         if runtime.habits is None or device.name in edge.measured.get(name, ()):
             return _of(edge, device, name)
-    found = errors.of(device.name)
-    if found is None or regime not in found.residuals["calibrated"] or runtime.habits is None:
+    generation = errors.of(device.name)
+    if (
+        generation is None
+        or regime not in generation.residuals["calibrated"]
+        or runtime.habits is None
+    ):
         return None
-    seen = bool(set(runtime.fitted_on) & set(found.fitted_on))
-    known = _of(found, device, regime)
-    return known if seen else _at(found, "held-out", regime)
+    seen = bool(set(runtime.fitted_on) & set(generation.fitted_on))
+    known = _of(generation, device, regime)
+    return known if seen else _at(generation, "held-out", regime)
 
 
 def servers(errors: Errors, device: Device, regime: str) -> Residual:
     """What servers add to operators: the residual of those of its generation, else of any."""
-    found = errors.of(device.name)
-    own = {} if found is None or not device.built else found.residuals["calibrated"]
-    return own.get(regime) or errors.others["unmeasured"][regime]
+    generation = errors.of(device.name)
+    calibrated = (
+        {} if generation is None or not device.built else generation.residuals["calibrated"]
+    )
+    return calibrated.get(regime) or errors.others["unmeasured"][regime]
 
 
 def host(errors: Errors) -> Known:
@@ -89,25 +96,25 @@ def energy(errors: Errors, device: Device, regime: str) -> Known:
 
 
 def _known(
-    errors: Errors, device: Device, found: Generation | None, regime: str, *, fitted: bool
+    errors: Errors, device: Device, generation: Generation | None, regime: str, *, fitted: bool
 ) -> Known:
     level: Level = "unmeasured" if fitted else "estimated"
     if not device.built:
         residual = errors.others[level][regime].wider(errors.unbuilt)
         return Known(residual=residual, level="unbuilt", of="a chip that doesn't exist")
-    if fitted and found is not None and regime in found.residuals["calibrated"]:
-        return _of(found, device, regime)
+    if fitted and generation is not None and regime in generation.residuals["calibrated"]:
+        return _of(generation, device, regime)
     words = "another generation's constants" if fitted else "estimated shares of peaks"
     return Known(residual=errors.others[level][regime], level=level, of=words)
 
 
-def _of(found: Generation, device: Device, regime: str) -> Known:
-    seen = device.name in found.measured.get(regime, ()) and not changed(device)
-    return _at(found, "calibrated" if seen else "held-out", regime)
+def _of(generation: Generation, device: Device, regime: str) -> Known:
+    seen = device.name in generation.measured.get(regime, ()) and not changed(device)
+    return _at(generation, "calibrated" if seen else "held-out", regime)
 
 
-def _at(found: Generation, level: Level, regime: str) -> Known:
-    return Known(residual=found.residuals[level][regime], level=level, of=found.title)
+def _at(generation: Generation, level: Level, regime: str) -> Known:
+    return Known(residual=generation.residuals[level][regime], level=level, of=generation.title)
 
 
 @cache
@@ -123,8 +130,8 @@ def changed(device: Device) -> bool:
 
     What a runtime sets (shares, launches, the host's time) doesn't count.
     """
-    own = _library(device.name)
-    return own is None or _facts(own) != _facts(device)
+    shipped = _library(device.name)
+    return shipped is None or _facts(shipped) != _facts(device)
 
 
 def _facts(device: Device) -> tuple[Any, ...]:

@@ -79,12 +79,12 @@ class Load:
         left_s = 0.5 * max(self.full * scale - 1.0, 0.0) * self.span_s
         return max(scale * _amplified(self.full, scale), left_s / self.wait_s)
 
-    def first(self, scale: float, own: float | None = None) -> float:
-        """Times as long that TTFT is; `own`: where the steps of a prompt alone scale otherwise."""
+    def first(self, scale: float, of_prompt: float | None = None) -> float:
+        """Times as long that TTFT is; `of_prompt`: where a prompt's own steps scale otherwise."""
         if self.ttft_s <= 0.0:
-            return scale if own is None else own
+            return scale if of_prompt is None else of_prompt
         share = self.wait_s / self.ttft_s
-        steps = self.step(scale) * (1.0 if own is None else own / scale)
+        steps = self.step(scale) * (1.0 if of_prompt is None else of_prompt / scale)
         return share * self.wait(scale) + (1.0 - share) * steps
 
     def duration(self, scale: float) -> float:
@@ -109,14 +109,14 @@ def load_of(prepared: Prepared, outcomes: Outcomes) -> Load:
     if isinstance(prepared.scenario.traffic, Closed):
         return Load(closed=True)
     records, group = outcomes.requests, outcomes.lead
-    done = records[records["status"] == DONE]
+    ended = records[records["status"] == DONE]
     busy_s = sum(replica.busy_s for replica in group.outcomes)
     iterations = sum(replica.iterations for replica in group.outcomes)
-    if len(done) == 0 or busy_s <= 0.0 or iterations == 0:
+    if len(ended) == 0 or busy_s <= 0.0 or iterations == 0:
         return Load(closed=True)
     arrivals = records["arrival_s"]
     span_s = float(arrivals.max() - arrivals.min())
-    tail_s = max(float(done["last_s"].max() - arrivals.max()), 0.0)
+    tail_s = max(float(ended["last_s"].max() - arrivals.max()), 0.0)
     beyond = (
         (span_s + tail_s) / span_s
         if span_s > 0.0 and overloaded(prepared.scenario, records)
@@ -124,8 +124,8 @@ def load_of(prepared: Prepared, outcomes: Outcomes) -> Load:
     )
     step_s = busy_s / iterations
     growing, used = _shares(group, step_s, iterations, span_s + tail_s)
-    ttft_s = float((done["first_s"] - done["arrival_s"]).mean())
-    steps = np.ceil(done["input"] / group.prepared.scenario.scheduler.prompt_tokens).mean()
+    ttft_s = float((ended["first_s"] - ended["arrival_s"]).mean())
+    steps = np.ceil(ended["input"] / group.prepared.scenario.scheduler.prompt_tokens).mean()
     return Load(
         closed=span_s <= 0.0,
         growing=growing,
@@ -144,15 +144,15 @@ def _shares(
     """Shares of a mean step that grow with load, and of its limit that are used."""
     prepared, outcomes = group.prepared, group.outcomes
     program, scheduler = prepared.program, prepared.scenario.scheduler
-    done = [each.requests[each.requests["status"] == DONE] for each in outcomes]
-    count = sum(len(each) for each in done)
+    ended = [each.requests[each.requests["status"] == DONE] for each in outcomes]
+    count = sum(len(each) for each in ended)
     if count == 0 or not prepared.graph.decodes:
         # one answer a request: a queue whose share of busy time is how full it is
         return 0.0, min(sum(each.busy_s for each in outcomes) / (seconds * len(outcomes)), 1.0)
-    running_s = sum(float((each["last_s"] - each["admitted_s"]).sum()) for each in done)
+    running_s = sum(float((each["last_s"] - each["admitted_s"]).sum()) for each in ended)
     batch = running_s / (seconds * len(outcomes))
-    prompt = sum(float(each["input"].sum()) for each in done) / count + prepared.extra_prompt
-    answer = sum(float(each["output"].sum()) for each in done) / count
+    prompt = sum(float(each["input"].sum()) for each in ended) / count + prepared.extra_prompt
+    answer = sum(float(each["output"].sum()) for each in ended) / count
     context = max(round(prompt + answer / 2.0), 2)
     low = max(round(batch), 1)
     high = low + max(low // STEEP, 1)
