@@ -42,7 +42,8 @@ class Leaf:
 
     def argument(self, value: Any) -> Any:
         """`value` as Python has it: a number in base units, a text as in a document, or else."""
-        if isinstance(value, str):
+        plain = not self.unit and isinstance(value, float | int)
+        if isinstance(value, str) or plain:
             return self.read(value)
         if isinstance(value, float | int) and not isinstance(value, bool):
             low = self.low < value if self.above else self.low <= value

@@ -16,16 +16,17 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, wraps
 from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin
 
 from sim.errors import ConfigError, Problem
-from sim.quantities import Leaf
+from sim.quantities import Leaf, unknown_key
 from sim.units import HIDDEN, Source, Sourced
 
 Class = TypeVar("Class", bound=type[Any])
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ def checked(kind: Class) -> Class:
     return kind
 
 
-def _arguments(kind: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def _arguments(kind: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments by the fields' names, quantities in base units; ConfigError with all wrong ones."""
     by_name, by_key = _names(kind)
     read: dict[str, Any] = {}
@@ -218,3 +219,25 @@ def _argument(member: Member, value: Any, *, keyed: bool) -> Any:
     if keyed and isinstance(value, float | int):
         return leaf.read(value)  # without a unit it isn't known what is meant
     return leaf.argument(value)
+
+
+def build(kind: Callable[..., Value], stated: Mapping[str, Any]) -> Value:
+    """The value whose fields are `stated` by name or key; ConfigError with everything wrong."""
+    known = {member.path[0]: member for member in members(kind) if len(member.path) == 1}
+    problems = [
+        Problem(path=name, message=unknown_key(name, tuple(known)))
+        for name in stated
+        if name not in known
+    ]
+    problems += [
+        Problem(path=name, message="is missing")
+        for name, member in known.items()
+        if member.required and stated.get(name) is None
+    ]
+    try:
+        arguments = _arguments(kind, {name: stated[name] for name in stated if name in known})
+    except ConfigError as error:
+        raise ConfigError([*problems, *error.problems]) from None
+    if problems:
+        raise ConfigError(problems)
+    return kind(**arguments)

@@ -40,6 +40,7 @@ from sim.mapping.layout import Split
 from sim.scenario import Costing, Parallel, Scenario, Scheduler, Slo
 from sim.techniques import TECHNIQUES
 from sim.units import Source
+from sim.values import build
 from sim.workload.architecture import Architecture
 from sim.workload.routing import Router
 from sim.workload.speculation import Speculation
@@ -360,7 +361,8 @@ class _Loader:
             self.problems.append(self.document.problem((*path, "kind"), message))
             return
         try:
-            TECHNIQUES[kind].check({key: value for key, value in given.items() if key != "kind"})
+            parameters = {key: value for key, value in given.items() if key != "kind"}
+            build(TECHNIQUES[kind].parameters, parameters)
         except ConfigError as error:
             self.problems += [
                 self.document.problem((*path, each.path or ""), each.message)

@@ -9,6 +9,7 @@ from typing import Any
 
 from sim.config import library
 from sim.config.catalogue import config_json
+from sim.config.json_schema import descriptions
 from sim.config.kinds import KINDS, SHOWN
 from sim.errors import ConfigError, Problem
 from sim.techniques import TECHNIQUES
@@ -38,12 +39,13 @@ def resolved(kind: str, name: str) -> Mapping[str, Any]:
     """What `name` resolves to: its YAML with every base applied, numbers with value and source."""
     if kind == "techniques":
         technique = TECHNIQUES[name]
+        chosen: Any = technique.parameters
         return {
             "name": name,
             "title": technique.title,
             "citation": technique.citation,
             "quality": technique.quality,
-            "parameters": {each.name: each.description for each in technique.parameters},
+            "parameters": dict(descriptions(chosen)),
         }
     known_as, document = library.document_of(kind, name)
     numbers = KINDS[kind].load_numbers(known_as, document)

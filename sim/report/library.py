@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from rich.markup import escape
@@ -143,7 +144,7 @@ def _technique(name: str) -> Entry:
     return {
         "name": name,
         "title": technique.title,
-        "parameters": ", ".join(each.name for each in technique.parameters),
+        "parameters": ", ".join(each.name for each in fields(technique.parameters)),
         "citation": technique.citation,
     }
 

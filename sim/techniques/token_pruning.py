@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Annotated
 
 from sim.errors import ConfigError, Problem
-from sim.graph import Graph, Op
-from sim.techniques.technique import Parameter, Technique
+from sim.graph import TOTALS, Graph, Op
+from sim.quantities import Index, number
+from sim.techniques.technique import Technique
+from sim.values import checked
 
 
-def prune(graph: Graph, parameters: Mapping[str, float]) -> Graph:
+@checked
+@dataclass(frozen=True, kw_only=True)
+class Pruning:
+    """From which layer on, and how much of a prompt stays."""
+
+    layer: Index
+    """First decoder layer that sees fewer tokens, counted from 0."""
+    keep: Annotated[float, number(0.01, 1.0)]
+    """Share of prompt tokens kept."""
+
+
+def prune(graph: Graph, pruning: Pruning) -> Graph:
     """`graph` whose decoder layers from `layer` on keep the share `keep` of prompt tokens.
 
     Pruned tokens are computed and cached in the layers before, and nowhere after. Generated tokens
     are all kept. Choosing the tokens is taken to be free: attention scores are at hand.
     """
-    layer, keep = int(parameters["layer"]), float(parameters["keep"])
     depth = max((index for op in graph.ops for index in op.layer_indices), default=-1) + 1
-    if layer >= depth:
-        message = f"{layer}: {graph.name} has decoder layers 0 to {depth - 1}"
+    if pruning.layer >= depth:
+        message = f"{pruning.layer}: {graph.name} has decoder layers 0 to {depth - 1}"
         raise ConfigError([Problem(path="layer", message=message)])
-    if keep == 1.0:
+    if pruning.keep == 1.0:
         return graph
-
-    def rule(op: Op) -> tuple[Op, ...]:
-        return tuple(_split(op, layer, keep))
-
-    return graph.rewrite(rule)
+    return graph.rewrite(lambda op: tuple(_split(op, pruning.layer, pruning.keep)))
 
 
 def _split(op: Op, layer: int, keep: float) -> Iterator[Op]:
@@ -46,22 +55,14 @@ def _split(op: Op, layer: int, keep: float) -> Iterator[Op]:
     )
 
 
-TOKEN_PRUNING = Technique(
+TECHNIQUE = Technique(
     kind="token-pruning",
     title="Drop prompt tokens of low attention after a layer",
     citation="Chen et al., An Image is Worth 1/2 Tokens After Layer 2 (FastV), ECCV 2024, "
     "arXiv 2403.06764; Fu et al., LazyLLM, arXiv 2407.14057",
     quality="FastV: half the image tokens dropped after layer 2 of LLaVA-1.5 at no loss on "
     "average; losses grow with the share dropped",
-    parameters=(
-        Parameter(
-            name="layer",
-            description="first decoder layer that sees fewer tokens, counted from 0",
-            low=0,
-            high=1e6,
-            whole=True,
-        ),
-        Parameter(name="keep", description="share of prompt tokens kept", low=0.01, high=1.0),
-    ),
+    parameters=Pruning,
     rewrite=prune,
+    conserved=tuple(TOTALS),
 )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 
+from sim.config.json_schema import descriptions
 from sim.errors import ConfigError
 from sim.graph import Graph, Phase
 from sim.techniques import TECHNIQUES, apply
@@ -34,7 +37,8 @@ def test_every_technique_is_documented() -> None:
         assert technique.title
         assert technique.citation
         assert technique.quality
-        assert all(parameter.description for parameter in technique.parameters)
+        texts = descriptions(technique.parameters)
+        assert all(texts.get(field.name) for field in fields(technique.parameters))
 
 
 def test_null_token_pruning_is_the_identity() -> None:
