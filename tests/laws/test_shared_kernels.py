@@ -14,9 +14,9 @@ from sim.config.catalogue import load_device
 from sim.config.kernels_form import load_kernels
 from sim.errors import ConfigError
 from sim.evidence.calibration import shared_fit
-from sim.evidence.calibration.kernels_fit import Measured
-from sim.evidence.measured.attention import FORMATS
+from sim.evidence.calibration.fit import Measured
 from sim.evidence.measured.constants import Constants
+from sim.evidence.measured.registry import formats
 from sim.evidence.measured.tables import Table
 from sim.hardware import Device
 from sim.hardware.kernels import Kernels
@@ -38,7 +38,7 @@ def measured(device: str) -> list[Measured]:
     import pandas as pd
 
     table = Table(dataset="made", name="made", path=Path(), frame=pd.DataFrame())
-    return [(FORMATS[0], table, pd.DataFrame({"device": [device]}))]
+    return [Measured(form=formats()[0], table=table, rows=pd.DataFrame({"device": [device]}))]
 
 
 def test_times_stated_for_a_device_are_those_that_it_has() -> None:

@@ -34,7 +34,7 @@ def rows() -> pd.DataFrame:
     for path in table_paths(Path(folder)):
         name = f"{path.parent.name}/{stem(path)}"
         for form in formats_of(name) if re.fullmatch(USED, name) else ():
-            table = read_table(path, form.columns)
+            table = read_table(path, form.required)
             frames += [each.assign(dataset=table.dataset, table=table.name)
                        for each in predictions(form, table)]  # fmt: skip
     return ratios(pd.concat(frames, ignore_index=True))

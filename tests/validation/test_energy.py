@@ -12,10 +12,8 @@ import pytest
 
 from sim.config.power_form import load_law
 from sim.evidence.calibration import power_fit
-from sim.evidence.measured import energy, gpt3_layer
 from sim.evidence.measured.constants import Constants
 from sim.evidence.measured.registry import formats_of
-from sim.evidence.measured.servers import Servers
 from sim.evidence.measured.tables import VARIABLE, Table, read_table
 from sim.evidence.measured.validation import predictions
 
@@ -35,9 +33,14 @@ def table(*changes: dict[str, object]) -> Table:
     return Table(dataset="energy", name="mlenergy_made", path=Path("energy/x.csv"), frame=frame)
 
 
+def predicted(made: Table, constants: Constants) -> pd.DataFrame:
+    (form,) = formats_of("energy/mlenergy_made")
+    return form.predict(made, constants)
+
+
 def by_phase(*changes: dict[str, object]) -> pd.DataFrame:
     """Predictions, a row a change and a column a phase."""
-    rows = energy.predict(table(*changes), Constants())
+    rows = predicted(table(*changes), Constants())
     rows["case"] = np.arange(len(rows)) // 3
     return rows.pivot(index="case", columns="phase", values="predicted")
 
@@ -57,9 +60,7 @@ def test_power_is_of_all_devices() -> None:
 
 
 def test_rows_that_cannot_be_predicted_say_why() -> None:
-    rows = energy.predict(
-        table({"task": "poetry"}, {"gpu_model": "H999"}, {"num_gpus": 4}), Constants()
-    )
+    rows = predicted(table({"task": "poetry"}, {"gpu_model": "H999"}, {"num_gpus": 4}), Constants())
     assert not np.isfinite(rows["predicted"]).any()
     assert rows["reason"].str.contains("poetry|H999|data-parallel").all()
 
@@ -67,8 +68,8 @@ def test_rows_that_cannot_be_predicted_say_why() -> None:
 def test_energies_change_no_time() -> None:
     law = load_law("nvidia")
     dear = Constants(power={"nvidia": replace(law, path_J_per_B=10.0 * law.path_J_per_B)})
-    plain = energy.predict(table({}), Constants()).set_index("phase")["predicted"]
-    other = energy.predict(table({}), dear).set_index("phase")["predicted"]
+    plain = predicted(table({}), Constants()).set_index("phase")["predicted"]
+    other = predicted(table({}), dear).set_index("phase")["predicted"]
     assert other["itl"] == plain["itl"]
     assert other["power"] > plain["power"]
 
@@ -77,16 +78,13 @@ def test_a_fit_finds_the_constants_that_made_the_numbers() -> None:
     law = load_law("nvidia")
     true = replace(law, static_W_per_mm2=0.2, flop_J=0.8e-12, path_J_per_B=9e-11)
     made = table(*({"avg_batch_size": float(batch)} for batch in (2, 8, 32, 128)))
-    servers = Servers(Constants(), Path())
-    metered = power_fit.Metered(
-        table=made, servers=servers, rows=energy.energy_rows(energy.cases_of(made), servers)
-    )
+    metered = power_fit.metered(formats_of("energy/mlenergy_made")[0], made)
     before = metered.rows["predicted"].to_numpy(float)
-    metered.rows["measured"] = metered.predicted("nvidia", true)
+    metered.rows["measured"] = metered.predicted(Constants(power={"nvidia": true}))
     power = (metered.rows["phase"] == "power").to_numpy(bool)
     assert not np.allclose(before[power], metered.rows["measured"][power], rtol=0.05)
     found = power_fit.fit("nvidia", law, [metered], lambda rows: rows["measured"] > 0.0)
-    again = metered.predicted("nvidia", found)
+    again = metered.predicted(Constants(power={"nvidia": found}))
     assert np.allclose(again, metered.rows["measured"], rtol=0.02)
     assert found.narrow == 1.0, "no row has 8-bit arithmetic"
 
@@ -98,8 +96,8 @@ def test_a_table_of_times_and_power_has_both_formats() -> None:
 def scores(name: str) -> pd.DataFrame:
     """Median errors by phase and what was held out, and the share of rows predicted."""
     folder = Path(os.environ[VARIABLE])
-    form = next(each for each in energy.FORMATS if each.matches(name))
-    frames = list(predictions(form, read_table(folder / f"{name}.csv", form.columns)))
+    form = next(form for form in formats_of(name) if form.family == "energy")
+    frames = list(predictions(form, read_table(folder / f"{name}.csv", form.required)))
     rows = pd.concat(frames)
     rows["error"] = (rows["predicted"] / rows["measured"] - 1.0).abs()
     groups = rows.groupby(["phase", "held_out"])
@@ -139,9 +137,9 @@ def test_power_of_a100s() -> None:
 
 @MEASURED
 def test_operators_of_a_gpt3_layer() -> None:
-    form = gpt3_layer.FORMATS[0]
+    (form,) = formats_of("llmcompass/gpt3_layer_A100x4")
     path = Path(os.environ[VARIABLE]) / "llmcompass" / "gpt3_layer_A100x4.csv"
-    rows = form.predict(read_table(path, form.columns), Constants())
+    rows = form.predict(read_table(path, form.required), Constants())
     assert np.isfinite(rows["predicted"]).all()
     whole = rows[rows["phase"] == "gpt3-prefill"][["predicted", "measured"]].sum()
     assert whole["predicted"] == pytest.approx(whole["measured"], rel=0.25)

@@ -15,19 +15,18 @@ from sim.config.runtime_form import RuntimeForm, load_runtime
 from sim.evidence.calibration.written import runtime_text
 from sim.evidence.measured.constants import Constants
 from sim.evidence.measured.formats import COLUMNS, Unsupported
-from sim.evidence.measured.named import model_named, supported_device
-from sim.evidence.measured.server_tables import FORMATS
+from sim.evidence.measured.registry import formats_of
 from sim.evidence.measured.servers import (
-    Asked,
     Case,
+    Deployment,
     Servers,
     case_rows,
-    formats_of,
     lognormal,
     parts_of,
-    unsupported,
+    precision_of,
 )
-from sim.evidence.measured.tables import VARIABLE, read_table, stem
+from sim.evidence.measured.spellings import model_named, supported_device
+from sim.evidence.measured.tables import VARIABLE, read_table
 
 MEASURED = pytest.mark.skipif(
     not os.environ.get(VARIABLE), reason=f"{VARIABLE} names no folder of measured data"
@@ -42,8 +41,8 @@ def folder() -> Path:
 def predicted(name: str) -> pd.DataFrame:
     """Rows of a table with their errors."""
     path = folder() / f"{name}.csv"
-    form = next(each for each in FORMATS if each.matches(f"{path.parent.name}/{stem(path)}"))
-    found = form.predict(read_table(path, form.columns), Constants())
+    form = formats_of(name)[0]
+    found = form.predict(read_table(path, form.required), Constants())
     return found.assign(error=(found["predicted"] / found["measured"] - 1.0).abs())
 
 
@@ -82,7 +81,7 @@ def test_what_is_unknown_has_a_reason() -> None:
 
 def test_a_case_that_cannot_be_asked_is_a_row_with_a_reason() -> None:
     def ask(servers: Servers) -> dict[str, float]:
-        servers(Asked(model="llama-3.1-405b", device="rtx-4090", runtime="vllm"))
+        servers(Deployment(model="llama-3.1-405b", device="rtx-4090", runtime="vllm"))
         return {}
 
     case = Case(device="rtx-4090", dtype="bf16", runtime="vllm", measured={"ttft": 1.0}, ask=ask)
@@ -95,7 +94,9 @@ def test_a_case_that_cannot_be_asked_is_a_row_with_a_reason() -> None:
 def test_more_clients_wait_longer_and_get_more_done() -> None:
     """First waves queue for prefill; tokens a second grow with the batch until memory is full."""
     server = Servers(Constants(), Path())(
-        Asked(model="llama-3.1-8b", device="h100-sxm", runtime="vllm", precision=formats_of("bf16"))
+        Deployment(
+            model="llama-3.1-8b", device="h100-sxm", runtime="vllm", precision=precision_of("bf16")
+        )
     )
     few, many = (server.clients(count, 1024, 128) for count in (4, 32))
     assert many.ttft_s.mean() > few.ttft_s.mean()
@@ -105,12 +106,12 @@ def test_more_clients_wait_longer_and_get_more_done() -> None:
 
 def test_a_request_takes_its_time_to_the_engine_and_back() -> None:
     """First tokens are later by it; what an iteration takes is not."""
-    asked = Asked(model="llama-3.1-8b", device="h100-sxm", runtime="vllm")
+    deployment = Deployment(model="llama-3.1-8b", device="h100-sxm", runtime="vllm")
     runtime = load_runtime("vllm")
     assert runtime.habits is not None
     slow = replace(runtime, habits=replace(runtime.habits, request_s=0.05))
     plain, late = (
-        Servers(Constants(), Path(), tried={"vllm": each})(asked).together(4, 512, 16)
+        Servers(Constants(), Path(), tried={"vllm": each})(deployment).together(4, 512, 16)
         for each in (runtime, slow)
     )
     assert late.ttft_s == pytest.approx(plain.ttft_s + 0.05)
@@ -120,20 +121,15 @@ def test_a_request_takes_its_time_to_the_engine_and_back() -> None:
 def test_a_library_is_no_server() -> None:
     with pytest.raises(Unsupported, match="no server"):
         Servers(Constants(), Path())(
-            Asked(model="llama-3.1-8b", device="h100-sxm", runtime="executorch")
+            Deployment(model="llama-3.1-8b", device="h100-sxm", runtime="executorch")
         )
 
 
 def test_parts_of_degrees_and_models() -> None:
     """A degree of 2 is hidden as one part, a model under every spelling of its owner."""
 
-    def case(model: str, tp: int) -> Case:
-        return Case(
-            device="", dtype="", runtime="", measured={}, ask=unsupported(""), model=model, tp=tp
-        )
-
-    assert [parts_of(case("m", tp))["degrees"] for tp in (1, 2, 4, 8)] == [0, 1, 2, 3]
-    assert parts_of(case("Qwen/Qwen3-32B", 1)) == parts_of(case("qwen3-32b", 1))
+    assert [parts_of("m", tp)["degrees"] for tp in (1, 2, 4, 8)] == [0, 1, 2, 3]
+    assert parts_of("Qwen/Qwen3-32B", 1) == parts_of("qwen3-32b", 1)
 
 
 def test_a_runtime_s_file_reads_as_it_was_written(tmp_path: Path) -> None:

@@ -12,18 +12,13 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from sim.config import library
-from sim.evidence.measured import collectives
+from sim.evidence.calibration.fit import Floats, Measured, Places, measured_tables
 from sim.evidence.measured.constants import Constants
-from sim.evidence.measured.formats import Format
-from sim.evidence.measured.tables import Table, read_table, stem, table_paths
 from sim.hardware.kernels import Line, Protocols
 
-Floats = npt.NDArray[np.float64]
-Rows = npt.NDArray[np.int64]
 FAMILIES: Final = ("reductions", "all_to_all", "send", "shot")
 PHASES: Final = {
     "alltoall": "all_to_all", "all_to_all": "all_to_all", "send_recv": "send",
@@ -41,81 +36,64 @@ LONGEST_B, LONGEST_WEIGHT = 8e6, 4.0
 ROUNDS: Final = 40
 
 
-@dataclass(frozen=True, kw_only=True)
-class Measured:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Picked:
     """Picked rows of one table that tell of one family of collectives."""
 
-    form: Format
-    table: Table
+    of: Measured
     family: str
-    measured: Floats
+    values: Floats
     weights: Floats
-    fold: Rows
     protocols: str
 
     def errors(self, constants: Constants) -> Floats:
         """Log errors of those rows."""
-        predicted = self.form.predict(self.table, constants)["predicted"].to_numpy(float)
-        found: Floats = np.minimum(np.abs(np.log(predicted / self.measured)), WORST)
-        return found
+        errors: Floats = np.abs(np.log(self.of.predicted(constants) / self.values))
+        return np.minimum(errors, WORST)
 
 
-def tables_of(folder: Path, without: str) -> list[Measured]:
-    """What `folder` has of collectives inside a node, without the part that is left out."""
-    found: list[Measured] = []
-    for path in table_paths(folder):
-        name = f"{path.parent.name}/{stem(path)}"
-        for form in collectives.FORMATS:
-            if form.matches(name):
-                found += _picked(form, read_table(path, form.columns), without)
-    return found
-
-
-def _picked(form: Format, table: Table, without: str) -> list[Measured]:
-    rows = form.predict(table, Constants())
-    link = Constants().device(str(rows["device"].iloc[0])).link
+def picked(table: Measured, without: str) -> list[Picked]:
+    """What a table has of collectives inside a node, without the part that is left out."""
+    rows, frame = table.rows, table.form.frame(table.table)
+    link = table.device.link
     if link is None or link.protocols is None:
         return []
     seen = np.isfinite(rows["predicted"]) & ~rows["phase"].str.contains("network")
     if without.startswith("shapes-"):
         seen &= rows["fold"] != int(without.removeprefix("shapes-"))
     kind = rows["phase"].str.removesuffix("-short")
-    ranks = table.frame["num_gpus" if "num_gpus" in table.frame else "num_workers"]
-    elements = table.frame["message_size" if "message_size" in table.frame else "size_bytes"]
+    elements = frame["elements"] if "elements" in frame else frame["bytes"]
     size = np.floor(np.log2(elements))
-    found: list[Measured] = []
     family = kind.map(PHASES)
-    if "custom" in table.name:
+    if "shots" in frame:
         family = pd.Series("shot", index=rows.index)
+    found: list[Picked] = []
     for name in family[seen].unique():
-        keys = [each[seen & (family == name)] for each in (kind, ranks, size)]
+        keys = [each[seen & (family == name)] for each in (kind, frame["ranks"], size)]
         groups = pd.DataFrame(dict(enumerate(keys))).groupby([0, 1, 2])
         index = np.concatenate([_spread(group.index.to_numpy()) for _, group in groups])
         share = groups[0].transform("size").clip(upper=MOST_OF_A_SIZE)[index].to_numpy(float)
         short = rows["phase"][index].str.endswith("-short").to_numpy()
         weight = np.where(short, 1.0, LONG_WEIGHT)
-        if table.dataset == "vidur":
+        if table.table.dataset == "vidur":
             weight = np.where(short, EAGER_WEIGHT, weight)
             weight *= np.where(elements[index] > LONGEST_B, LONGEST_WEIGHT, 1.0)
         found.append(
-            Measured(
-                form=form,
-                table=replace(table, frame=table.frame.iloc[index].reset_index(drop=True),
-                              built={}),
+            Picked(
+                of=table.of_rows(index),
                 family=str(name),
-                measured=rows["measured"].to_numpy(float)[index],
+                values=rows["measured"].to_numpy(float)[index],
                 weights=weight / share,
-                fold=rows["fold"].to_numpy(np.int64)[index],
                 protocols=link.protocols.name,
             )
-        )  # fmt: skip
+        )
     return found
 
 
-def _spread(index: Rows) -> Rows:
+def _spread(index: Places) -> Places:
     """At most `MOST_OF_A_SIZE` of `index`, evenly spread."""
-    picked: Rows = index[np.unique(np.linspace(0, len(index) - 1, MOST_OF_A_SIZE).astype(int))]
-    return picked
+    spread: Places = index[np.unique(np.linspace(0, len(index) - 1, MOST_OF_A_SIZE).astype(int))]
+    return spread
 
 
 def fit(constants: Constants, folder: Path, without: str) -> dict[str, Protocols]:
@@ -124,7 +102,9 @@ def fit(constants: Constants, folder: Path, without: str) -> dict[str, Protocols
     `without`: "" for all rows, "shapes-K" without that part of sizes and numbers of GPUs. What
     other devices alone give ("devices") are protocols of other names, if there are any.
     """
-    tables = tables_of(folder, without)
+    tables = [
+        one for table in measured_tables(folder, "collective") for one in picked(table, without)
+    ]
     found: dict[str, Protocols] = {}
     for name in library.files("protocols"):
         best = constants.of_protocols(name)
@@ -138,12 +118,12 @@ def fit(constants: Constants, folder: Path, without: str) -> dict[str, Protocols
             seen = [table for table in mine if table.family == family]
             if seen:
                 best = _fit_family(best, family, seen)
-        on = (f"{table.table.dataset}/{table.table.name}" for table in mine)
-        found[name] = replace(best, fitted_on=tuple(dict.fromkeys(on)))
+        on = dict.fromkeys(table.of.name for table in mine)
+        found[name] = replace(best, fitted_on=tuple(on))
     return found
 
 
-def _fit_family(start: Protocols, family: str, tables: list[Measured]) -> Protocols:
+def _fit_family(start: Protocols, family: str, tables: list[Picked]) -> Protocols:
     weights = np.concatenate([table.weights for table in tables])
 
     def loss(numbers: Mapping[str, float]) -> float:

@@ -7,9 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-import pandas as pd
-
 from sim.config.fitted_files import fitted_form
 from sim.config.kernels_form import load_kernels
 from sim.config.library import title_of
@@ -22,31 +19,22 @@ from sim.evidence.calibration import (
     runtime_fit,
     shared_fit,
 )
+from sim.evidence.calibration.fit import Measured, fits, measured_tables
 from sim.evidence.calibration.kernels_fit import (
-    PARTS,
-    Floats,
-    Measured,
+    FAMILIES,
+    but,
     by_family,
+    every,
     everywhere,
     fit,
-    tables_of,
+    wanted,
 )
 from sim.evidence.calibration.written import kernels_text, protocols_text, runtime_text
-from sim.evidence.measured import moe
 from sim.evidence.measured.constants import Constants
 from sim.evidence.measured.formats import FOLDS
-from sim.evidence.measured.tables import read_table, stem, table_paths
 from sim.hardware.kernels import Kernels
 from sim.hardware.runtime import Runtime
 
-NEAREST: Final = {
-    "nvidia-ada": "nvidia-hopper",
-    "nvidia-ampere": "nvidia-ampere-consumer",
-    "nvidia-ampere-consumer": "nvidia-ampere",
-    "nvidia-hopper": "nvidia-ada",
-    "nvidia": "nvidia-hopper",
-}
-"""The family from whose constants a fit begins of one that nobody had measured."""
 SHARED: Final = "nvidia"
 """What every generation has alike: the kernels of devices whose generation nobody measured."""
 ABOUT: Final = "Written by `sim calibrate`: fit again rather than change by hand."
@@ -65,18 +53,18 @@ def calibrated(folder: Path, date: str) -> Files:
     Constants are fitted to all of the measured tables in `folder`, then without each part of the
     shapes, then for each family to the devices of the others alone.
     """
-    tables = tables_of(folder)
-    families = dict(by_family(tables))
-    best = {name: fit(load_kernels(name), own, _every) for name, own in families.items()}
+    tables, told = measured_tables(folder, *FAMILIES), fits("families")
+    families = by_family(tables)
+    best = {name: fit(load_kernels(name), own, every) for name, own in families.items()}
     best |= _unlimited(best, families)
-    if NEAREST[SHARED] in families:
+    if (nearest := told["nearest"][SHARED]) in families:
         best[SHARED] = shared_fit.fit(
-            load_kernels(SHARED), shared_fit.PROCESS, best[NEAREST[SHARED]], best, families
+            load_kernels(SHARED), told["process"], best[nearest], best, families
         )
     best |= experts_fit.fit(Constants(kernels=dict(best)), folder, "")
     for name, kernels in best.items():
         own = tables if name == SHARED else families[name]
-        on = tuple(f"{table.dataset}/{table.name}" for _, table, _ in own)
+        on = (table.name for table in own)
         found = replace(kernels, fitted_on=(*on, *_of_experts(name, folder)))
         devices = shared_fit.among(best, families) if name == SHARED else everywhere
         errors = errors_of(found, own, devices)
@@ -95,9 +83,9 @@ def _unlimited(
     best: Mapping[str, Kernels], families: Mapping[str, list[Measured]]
 ) -> dict[str, Kernels]:
     """Families whose measured devices no power limit holds, with the energy that others imply."""
-    known = {name: best[name] for name in shared_fit.LIMITED if name in families}
+    known = shared_fit.limited(best, families)
     return {
-        name: shared_fit.with_flop(best[name], shared_fit.device_of(own).process, known, families)
+        name: shared_fit.with_flop(best[name], own[0].device.process, known, families)
         for name, own in families.items()
         if name not in known
     }
@@ -107,18 +95,19 @@ def _held_out(
     best: Mapping[str, Kernels], families: Mapping[str, list[Measured]], folder: Path, date: str,
     without: str,
 ) -> Files:  # fmt: skip
-    made: dict[str, Kernels] = {}
+    fitted: dict[str, Kernels] = {}
     for name, own in families.items():
         if without == "devices":
             others = {other: of for other, of in families.items() if other != name}
-            process = shared_fit.device_of(own).process
-            nearest = NEAREST[name] if NEAREST[name] in others else next(iter(others))
-            made[name] = shared_fit.fit(best[name], process, best[nearest], best, others)
+            nearest = fits("families")["nearest"][name]
+            start = best[nearest if nearest in others else next(iter(others))]
+            process = own[0].device.process
+            fitted[name] = shared_fit.fit(best[name], process, start, best, others)
         else:
-            made[name] = fit(best[name], own, _but(int(without.removeprefix("shapes-"))))
-    made |= experts_fit.fit(Constants(kernels=dict(made)), folder, without)
-    made.pop(SHARED, None)
-    for name, kernels in made.items():
+            fitted[name] = fit(best[name], own, but(int(without.removeprefix("shapes-"))))
+    fitted |= experts_fit.fit(Constants(kernels=dict(fitted)), folder, without)
+    fitted.pop(SHARED, None)
+    for name, kernels in fitted.items():
         text = kernels_text(
             replace(kernels, fitted_on=()), title=title_of("kernels", name), date=date, errors={},
             about=HELD_OUT.format("its devices" if without == "devices" else without),
@@ -167,22 +156,9 @@ def _runtime_text(
 
 def _of_experts(name: str, folder: Path) -> Iterator[str]:
     """Tables of experts of the devices that have the kernels of this name."""
-    for path in table_paths(folder):
-        key = f"{path.parent.name}/{stem(path)}"
-        form = next((each for each in moe.FORMATS if each.matches(key)), None)
-        if form is not None:
-            rows = form.predict(read_table(path, form.columns), Constants())
-            kernels = Constants().device(str(rows["device"].iloc[0])).processors[0].kernels
-            if kernels is not None and kernels.name == name:
-                yield key
-
-
-def _every(rows: pd.DataFrame) -> Floats:
-    return np.ones(len(rows))
-
-
-def _but(part: int) -> Callable[[pd.DataFrame], Floats]:
-    return lambda rows: np.where(rows["fold"] != part, 1.0, 0.0)
+    for table in measured_tables(folder, "moe"):
+        if table.kernels is not None and table.kernels.name == name:
+            yield table.name
 
 
 def errors_of(
@@ -190,12 +166,12 @@ def errors_of(
     devices: Callable[[Kernels], Constants] = everywhere,
 ) -> Mapping[str, float]:  # fmt: skip
     """Median error by table and what was fitted of it, with what `kernels` make of devices."""
-    found: dict[str, float] = {}
-    for form, table, _ in tables:
-        rows = form.predict(table, devices(kernels))
-        for part in PARTS:
-            wanted = part.wanted(rows) & (rows["measured"] > 0.0)
-            if wanted.any():
-                size = (rows["predicted"] / rows["measured"] - 1.0).abs()[wanted]
-                found[f"{table.name} {part.section}"] = float(size.median())
-    return found
+    errors: dict[str, float] = {}
+    for table in tables:
+        rows = table.form.predict(table.table, devices(kernels))
+        for part in fits("kernels"):
+            own = wanted(part, rows) & (rows["measured"] > 0.0)
+            if own.any():
+                size = (rows["predicted"] / rows["measured"] - 1.0).abs()[own]
+                errors[f"{table.table.name} {part['section']}"] = float(size.median())
+    return errors

@@ -11,45 +11,30 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import pandas as pd
 
 from sim.config.runtime_form import load_runtime
-from sim.evidence.calibration.fit import fitted
+from sim.evidence.calibration.fit import Floats, fits, fitted
 from sim.evidence.measured.constants import Constants
-from sim.evidence.measured.formats import fold_of
-from sim.evidence.measured.replay import Floats
-from sim.evidence.measured.server_tables import FORMATS, cases_of
-from sim.evidence.measured.servers import Case, Servers, answered, parts_of
-from sim.evidence.measured.tables import read_table, stem, table_paths
+from sim.evidence.measured.registry import name_of, tables_of
+from sim.evidence.measured.server_tables import cases_of
+from sim.evidence.measured.servers import Case, Servers, answered
+from sim.evidence.measured.tables import read_table
 from sim.hardware.runtime import Runtime
 
-PHASES: Final = ("tpot", "tpot-mean", "latency", "token", "offline-rate")
-"""What is fitted: times of many iterations; a first token hangs on queues more than on hosts."""
-ONLY: Final[Mapping[str, tuple[str, ...]]] = {"trtllm-mlperf": ("offline-rate",)}
-"""Fewer phases of some: at a rate near capacity MLPerf's latencies tell submitters' settings."""
-BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
-    "host_step_s": (0.0, 6e-2), "host_sequence_s": (0.0, 1e-3),
-}  # fmt: skip
-REQUESTS: Final = tuple(1e-3 * each for each in (0, 2, 4, 6, 8, 12, 16, 24, 32))
-"""Seconds of a request that are tried."""
+FAMILIES: Final = (
+    "silicon", "argonne", "splitwise", "mlperf", "apex", "vllm-series", "vllm-replay", "cent",
+)  # fmt: skip
 MOST_CASES: Final = 40
 """Cases of a runtime that a fit looks at, evenly spread."""
-FITTED: Final = (
-    "vllm", "vllm-0.12", "vllm-2024", "vllm-rocm-2024", "vllm-2023", "trtllm", "trtllm-2024",
-    "trtllm-mlperf", "sglang", "deepspeed-mii",
-)  # fmt: skip
 Keep = Callable[[Case], bool]
 
 
 def all_cases(folder: Path) -> dict[str, list[tuple[str, Case]]]:
     """Cases of every server table in `folder` with the table's name, by runtime."""
     found: dict[str, list[tuple[str, Case]]] = {}
-    for path in table_paths(folder):
-        name = f"{path.parent.name}/{stem(path)}"
-        form = next((each for each in FORMATS if each.matches(name)), None)
-        if form is not None:
-            for case in cases_of(read_table(path, form.columns)):
-                found.setdefault(case.runtime, []).append((name, case))
+    for form, path in tables_of(folder, *FAMILIES):
+        for case in cases_of(form, read_table(path, form.required)):
+            found.setdefault(case.runtime, []).append((name_of(path), case))
     return found
 
 
@@ -57,17 +42,17 @@ def fit_runtime(
     name: str, cases: Sequence[tuple[str, Case]], servers: Servers, keep: Keep
 ) -> Runtime:
     """The runtime with its host fitted to the kept cases that can be predicted."""
-    start = load_runtime(name)
+    start, phases = load_runtime(name), fits("servers")["only"].get(name, fits("servers")["phases"])
     able = [
         (table, case) for table, case in cases
-        if keep(case) and any(phase in ONLY.get(name, PHASES) for phase in case.measured)
+        if keep(case) and any(phase in phases for phase in case.measured)
     ]  # fmt: skip
     picked = [able[place] for place in _spread(len(able), MOST_CASES)]
     told = [
         (table, case, phase)
         for table, case in picked
         for phase, value in case.measured.items()
-        if phase in ONLY.get(name, PHASES)
+        if phase in phases
         and value > 0.0
         and np.isfinite(answered(case, servers)[0].get(phase, np.nan))
     ]
@@ -78,10 +63,11 @@ def fit_runtime(
         servers.tried[name] = _with(start, constants)
         return np.array([answered(case, servers)[0][phase] for _, case, phase in told])
 
+    bounds = fits("servers")["bounds"]
     best = fitted(
         # from 0 no slope shows: steps are shares of where a constant is
-        {key: max(getattr(start, key) or 0.0, 0.01 * most) for key, (_, most) in BOUNDS.items()},
-        BOUNDS,
+        {key: max(getattr(start, key) or 0.0, 0.01 * most) for key, (_, most) in bounds.items()},
+        bounds,
         predict,
         np.array([case.measured[phase] for _, case, phase in told]),
         evaluations=12,
@@ -109,7 +95,7 @@ def _fit_request(start: Runtime, cases: Sequence[tuple[str, Case]], servers: Ser
         return float(np.abs(np.log(found / np.array([each for _, each in told]))).mean())
 
     # queues jump where requests move, so there is no slope to follow
-    best = min(REQUESTS, key=loss)
+    best = min(fits("servers")["requests"], key=loss)
     return replace(start, habits=replace(habits, request_s=best))
 
 
@@ -129,23 +115,20 @@ def fit(
 ) -> dict[str, Runtime]:  # fmt: skip
     """Every runtime of servers fitted with kernels as in `constants`.
 
-    `without`: "" for all rows, "shapes-K", "degrees-K" or "models-K" without the lengths and
-    layouts, the tensor-parallel degrees or the models of that part. A runtime of which nothing else
+    `without`: "" for all rows, "degrees-K" or "models-K" without the tensor-parallel degrees or the
+    models of that part. A runtime of which nothing else
     was measured takes what its devices estimate of the host. Where that part has no row of a
     runtime, it stays as `best` has it.
     """
     kind, _, part = without.partition("-")
 
     def keep(case: Case) -> bool:
-        if not without:
-            return True
-        seen = int(fold_of(pd.Series([case.fold]))[0]) if kind == "shapes" else parts_of(case)[kind]
-        return seen != int(part)
+        return not without or case.parts[kind] != int(part)
 
     servers = Servers(constants, folder)
     cases = all_cases(folder)
     found: dict[str, Runtime] = {}
-    for name in FITTED:
+    for name in fits("servers")["runtimes"]:
         own = cases.get(name, [])
         if best is not None and all(keep(case) for _, case in own):
             found[name] = best[name]

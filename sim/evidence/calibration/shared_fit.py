@@ -14,7 +14,8 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from sim.evidence.calibration.kernels_fit import Measured, with_section
+from sim.evidence.calibration.fit import Measured, fits
+from sim.evidence.calibration.kernels_fit import every, with_section
 from sim.evidence.calibration.kernels_fit import fit as fit_parts
 from sim.evidence.measured.constants import Constants
 from sim.hardware import Device
@@ -22,14 +23,8 @@ from sim.hardware.kernels import Kernels
 from sim.hardware.records import pace, processor_records
 
 Families = Mapping[str, Sequence[Measured]]
-LIMITED: Final = ("nvidia-ampere", "nvidia-ampere-consumer", "nvidia-hopper")
-"""Families with a measured device whose power limit holds its products below the peak's clock."""
-PROCESS: Final = "TSMC 4N"
-"""Process of the devices that take the shared kernels and state no clock of their own."""
 MOST_ROWS: Final = 4000
 """Rows of a table that are predicted at all, evenly spread."""
-TILE: Final = 64.0
-"""Query tokens of a tile of prompts: that of most libraries' kernels."""
 
 
 def fit(
@@ -41,17 +36,26 @@ def fit(
     Of `own` only what its SMs do a clock is taken, and `process`; of `best` the families that are
     in `families`, and `start` is one of them.
     """
-    tables = [_thinned(each) for name in families for each in families[name]]
+    tables = [
+        table.of_rows(slice(None, None, max(len(table.table.frame) // MOST_ROWS, 1)))
+        for name in families
+        for table in families[name]
+    ]
     begun = replace(
         start, name=own.name, cores=own.cores, fitted_on=(), scale=_scale(start, families),
-        prefill={**start.prefill, "tile": TILE}, decode={**start.decode, "mixed": 0.0},
+        prefill={**start.prefill, "tile": fits("families")["tile"]},
+        decode={**start.decode, "mixed": 0.0},
     )  # fmt: skip
 
-    found = fit_parts(begun, tables, lambda rows: np.ones(len(rows)), among(best, families))
-    if not any(_has_eight_bits(rows) for _, _, rows in tables):
-        found = _eight_bits(found)
-    known = {name: best[name] for name in LIMITED if name in families}
-    return with_flop(found, process, known, families)
+    kernels = fit_parts(begun, tables, every, among(best, families))
+    if not any(_has_eight_bits(table.rows) for table in tables):
+        kernels = _eight_bits(kernels)
+    return with_flop(kernels, process, limited(best, families), families)
+
+
+def limited(best: Mapping[str, Kernels], families: Families) -> dict[str, Kernels]:
+    """Kernels of those of `families` with a device whose power limit holds its products."""
+    return {name: best[name] for name in fits("families")["limited"] if name in families}
 
 
 def among(best: Mapping[str, Kernels], families: Families) -> Callable[[Kernels], Constants]:
@@ -87,22 +91,9 @@ def _eight_bits(kernels: Kernels) -> Kernels:
     return replace(kernels, decode=decode, prefill=prefill)
 
 
-def _thinned(measured: Measured) -> Measured:
-    """A table with fewer rows, and their predictions."""
-    form, table, _ = measured
-    every = max(len(table.frame) // MOST_ROWS, 1)
-    fewer = replace(table, frame=table.frame.iloc[::every].reset_index(drop=True), built={})
-    return form, fewer, form.predict(fewer, Constants())
-
-
 def _scale(start: Kernels, families: Families) -> dict[str, float]:
     """What times of `start` are of: the first measured device of its family."""
-    return pace(processor_records(device_of(families[start.name]))[0], start)
-
-
-def device_of(tables: Sequence[Measured]) -> Device:
-    """The device of the first of some tables."""
-    return Constants().device(str(tables[0][2]["device"].iloc[0]))
+    return pace(processor_records(families[start.name][0].device)[0], start)
 
 
 def with_flop(
@@ -116,13 +107,13 @@ def with_flop(
     """
     if len(known) < 2:
         return kernels
-    wide = [np.log(each.cores["matrix"]) for each in known.values()]
+    wide = [np.log(family.cores["matrix"]) for family in known.values()]
     energy = [
-        np.log(each.matmul["flop_J"] / _process_scale(device_of(families[name]), None))
-        for name, each in known.items()
+        np.log(family.matmul["flop_J"] / _process_scale(families[name][0].device, None))
+        for name, family in known.items()
     ]
     slope, offset = np.polyfit(wide, energy, 1)
-    scale = _process_scale(device_of(next(iter(families.values()))), process)
+    scale = _process_scale(next(iter(families.values()))[0].device, process)
     flop_J = scale * float(np.exp(offset + slope * np.log(kernels.cores["matrix"])))
     return with_section(kernels, "matmul", {**kernels.matmul, "flop_J": flop_J})
 

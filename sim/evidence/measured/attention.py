@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
-import pandas as pd
 
-from sim.evidence.measured.constants import Constants
-from sim.evidence.measured.formats import Format, described, fold_of, rows
-from sim.evidence.measured.named import device_in
-from sim.evidence.measured.operators import Rows, built, grouped, known_format
-from sim.evidence.measured.tables import Table
+from sim.evidence.measured.operators import Floats, Opened, Rows, Timed, known_format
 from sim.graph import CAUSAL, Kind, Op, Phase
 from sim.workload.layers.mixers import SOFTMAX_FLOPS
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
+EVERYTHING: Final = 1e9
+"""Window of attention without one, in tokens."""
+PHASES: Final = {
+    "context": "prefill", "generation": "decode", "true": "prefill", "false": "decode",
+}  # fmt: skip
 
 
 def attention_op(heads: int, kv_heads: int, head_dim: int, phase: Phase) -> Op:
@@ -42,264 +40,107 @@ def attention_op(heads: int, kv_heads: int, head_dim: int, phase: Phase) -> Op:
     )
 
 
-def causal_pairs(new: Floats, cached: Floats, window: Floats) -> Floats:
+def causal_pairs(new: Floats, cached: Floats, window: Floats | float = EVERYTHING) -> Floats:
     """Query-key pairs of `new` tokens after `cached` ones, each seeing at most `window` keys."""
     inside = np.clip(window - cached, 0.0, new)
     return inside * cached + inside * (inside + 1.0) / 2.0 + (new - inside) * window
 
 
-def formats_of(attention: str, cache: str) -> tuple[str, str, str] | None:
-    """Formats of weights, KV cache and activations of an attention kernel."""
-    operands, stored = known_format(attention), known_format(cache)
-    if operands is None or stored is None:
-        return None
-    return operands[0], stored[0], operands[0]
+def attention(opened: Opened) -> Iterator[Timed]:
+    """Attention of one layer, `batch` sequences of `new` tokens after `past` ones.
+
+    A slice of `ways` devices where there are several. Adds column phase.
+    """
+    frame = opened.frame
+    if "model_width" in frame:
+        frame["head_dim"] = frame["model_width"] // frame["heads"]
+        for heads in ("heads", "kv_heads"):
+            frame[heads] = np.maximum(frame[heads] // frame["ways"], 1)
+    frame["window"] = frame["window"].where(frame["window"] > 0.0, EVERYTHING)
+    yield _sequences(opened, ["heads", "kv_heads", "head_dim"], attention_op)
 
 
-def predict_aic(table: Table, constants: Constants) -> pd.DataFrame:
-    """Attention of the aiconfigurator database: one layer on one GPU, in microseconds."""
-    shape = ["num_heads", "num_key_value_heads", "head_dim"]
-    return _database(table, constants, "attn", "", shape, _aic_rows)
+def latent_attention(opened: Opened) -> Iterator[Timed]:
+    """Latent attention likewise: expanded for prompts, absorbed for new tokens.
+
+    `numbers` has the dimensions of latent, rope, nope and values.
+    """
+
+    def op(heads: int, phase: Phase) -> Op:
+        return latent_op(heads, phase, **opened.form.numbers)
+
+    frame = opened.frame
+    decoding = frame["phase"].map(PHASES) == "decode"
+    longer = np.maximum(frame["past"], frame["new"])
+    frame["past"] = np.where(decoding, longer, frame["past"])
+    frame["window"] = EVERYTHING
+    yield _sequences(opened, ["heads"], op)
 
 
-def predict_mla(table: Table, constants: Constants) -> pd.DataFrame:
-    """DeepSeek's latent attention on one GPU, in microseconds: absorbed when it decodes."""
-    return _database(table, constants, "mla", "mla-", ["num_heads"], _mla_rows)
-
-
-def _database(
-    table: Table, constants: Constants, kind: str, phase: str, shape: list[str],
-    made: Callable[..., Rows],
-) -> pd.DataFrame:  # fmt: skip
-    """A `kind` of attention in the aiconfigurator database, `made` of rows; phases get a prefix."""
-    name = device_in(table, kind + r"_(?:context|generation)_(.+)_[a-z]+$")
-    prefill = "context" in table.name
-    frame = table.frame
-    timed = built(table, kind, lambda: made(frame, prefill=prefill))
-    seconds = timed.seconds(constants.device(name), len(frame), repeated=True)
-
-    def make() -> pd.DataFrame:
-        dtypes = frame[f"{kind}_dtype"].astype(str) + "/" + frame["kv_cache_dtype"].astype(str)
-        return rows(
-            frame["latency_us"],
-            seconds * 1e6,
-            device=name,
-            phase=phase + ("prefill" if prefill else "decode"),
-            dtype=dtypes,
-            reason=np.where(np.isfinite(seconds), "", "number format " + dtypes),
-            fold=fold_of(frame[shape].astype(str).agg("|".join, axis=1)),
-        )
-
-    return described(table, seconds * 1e6, make)
-
-
-def _aic_rows(frame: pd.DataFrame, *, prefill: bool) -> Rows:
+def _sequences(opened: Opened, shape: list[str], op: Callable[..., Op]) -> Timed:
+    """Sequences of equal lengths, of operators that `op` makes of the columns of `shape`."""
+    frame = opened.frame
+    frame["phase"] = frame["phase"].astype(str).str.lower().map(PHASES)
     timed = Rows()
-    keys = ["num_heads", "num_key_value_heads", "head_dim", "attn_dtype", "kv_cache_dtype"]
-    for (heads, kv_heads, dim, dtype, cache), group in grouped(frame, keys):
-        formats = formats_of(str(dtype), str(cache))
-        if formats is None:
+    for (*widths, phase, dtype, cache), group in opened.groups(*shape, "phase", "dtype", "cache"):
+        operands, stored = known_format(str(dtype)), known_format(str(cache))
+        if operands is None or stored is None:
             continue
-        batch = group["batch_size"].to_numpy(float)
-        new, past = group["isl"].to_numpy(float), group["step"].to_numpy(float)
-        window = group["window_size"].to_numpy(float)
-        window = np.where(window > 0.0, window, 1e9)
-        phase = Phase.PREFILL if prefill else Phase.DECODE
-        op = attention_op(int(heads), int(kv_heads), int(dim), phase)
-        if not prefill:
-            new = np.ones_like(new)
-        pairs = batch * causal_pairs(new, past, window)
-        cached = batch * np.minimum(past + new, window + new - 1.0)
-        timed.add(
-            op, group.index.to_numpy(), tokens=batch * new, pairs=pairs, cached=cached,
-            sequences=batch, formats=formats,
-        )  # fmt: skip
-    return timed
-
-
-def predict_frontier(table: Table, constants: Constants) -> pd.DataFrame:
-    """FlashInfer's kernels in Frontier's tables, in milliseconds; and what writes the cache."""
-    name = device_in(table, r"attention_([a-z0-9]+)_.+$")
-    return _vidur_style(
-        table, constants, name, prefill="attn_prefill_ms", decode="attn_decode_ms", scale=1e3
-    )
-
-
-def predict_v0(table: Table, constants: Constants) -> pd.DataFrame:
-    """LLMServingSim's attention table in vidur's form, in microseconds."""
-    name = device_in(table, r"v0_attention_([A-Za-z0-9]+)_.+$")
-    return _vidur_style(table, constants, name, prefill="time_us", decode="time_us", scale=1e6)
-
-
-def _vidur_style(
-    table: Table, constants: Constants, name: str, *, prefill: str, decode: str, scale: float
-) -> pd.DataFrame:
-    frame = table.frame
-    is_prefill = frame["is_prefill"].astype(str).str.lower() == "true"
-    timed = built(table, "attention", lambda: _vidur_rows(frame, is_prefill))
-    seconds = timed.seconds(constants.device(name), len(frame), repeated=True)
-    if "rows" in table.built:
-        return described(table, seconds * scale, pd.DataFrame)
-    measured = np.where(is_prefill, frame[prefill], frame[decode])
-    shape = frame[["batch_size", "kv_cache_size", "prefill_chunk_size"]].astype(str)
-    made = rows(
-        measured,
-        seconds * scale,
-        device=name,
-        phase=np.where(is_prefill, "prefill", "decode"),
-        dtype="fp16",
-        fold=fold_of(shape.agg("|".join, axis=1)),
-    )
-    return described(table, seconds * scale, lambda: made)
-
-
-def _vidur_rows(frame: pd.DataFrame, is_prefill: pd.Series) -> Rows:
-    timed = Rows()
-    keys = ["n_embd", "n_q_head", "n_kv_head", "num_tensor_parallel_workers", "is_prefill"]
-    for (width, heads, kv_heads, ways, _), group in grouped(frame, keys):
-        dim = int(width) // int(heads)
-        whole = bool(is_prefill[group.index[0]])
-        phase = Phase.PREFILL if whole else Phase.DECODE
-        op = attention_op(
-            max(int(heads) // int(ways), 1), max(int(kv_heads) // int(ways), 1), dim, phase
+        batch, new, past, window = (
+            group[column].to_numpy(float) for column in ("batch", "new", "past", "window")
         )
-        batch = group["batch_size"].to_numpy(float)
-        past = group["kv_cache_size"].to_numpy(float)
-        new = group["prefill_chunk_size"].to_numpy(float) if whole else np.ones(len(group))
-        pairs = batch * causal_pairs(new, past, np.full(len(group), 1e9))
+        if phase == "decode":
+            new = np.ones_like(new)
         timed.add(
-            op, group.index.to_numpy(), tokens=batch * new, pairs=pairs,
-            cached=batch * (past + new), sequences=batch,
+            op(*map(int, widths), Phase.PREFILL if phase == "prefill" else Phase.DECODE),
+            group.index.to_numpy(), tokens=batch * new,
+            pairs=batch * causal_pairs(new, past, window),
+            cached=batch * np.minimum(past + new, window + new - 1.0), sequences=batch,
+            formats=(operands[0], stored[0], operands[0]),
         )  # fmt: skip
-    return timed
+    return Timed(rows=timed)
 
 
-def predict_mixed(table: Table, constants: Constants) -> pd.DataFrame:
-    """VLLM's attention of one chunk of a prompt beside decoding sequences, in microseconds."""
-    name = device_in(table, r"attention_([A-Za-z0-9]+)_.+_tp\d+$")
-    frame = table.frame
-    chunk, cached = frame["prefill_chunk"].to_numpy(float), frame["kv_prefill"].to_numpy(float)
-    batch, context = frame["n_decode"].to_numpy(float), frame["kv_decode"].to_numpy(float)
-    timed = built(table, "mixed", lambda: _mixed_rows(chunk, cached, batch, context))
-    seconds = timed.seconds(constants.device(name), len(frame), repeated=True)
-    if "rows" in table.built:
-        return described(table, seconds * 1e6, pd.DataFrame)
-    phase = np.where(batch == 0, "prefill", np.where(chunk == 0, "decode", "mixed"))
-    shape = frame[["prefill_chunk", "n_decode", "kv_decode"]].astype(str).agg("|".join, axis=1)
-    made = rows(
-        frame["time_us"],
-        seconds * 1e6,
-        device=name,
-        phase=phase,
-        dtype="bf16",
-        fold=fold_of(shape),
+def mixed_attention(opened: Opened) -> Iterator[Timed]:
+    """A `chunk` of a prompt after `past` tokens, and `decodes` sequences of `context` beside it.
+
+    Adds column phase.
+    """
+    frame = opened.frame
+    chunk, past, decodes, context = (
+        frame[column].to_numpy(float) for column in ("chunk", "past", "decodes", "context")
     )
-    return described(table, seconds * 1e6, lambda: made)  # fmt: skip
-
-
-def _mixed_rows(chunk: Floats, cached: Floats, batch: Floats, context: Floats) -> Rows:
-    heads, kv_heads, dim = 32, 8, 128  # Llama-3.1-8B, which these tables are of
+    heads, kv_heads, head_dim = (
+        int(frame[column].iloc[0]) for column in ("heads", "kv_heads", "head_dim")
+    )
     timed = Rows()
     has = np.flatnonzero(chunk > 0)
-    every = np.full(len(has), 1e9)
     timed.add(
-        attention_op(heads, kv_heads, dim, Phase.PREFILL), has, tokens=chunk[has],
-        pairs=causal_pairs(chunk[has], cached[has], every), cached=cached[has] + chunk[has],
+        attention_op(heads, kv_heads, head_dim, Phase.PREFILL), has, tokens=chunk[has],
+        pairs=causal_pairs(chunk[has], past[has]), cached=past[has] + chunk[has],
     )  # fmt: skip
-    has = np.flatnonzero(batch > 0)
-    seen = batch[has] * np.maximum(context[has], 1.0)
+    has = np.flatnonzero(decodes > 0)
+    seen = decodes[has] * np.maximum(context[has], 1.0)
     timed.add(
-        attention_op(heads, kv_heads, dim, Phase.DECODE), has, tokens=batch[has], pairs=seen,
-        cached=seen, sequences=batch[has], prompt_tokens=chunk[has],
+        attention_op(heads, kv_heads, head_dim, Phase.DECODE), has, tokens=decodes[has],
+        pairs=seen, cached=seen, sequences=decodes[has], prompt_tokens=chunk[has],
     )  # fmt: skip
-    return timed
+    frame["phase"] = np.where(decodes == 0, "prefill", np.where(chunk == 0, "decode", "mixed"))
+    yield Timed(rows=timed)
 
 
-def _mla_rows(frame: pd.DataFrame, *, prefill: bool) -> Rows:
-    timed = Rows()
-    for (heads, dtype, cache), group in grouped(
-        frame, ["num_heads", "mla_dtype", "kv_cache_dtype"]
-    ):
-        formats = formats_of(str(dtype), str(cache))
-        if formats is None:
-            continue
-        batch = group["batch_size"].to_numpy(float)
-        new, past = group["isl"].to_numpy(float), group["step"].to_numpy(float)
-        if not prefill:
-            new, past = np.ones_like(new), np.maximum(past, new)
-        op = latent_op(int(heads), Phase.PREFILL if prefill else Phase.DECODE)
-        pairs = batch * causal_pairs(new, past, np.full(len(group), 1e9))
-        timed.add(
-            op, group.index.to_numpy(), tokens=batch * new, pairs=pairs,
-            cached=batch * (past + new), sequences=batch, formats=formats,
-        )  # fmt: skip
-    return timed
-
-
-LATENT, ROPE, NOPE, VALUES = 512, 64, 128, 128
-"""Dimensions of DeepSeek-V2 and V3's latent attention (arXiv 2405.04434, table of section 3)."""
-
-
-def latent_op(heads: int, phase: Phase) -> Op:
+def latent_op(heads: int, phase: Phase, *, latent: int, rope: int, nope: int, values: int) -> Op:
     """MLA of `heads` heads on one device: expanded for prompts, absorbed for new tokens."""
     if phase == Phase.PREFILL:
-        pair, inputs, outputs = 2.0 * (NOPE + ROPE + VALUES), NOPE + ROPE, VALUES
+        pair, inputs, outputs = 2.0 * (nope + rope + values), nope + rope, values
     else:
-        pair, inputs, outputs = 2.0 * (2 * LATENT + ROPE), LATENT + ROPE, LATENT
+        pair, inputs, outputs = 2.0 * (2 * latent + rope), latent + rope, latent
     return replace(
-        attention_op(heads, 1, LATENT + ROPE, phase),
+        attention_op(heads, 1, latent + rope, phase),
         flops_per_pair=(pair + SOFTMAX_FLOPS) * heads,
         inputs=heads * inputs,
         outputs=heads * outputs,
-        width=LATENT,
-        kv_read=LATENT + ROPE,
-        kv_write=LATENT + ROPE,
+        width=latent,
+        kv_read=latent + rope,
+        kv_write=latent + rope,
     )
-
-
-_VIDUR = (
-    "n_embd", "n_q_head", "n_kv_head", "num_tensor_parallel_workers", "batch_size",
-    "prefill_chunk_size", "kv_cache_size", "is_prefill",
-)  # fmt: skip
-FORMATS = (
-    Format(
-        family="attention",
-        pattern=r"aic_kernels/attn_(context|generation)_.+",
-        columns=(
-            "batch_size", "isl", "step", "num_heads", "num_key_value_heads", "head_dim",
-            "window_size", "attn_dtype", "kv_cache_dtype", "latency_us",
-        ),
-        predict=predict_aic,
-        unit="us",
-    ),
-    Format(
-        family="attention",
-        pattern=r"frontier/attention_.+",
-        columns=(*_VIDUR, "attn_prefill_ms", "attn_decode_ms"),
-        predict=predict_frontier,
-        unit="ms",
-    ),
-    Format(
-        family="attention",
-        pattern=r"llmservingsim/v0_attention_.+",
-        columns=(*_VIDUR, "time_us"),
-        predict=predict_v0,
-        unit="us",
-    ),
-    Format(
-        family="attention",
-        pattern=r"llmservingsim/attention_.+",
-        columns=("prefill_chunk", "kv_prefill", "n_decode", "kv_decode", "time_us"),
-        predict=predict_mixed,
-        unit="us",
-    ),
-    Format(
-        family="mla",
-        pattern=r"aic_kernels/mla_(context|generation)_.+",
-        columns=(
-            "mla_dtype", "kv_cache_dtype", "num_heads", "batch_size", "isl", "step", "latency_us",
-        ),
-        predict=predict_mla,
-        unit="us",
-    ),
-)  # fmt: skip

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from sim.evidence.measured.constants import Constants
-from sim.evidence.measured.formats import Format, described, fold_of, rows
-from sim.evidence.measured.named import device_in
-from sim.evidence.measured.operators import Rows, built, grouped, known_format
-from sim.evidence.measured.tables import Table
+from sim.evidence.measured.formats import text_of
+from sim.evidence.measured.operators import Opened, Rows, Timed, as_it_is, known_format
 from sim.graph import Collective, Kind, Op
 from sim.hardware import Device
-from sim.hardware.kernels import Protocols
 from sim.hardware.link import Link
 from sim.operators import COMMUNICATION
 
-Floats = npt.NDArray[np.float64]
 LONG_B: Final = 65536.0
 """Longer messages are scored apart from shorter ones: there bandwidth counts, not latency alone."""
 NAMES: Final[Mapping[str, Collective]] = {
@@ -33,18 +27,6 @@ NAMES: Final[Mapping[str, Collective]] = {
     "all_to_all": "all-to-all",
     "send_recv": "send",
 }
-NODE: Final = 8
-"""GPUs of an SXM node, or of a PCIe server."""
-RACK: Final = {"gb200": 72, "gb300": 72}
-"""GPUs that share one NVLink domain where it isn't a node's."""
-RDMA_EFFICIENCY: Final = 0.63
-"""Share of a port's rate that one message reaches across vidur's nodes."""
-RING_EFFICIENCY: Final = 0.48
-"""And that a ring reaches, whose nodes send and receive at once and wait for each other."""
-RING_WAIT: Final = 0.01
-"""And how much longer each further step takes all of them."""
-NETWORK_S: Final = 15e-6
-"""A step of a collective across those nodes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,12 +43,6 @@ class Cluster:
     ports: int = 1
     paired: bool = False
     host_B_per_s: float = 0.0
-
-
-CLUSTERS: Final = {
-    "dgx": Cluster(port_B_per_s=12.5e9, few=2, ports=4),  # 100 Gbit/s ports
-    "pairwise_nvlink": Cluster(port_B_per_s=4e9, paired=True, host_B_per_s=32e9),  # PCIe 4 x16
-}
 
 
 def collective(kind: Collective, ranks: int) -> Op:
@@ -90,164 +66,83 @@ def without_shots(device: Device) -> Device:
     return replace(device, link=replace(link, protocols=protocols))
 
 
-def predict_library(table: Table, constants: Constants) -> pd.DataFrame:
-    """NCCL's collectives inside a node, in microseconds."""
-    name = device_in(table, r"nccl_(.+)$")
-    return _inside(table, name, without_shots(constants.device(name)))
+def collectives(opened: Opened) -> Iterator[Timed]:
+    """Collectives inside a node or rack, by the library alone or ("shots") as an engine does them.
 
-
-def predict_shots(table: Table, constants: Constants) -> pd.DataFrame:
-    """All-reduces as a serving engine does them, in one shot or by the library."""
-    name = device_in(table, r"custom_allreduce_(.+?)(?:_trtllm|_vllm|_sglang)?$")
-    return _inside(table, name, constants.device(name))
-
-
-def _inside(table: Table, name: str, device: Device) -> pd.DataFrame:
-    frame = table.frame
-    most = RACK.get(name, NODE)
-    timed = built(table, "collectives", lambda: _inside_rows(frame, most))
-    seconds = _finite(timed, device, len(frame))
-
-    def make() -> pd.DataFrame:
-        kind, dtype = frame["op_name"].astype(str), frame["dtype"].astype(str)
-        width = dtype.map(lambda each: 1.0 if each in ("int8", "fp8") else 2.0)
-        message_B = frame["message_size"].to_numpy(float) * width.to_numpy(float)
-        reason = np.where(
-            frame["num_gpus"] > most,
-            "a network that the table doesn't describe",
-            "collective or number format unknown: " + kind + " of " + dtype,
-        )
-        return rows(
-            frame["latency_us"],
-            seconds * 1e6,
-            device=name,
-            phase=_phase(kind, message_B),
-            dtype=dtype,
-            reason=np.where(np.isfinite(seconds), "", reason),
-            fold=fold_of(frame["message_size"].astype(str) + "|" + frame["num_gpus"].astype(str)),
-        )
-
-    return described(table, seconds * 1e6, make)
-
-
-def _finite(timed: Rows, device: Device, count: int) -> Floats:
-    """Seconds of rows; NaN where no link takes them."""
-    seconds = timed.seconds(device, count, repeated=True)
-    return np.where(np.isfinite(seconds), seconds, np.nan)
-
-
-def _phase(kind: pd.Series, message_B: Floats) -> Floats:
-    found: Floats = np.where(message_B > LONG_B, kind, kind + "-short")
-    return found
-
-
-def _inside_rows(frame: pd.DataFrame, most: int) -> Rows:
+    Adds columns phase, which tells long from short messages, and why.
+    """
+    frame, ranks_of = opened.frame, opened.form.numbers["ranks"]
+    most = ranks_of.get(opened.device.name, ranks_of["other"])
     timed = Rows()
-    for (name, dtype, ranks), group in grouped(frame, ["op_name", "dtype", "num_gpus"]):
+    for (name, dtype, ranks), group in opened.groups("operation", "dtype", "ranks"):
         kind, formats = NAMES.get(str(name)), known_format(str(dtype))
         if kind is not None and formats is not None and 1 < ranks <= most:
             op = collective(kind, int(ranks))
-            timed.add(
-                op, group.index.to_numpy(), tokens=group["message_size"], formats=formats
-            )  # fmt: skip
-    return timed
+            timed.add(op, group.index.to_numpy(), tokens=group["elements"], formats=formats)
+    width = np.where(frame["dtype"].isin(["int8", "fp8"]), 1.0, 2.0)
+    frame["phase"] = _phase(frame["operation"].astype(str), frame["elements"] * width)
+    frame["why"] = np.where(
+        frame["ranks"] > most,
+        "a network that the table doesn't describe",
+        text_of("collective or number format unknown: {operation} of {dtype}", frame),
+    )
+    yield Timed(rows=timed, on=as_it_is if "shots" in frame else without_shots)
 
 
-def predict_network(table: Table, constants: Constants) -> pd.DataFrame:
-    """Vidur's collectives inside and across nodes, in milliseconds."""
-    name = device_in(table, r"net_(?:all_reduce|send_recv)_([a-z0-9]+)_")
-    device, frame = without_shots(constants.device(name)), table.frame
-    operation = "send_recv" if "send_recv" in table.name else "all_reduce"
-    cluster = next((CLUSTERS[each] for each in CLUSTERS if table.name.endswith(each)), None)
-    seconds, ring = np.full(len(frame), np.nan), operation == "all_reduce"
-    for (ranks, here), group in grouped(frame, ["num_workers", "devices_per_node"]):
-        link = None
-        if cluster is not None:
-            link = link_of(device, cluster, int(ranks), int(here), ring=ring)
-        if link is None:
-            continue
-        index = group.index.to_numpy()
-        build = partial(_network_rows, group, operation, int(ranks))
-        timed = built(table, f"{ranks} of {here}", build)
-        seconds[index] = _finite(timed, replace(device, link=link), len(frame))[index]
-
-    def make() -> pd.DataFrame:
-        message_B = frame["size_bytes"].to_numpy(float)
-        across = frame["num_workers"] > frame["devices_per_node"]
-        kind = pd.Series(np.where(across, f"{operation}-network", operation))
-        ranks = frame["num_workers"].astype(str) + "|" + frame["devices_per_node"].astype(str)
-        return rows(
-            frame["median_ms"],
-            seconds * 1e3,
-            device=name,
-            phase=_phase(kind, message_B),
-            dtype="fp16",
-            reason=np.where(np.isfinite(seconds), "", "a cluster or link that isn't known"),
-            fold=fold_of(frame["size_bytes"].astype(str) + "|" + ranks),
-        )
-
-    return described(table, seconds * 1e3, make)
+def _phase(kind: pd.Series, message_B: pd.Series) -> pd.Series:
+    return kind.where(message_B > LONG_B, kind + "-short")
 
 
-def link_of(device: Device, cluster: Cluster, ranks: int, here: int, *, ring: bool) -> Link | None:
-    """What the slowest step of a ring over `ranks` GPUs, `here` of a node, goes through.
+def network(opened: Opened) -> Iterator[Timed]:
+    """Vidur's collectives of 16-bit numbers inside and across nodes of a `cluster`.
+
+    Adds column phase, which tells networks from nodes and long from short messages.
+    """
+    frame, numbers = opened.frame, opened.form.numbers
+    operation = str(frame["operation"].iloc[0])
+    cluster = numbers["clusters"].get(str(frame["cluster"].iloc[0]))
+    across = frame["ranks"] > frame["here"]
+    kind = pd.Series(np.where(across, f"{operation}-network", operation), frame.index)
+    frame["phase"] = _phase(kind, frame["bytes"].astype(float))
+    for (ranks, here), group in opened.groups("ranks", "here"):
+        if cluster is None or opened.device.link is None:
+            return
+        timed, tokens = Rows(), group["bytes"].to_numpy(float) / 2.0
+        timed.add(collective(NAMES[operation], int(ranks)), group.index.to_numpy(), tokens=tokens)
+        link = partial(
+            _linked, cluster=Cluster(**cluster), ranks=int(ranks), here=int(here),
+            network=numbers["network"], ring=operation == "all_reduce",
+        )  # fmt: skip
+        yield Timed(rows=timed, on=link)
+
+
+def _linked(
+    device: Device, *, cluster: Cluster, ranks: int, here: int, network: Mapping[str, float],
+    ring: bool,
+) -> Device:  # fmt: skip
+    """`device` with what the slowest step of a ring over `ranks` GPUs, `here` of a node, takes.
 
     Across nodes one ring goes through all of them, as NCCL's do: so the table's single
     collective is timed on the ports of a node.
     """
+    device = without_shots(device)
     link = device.link
-    if link is None:
-        return None
+    assert link is not None
     if ranks > here:
         ports = cluster.ports if here > cluster.few else 1
-        waiting = 1.0 + RING_WAIT * 2.0 * (ranks - 1)
-        return Link(
+        waiting = 1.0 + network["ring_wait"] * 2.0 * (ranks - 1)
+        link = Link(
             name="network",
             bandwidth_B_per_s=cluster.port_B_per_s * ports,
-            latency_s=NETWORK_S,
+            latency_s=network["step_s"],
             collective="ring",
-            efficiency=RING_EFFICIENCY / waiting if ring else RDMA_EFFICIENCY,
+            efficiency=network["ring"] / waiting if ring else network["message"],
         )
-    if cluster.paired and ranks > 2:
-        return replace(link, bandwidth_B_per_s=cluster.host_B_per_s)
-    if cluster.paired and link.protocols is not None:
-        return replace(link, protocols=_cabled(link.protocols))
-    return link
-
-
-def _cabled(protocols: Protocols) -> Protocols:
-    """Protocols between two GPUs with a cable and no switch: sends reach the link's bandwidth."""
-    *short, last = protocols.send
-    return replace(protocols, send=(*short, replace(last, share=1.0)))
-
-
-def _network_rows(frame: pd.DataFrame, operation: str, ranks: int) -> Rows:
-    timed = Rows()
-    tokens = frame["size_bytes"].to_numpy(float) / 2.0
-    timed.add(collective(NAMES[operation], ranks), frame.index.to_numpy(), tokens=tokens)
-    return timed
-
-
-FORMATS = (
-    Format(
-        family="collective",
-        pattern=r"aic_kernels/nccl_.+",
-        columns=("op_name", "dtype", "num_gpus", "message_size", "latency_us"),
-        predict=predict_library,
-        unit="us",
-    ),
-    Format(
-        family="collective",
-        pattern=r"aic_kernels/custom_allreduce_.+",
-        columns=("op_name", "dtype", "num_gpus", "message_size", "latency_us"),
-        predict=predict_shots,
-        unit="us",
-    ),
-    Format(
-        family="collective",
-        pattern=r"vidur/net_(all_reduce|send_recv)_.+",
-        columns=("num_workers", "devices_per_node", "size_bytes", "median_ms"),
-        predict=predict_network,
-        unit="ms",
-    ),
-)
+    elif cluster.paired and ranks > 2:
+        link = replace(link, bandwidth_B_per_s=cluster.host_B_per_s)
+    elif cluster.paired and link.protocols is not None:
+        # between two GPUs with a cable and no switch, sends reach the link's bandwidth
+        *short, last = link.protocols.send
+        send = (*short, replace(last, share=1.0))
+        link = replace(link, protocols=replace(link.protocols, send=send))
+    return replace(device, link=link)

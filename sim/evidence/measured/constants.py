@@ -11,6 +11,7 @@ from sim.config import library
 from sim.config.catalogue import load_device
 from sim.config.kernels_form import load_kernels, load_protocols
 from sim.config.power_form import load_law
+from sim.config.runtime_form import load_runtime
 from sim.hardware import Device
 from sim.hardware.kernels import Kernels, Protocols
 from sim.hardware.power import PowerLaw
@@ -81,6 +82,13 @@ class Constants:
     def of_protocols(self, name: str) -> Protocols:
         """Protocols of a name, likewise."""
         return self.protocols.get(name) or load_protocols(str(self._file("protocols", name)))
+
+    def of_runtime(self, name: str) -> Runtime:
+        """Runtime of a name, likewise."""
+        if name in self.runtimes:
+            return self.runtimes[name]
+        held_out = library.folder("runtimes") / "held-out" / f"{name}.without-{self.without}.yaml"
+        return load_runtime(str(held_out) if held_out.is_file() else name)
 
     def of_power(self, name: str, process: str | None) -> PowerLaw:
         """Power law of a name, likewise; without devices, it is without those of one process."""

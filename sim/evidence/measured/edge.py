@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from sim.config import library
 from sim.config.catalogue import load_device
-from sim.config.runtime_form import load_runtime
 from sim.dtypes import COMPUTE, Precision
 from sim.engines.roofline import Batch, step
 from sim.errors import ConfigError, Infeasible
 from sim.evidence.measured.constants import Constants
 from sim.evidence.measured.formats import Better, Unsupported, fold_of, rows
-from sim.evidence.measured.tables import Table
+from sim.evidence.measured.spellings import spellings
 from sim.graph import Kind, Op, Phase
 from sim.hardware import Device, System
 from sim.hardware.records import fill_machine, processor_records
-from sim.hardware.runtime import Runtime, applied
+from sim.hardware.runtime import applied
 from sim.mapping.assemblies import assemble
 from sim.mapping.layout import Parallel
 from sim.mapping.parallelism import plan
@@ -31,23 +28,7 @@ from sim.mapping.program import Program
 from sim.workload.architecture import Architecture
 from sim.workload.layers import build_graph
 
-Q4_0, Q8_0, Q4_K, Q5_K, Q6_K = 18 / 4, 34 / 4, 4.5, 5.5, 6.5625
-"""Bits a weight of ggml's blocks: 18 and 34 bytes for 32 weights; 144, 176 and 210 for 256."""
-FORMATS: Final = {
-    "fp32": (32.0, 32.0),
-    "f16": (16.0, 16.0),
-    "bf16": (16.0, 16.0),
-    "q8_0": (Q8_0, Q8_0),
-    "q4_0": (Q4_0, Q6_K),
-    "q4_0-qat": (Q4_0, Q8_0),
-    "q4_k_m": (Q4_K, Q6_K),
-    "q4f16": (4.5, 4.5),
-    "int4-g32": (4.5, 8.0),
-}
-"""Bits a weight of layers and of the head, by format. A QAT file keeps its table in 8 bits."""
-SHARE_AT_SIX: Final = 0.5
-"""Of q4_k_m, half of the layers keep ffn_down and values in 6 bits; of 80 layers, values in 5."""
-MANY_LAYERS: Final = 80
+Batches = tuple[tuple[Batch, float], ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,7 +48,7 @@ class Timing:
     runtime: str
     fold: str
     program: Program | None = None
-    batches: tuple[tuple[Batch, float], ...] = ()
+    batches: Batches = ()
     produced: float | None = None
     stages: int = 1
     pipelined: bool = False
@@ -100,7 +81,7 @@ class Known:
     """Units and machine of devices under one set of constants, made once."""
 
     constants: Constants
-    made: dict[tuple[str, str, str], tuple[npt.NDArray[np.void], Device]] = field(
+    devices: dict[tuple[str, str, str], tuple[npt.NDArray[np.void], Device]] = field(
         default_factory=dict
     )
 
@@ -110,22 +91,14 @@ class Known:
         assert program is not None
         device = program.system.device
         key = (device.name, device.processors[0].name, case.runtime)
-        if key not in self.made:
-            ready = applied(device, runtime_of(self.constants, case.runtime))
-            self.made[key] = processor_records(ready), ready
-        units, ready = self.made[key]
+        if key not in self.devices:
+            device = applied(device, self.constants.of_runtime(case.runtime))
+            self.devices[key] = processor_records(device), device
+        units, device = self.devices[key]
         machine = program.machine.copy()
-        fill_machine(machine, ready)
+        fill_machine(machine, device)
         machine["host_step_s"] *= case.stages
         return replace(program, units=units, machine=machine)
-
-
-def runtime_of(constants: Constants, name: str) -> Runtime:
-    """A runtime: of the constants that are tried, of the file that has seen less, or as it is."""
-    if name in constants.runtimes:
-        return constants.runtimes[name]
-    held_out = library.folder("runtimes") / "held-out" / f"{name}.without-{constants.without}.yaml"
-    return load_runtime(str(held_out) if held_out.is_file() else name)
 
 
 @cache
@@ -190,18 +163,18 @@ def _expanded(op: Op, dtype: str, layers: int) -> tuple[Op, ...]:
 
 def bits(dtype: str, op: Op, layers: int) -> float:
     """Mean bits of a weight of `op` in a format of a model with so many layers."""
-    inner, head = FORMATS[dtype]
+    known = spellings("bits")
+    inner, head = known[dtype]
     if op.name == "lm_head":
-        return head
-    if dtype != "q4_k_m":
-        return inner
-    if op.name == "ffn_down":
-        return inner + SHARE_AT_SIX * (Q6_K - inner)
-    if op.name == "qkv":
+        return float(head)
+    mixed, extra = known["mixed"], 0.0
+    half_wide = mixed["share"] * (mixed["wide"] - inner)
+    if dtype == "q4_k_m" and op.name == "ffn_down":
+        extra = half_wide
+    if dtype == "q4_k_m" and op.name == "qkv":
         values = op.kv_width / 2 / (op.width + op.kv_width)
-        at_values = Q5_K if layers >= MANY_LAYERS else inner + SHARE_AT_SIX * (Q6_K - inner)
-        return inner + values * (at_values - inner)
-    return inner
+        extra = values * (mixed["values"] - inner if layers >= mixed["layers"] else half_wide)
+    return float(inner + extra)
 
 
 def seconds_of(case: Timing, known: Known) -> float:
@@ -220,16 +193,8 @@ def predicted(cases: Sequence[Timing], constants: Constants) -> npt.NDArray[np.f
     """What each case's value is predicted to be: a rate, or seconds."""
     known = Known(constants)
     seconds = np.array([seconds_of(case, known) for case in cases])
-    made = np.array([np.nan if case.produced is None else case.produced for case in cases])
-    return np.where(np.isnan(made), seconds, made / seconds)
-
-
-def cases_in(table: Table, build: Callable[[Table], list[Timing]]) -> list[Timing]:
-    """The cases of a table, built once: a fit predicts them again and again."""
-    if "cases" not in table.built:
-        table.built["cases"] = build(table)
-    cases: list[Timing] = table.built["cases"]
-    return cases
+    counts = np.array([np.nan if case.produced is None else case.produced for case in cases])
+    return np.where(np.isnan(counts), seconds, counts / seconds)
 
 
 def case_rows(
@@ -255,9 +220,9 @@ def prompts(tokens: int, most: int, past: int = 0, sequences: int = 1) -> list[t
     """Iterations that process prompts of `tokens` behind `past`, `most` tokens at a time."""
     total = past + tokens
     together = max(min(most // tokens, sequences), 1)
-    found: list[tuple[Batch, float]] = []
+    batches: list[tuple[Batch, float]] = []
     for begin in range(past, total, most):
         chunk = min(most, total - begin)
         batch = Batch(prompts=((total, begin, chunk),) * together)
-        found.append((batch, sequences / together))
-    return found
+        batches.append((batch, sequences / together))
+    return batches

@@ -1,28 +1,57 @@
-"""Operators of whole layers: vidur's and LLMServingSim's profiles, and LLMCompass's operators."""
+"""Operators of whole layers: products, vidur's and LLMServingSim's profiles, LLMCompass's."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Final
 
 import numpy as np
-import pandas as pd
 
 from sim.evidence.measured.attention import attention_op, causal_pairs
-from sim.evidence.measured.constants import Constants
-from sim.evidence.measured.formats import Format, described, fold_of, rows
-from sim.evidence.measured.named import device_in, load_named_model
-from sim.evidence.measured.operators import Rows, built, grouped
-from sim.evidence.measured.tables import Table
+from sim.evidence.measured.collectives import collective, without_shots
+from sim.evidence.measured.operators import Opened, Rows, Timed, known_format
+from sim.evidence.measured.spellings import load_named_model
 from sim.graph import CAUSAL, Kind, Op, Phase
+from sim.hardware.formats import for_weights
 from sim.workload.architecture import Architecture, Attention, FeedForward
 from sim.workload.layers.parts import matmul
 
-EAGER = 5.0
+EAGER: Final = 5.0
 """Kernels of an RMS norm or a rotation run operator by operator (square, mean, root, products,
 casts), as Hugging Face's modelling code does, which LLMServingSim's first profiles time."""
+
+
+def vector(name: str, elements: float, launches: float = 1.0) -> Op:
+    """An element-wise operator that reads and writes `elements` a token in all."""
+    return Op(
+        name=name,
+        kind=Kind.VECTOR,
+        operator_class="norm",
+        flops_per_token=elements,
+        inputs=elements,
+        launches=launches,
+    )
+
+
+def product(name: str, depth: int, width: int) -> Op:
+    """A matrix product of a layer."""
+    return matmul(name, "fc", depth, width, CAUSAL, Phase.ALL, "none")
+
+
+def products(opened: Opened) -> Iterator[Timed]:
+    """Products [tokens, depth] x [depth, width], those of one format of weights together."""
+    timed: dict[str, Rows] = {}
+    for (dtype, width, depth), group in opened.groups("dtype", "width", "depth"):
+        formats = known_format(str(dtype))
+        if formats is not None:
+            op = product("product", int(depth), int(width))
+            timed.setdefault(formats[0], Rows()).add(
+                op, group.index.to_numpy(), tokens=group["tokens"], formats=formats
+            )
+    for weights, own in timed.items():
+        yield Timed(rows=own, on=partial(for_weights, weights=weights))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,217 +84,125 @@ def shape_of(model: Architecture, ways: int) -> Shape:
     )
 
 
-def vector(name: str, elements: float, launches: float = 1.0) -> Op:
-    """An element-wise operator that reads and writes `elements` a token in all."""
-    return Op(
-        name=name,
-        kind=Kind.VECTOR,
-        operator_class="norm",
-        flops_per_token=elements,
-        inputs=elements,
-        launches=launches,
-    )
-
-
-def product(name: str, depth: int, width: int) -> Op:
-    """A matrix product of a layer."""
-    return matmul(name, "fc", depth, width, CAUSAL, Phase.ALL, "none")
-
-
-def operators_of(shape: Shape) -> Mapping[str, Op]:
-    """Operators of a layer by the names that profiles give them."""
+def operators_of(shape: Shape, *, eager: bool = False) -> Mapping[str, Op]:
+    """Operators of a layer by the names that profiles give them; `eager` as PyTorch runs some."""
     hidden, dim = shape.hidden, shape.head_dim
     queries, keys = shape.heads * dim, shape.kv_heads * dim
     ways = 2 if shape.gated else 1
-    norm = vector("norm", 2.0 * hidden)
-    eager_norm = vector("norm", EAGER * 2.0 * hidden, EAGER)
-    rope = 2.0 * (queries + keys)
-    return {
-        "emb": vector("embedding", 2.0 * hidden),
-        "embedding": vector("embedding", 2.0 * hidden),
-        "input_layernorm": norm,
+    norm, summed = vector("norm", 2.0 * hidden), vector("norm", 4.0 * hidden)
+    rope = vector("rope", 2.0 * (queries + keys))
+    activation = vector("activation", (ways + 1.0) * shape.inner)
+    embedding = vector("embedding", 2.0 * hidden)
+    qkv = product("qkv", hidden, queries + 2 * keys)
+    out = product("out", queries, hidden)
+    up, down = product("up", hidden, ways * shape.inner), product("down", shape.inner, hidden)
+    known = {
+        "emb": embedding, "embedding": embedding, "input_layernorm": norm,
         "post_attention_layernorm": norm,
-        "layernorm": vector("norm", 4.0 * hidden),  # adds the residual too
-        "final_layernorm": vector("norm", 4.0 * hidden),
-        "attn_pre_proj": product("qkv", hidden, queries + 2 * keys),
-        "qkv_proj": product("qkv", hidden, queries + 2 * keys),
-        "q_proj": product("q", hidden, queries),
-        "k_proj": product("k", hidden, keys),
-        "v_proj": product("v", hidden, keys),
-        "attn_rope": vector("rope", rope),
-        "rotary_emb": vector("rope", rope),
-        "attn_post_proj": product("out", queries, hidden),
-        "o_proj": product("out", queries, hidden),
-        "mlp_up_proj": product("up", hidden, ways * shape.inner),
-        "gate_up_proj": product("up", hidden, ways * shape.inner),
-        "gate_proj": product("gate", hidden, shape.inner),
-        "up_proj": product("up", hidden, shape.inner),
-        "mlp_act": vector("activation", (ways + 1.0) * shape.inner),
-        "act_fn": vector("activation", (ways + 1.0) * shape.inner),
-        "mlp_down_proj": product("down", shape.inner, hidden),
-        "down_proj": product("down", shape.inner, hidden),
-        "add": vector("add", 3.0 * hidden),
-        "lm_head": product("head", hidden, shape.vocabulary),
+        "layernorm": summed, "final_layernorm": summed,  # they add the residual too
+        "attn_pre_proj": qkv, "qkv_proj": qkv, "q_proj": product("q", hidden, queries),
+        "k_proj": product("k", hidden, keys), "v_proj": product("v", hidden, keys),
+        "attn_rope": rope, "rotary_emb": rope, "attn_post_proj": out, "o_proj": out,
+        "mlp_up_proj": up, "gate_up_proj": up, "gate_proj": product("gate", hidden, shape.inner),
+        "up_proj": product("up", hidden, shape.inner), "mlp_act": activation,
+        "act_fn": activation, "mlp_down_proj": down, "down_proj": down,
+        "add": vector("add", 3.0 * hidden), "lm_head": product("head", hidden, shape.vocabulary),
         "sampler": vector("sampler", 4.0 * shape.vocabulary, EAGER),
-        "eager input_layernorm": eager_norm,
-        "eager post_layernorm": eager_norm,
-        "eager final_layernorm": eager_norm,
-        "eager rope": vector("rope", 3.0 * rope, EAGER),
-        "eager act_fn": vector("activation", 2.0 * shape.inner),
+    }  # fmt: skip
+    if eager:
+        slow = vector("norm", EAGER * 2.0 * hidden, EAGER)
+        known |= {
+            "input_layernorm": slow, "post_layernorm": slow, "final_layernorm": slow,
+            "rope": vector("rope", 6.0 * (queries + keys), EAGER),
+            "act_fn": vector("activation", 2.0 * shape.inner),
+        }  # fmt: skip
+    return known
+
+
+def layer_operators(opened: Opened) -> Iterator[Timed]:
+    """Operators by their names in column layer, of one of `ways` slices, and sums of them."""
+    timed = Rows()
+    for (name, layer, ways), group in opened.groups("model", "layer", "ways"):
+        model = load_named_model(str(name), opened.folder)
+        if model is None:
+            continue
+        shape = shape_of(model, int(str(ways)))
+        known = operators_of(shape, eager="eager" in opened.frame)
+        tokens, index = group["tokens"].to_numpy(float), group.index.to_numpy()
+        if layer == "attn":
+            op = attention_op(shape.heads, shape.kv_heads, shape.head_dim, Phase.PREFILL)
+            past = group["past"].to_numpy(float)
+            pairs = causal_pairs(tokens, past)
+            timed.add(op, index, tokens=tokens, cached=past + tokens, pairs=pairs)
+        elif layer in known:
+            there = group["measured"].notna().to_numpy()
+            timed.add(known[layer], index[there], tokens=tokens[there])
+            if "whole" in group:
+                whole = group["whole"].to_numpy()[there].astype(np.int64)
+                timed.add(known[layer], whole, tokens=tokens[there])
+    yield Timed(rows=timed)
+
+
+def element_wise(opened: Opened) -> Iterator[Timed]:
+    """LLMCompass's operators of PyTorch on [rows, length], measured in elements a second.
+
+    Adds column measured, in seconds.
+    """
+    frame, timed = opened.frame, Rows()
+    length = frame["length"].to_numpy(float)
+    frame["measured"] = frame["tokens"] * length / (frame["rate_G_per_s"] * 1e9)
+    for (layer, width), group in opened.groups("layer", "length"):
+        op = vector(str(layer), 2.0 * float(width))
+        timed.add(op, group.index.to_numpy(), tokens=group["tokens"].to_numpy(float))
+    yield Timed(rows=timed)
+
+
+def gpt3_layer(opened: Opened) -> Iterator[Timed]:
+    """Operators of GPT-3's layer on several GPUs, as PyTorch runs it.
+
+    `numbers` has the batch, the prompt tokens of each sequence, which a decoded token attends to,
+    and the GPUs.
+    """
+    batch, sequence, ways = (opened.form.numbers[name] for name in ("batch", "sequence", "ways"))
+    model = load_named_model(str(opened.form.given["model"]), opened.folder)
+    assert model is not None
+    shape, timed = shape_of(model, ways), Rows()
+    for (phase, operator), group in opened.groups("phase", "operator"):
+        new = sequence if phase == "prefill" else 1
+        known = gpt3_operators(shape, batch, new, sequence, ways)
+        if operator in known:
+            op, tokens = known[str(operator)]
+            timed.add(op, group.index.to_numpy(), tokens=tokens, formats=("fp16",) * 3)
+    yield Timed(rows=timed, on=without_shots)
+
+
+def gpt3_operators(
+    shape: Shape, batch: int, new: int, context: int, ways: int
+) -> Mapping[str, tuple[Op, float]]:
+    """Operators of one device's slice by the table's names, and how many rows each works on.
+
+    Every sequence has `new` tokens. Scores are written out and read again, as PyTorch does.
+    """
+    tokens, products = float(batch * new), batch * shape.heads
+    width = shape.heads * shape.head_dim
+    norm = vector("norm", 2.0 * shape.hidden)
+    summed = collective("all-reduce", ways), tokens * shape.hidden
+    return {
+        "Q_K_V": (product("qkv", shape.hidden, 3 * width), tokens),
+        "Q_mul_K": (_batched("qk", products, shape.head_dim, context), float(products * new)),
+        "A_mul_V": (_batched("av", products, context, shape.head_dim), float(products * new)),
+        "Wo_proj": (product("out", width, shape.hidden), tokens),
+        "W1_proj": (product("up", shape.hidden, shape.inner), tokens),
+        "W2_proj": (product("down", shape.inner, shape.hidden), tokens),
+        "Softmax": (vector("softmax", 2.0 * context), float(products * new)),
+        "LayerNorm_MHA": (norm, tokens),
+        "LayerNorm_FFN": (norm, tokens),
+        "GeLU": (vector("activation", 2.0 * shape.inner), tokens),
+        "AllReduce_MHA": summed,
+        "AllReduce_FFN": summed,
     }
 
 
-def predict_vidur(table: Table, constants: Constants) -> pd.DataFrame:
-    """Sums of a row's operators, in milliseconds, and each operator on its own."""
-    name = device_in(table, r"mlp_(.+)$")
-    frame = table.frame
-    parts = [column.removesuffix("_ms") for column in frame.columns if column.endswith("_ms")]
-    device = constants.device(name)
-    alone = {
-        part: built(table, part, partial(_part_rows, table, part, f"{part}_ms")) for part in parts
-    }
-    each = {part: alone[part].seconds(device, len(frame), repeated=True) * 1e3 for part in parts}
-    total = np.nansum(np.stack(list(each.values())), axis=0)
-    total[np.isnan(np.stack(list(each.values()))).all(axis=0)] = np.nan
-    shape = frame["model"].astype(str) + "|" + frame["tp"].astype(str)
-    reason = np.where(np.isfinite(total), "", "no model " + frame["model"].astype(str))
-    measured = frame[[f"{part}_ms" for part in parts]].sum(axis=1)
-    found = [
-        rows(
-            measured, total, device=name, phase="layer", dtype="fp16", reason=reason,
-            fold=fold_of(shape),
-        )
-    ]  # fmt: skip
-    for part in parts:
-        has = frame[f"{part}_ms"].to_numpy(float) > 0.0
-        found.append(
-            rows(
-                frame[f"{part}_ms"][has], each[part][has], device=name, phase=part, dtype="fp16",
-                reason=reason[has], fold=fold_of(shape)[has],
-            )
-        )  # fmt: skip
-    return pd.concat(found, ignore_index=True)
-
-
-def _part_rows(table: Table, part: str, column: str) -> Rows:
-    timed = Rows()
-    for (model, ways), group in grouped(table.frame, ["model", "tp"]):
-        known = load_named_model(str(model), table.folder)
-        if known is not None:
-            there = group[column].notna().to_numpy()
-            op = operators_of(shape_of(known, int(ways)))[part]
-            tokens = group["num_tokens"].to_numpy(float)
-            timed.add(op, group.index.to_numpy()[there], tokens=tokens[there])
-    return timed
-
-
-def predict_ops(table: Table, constants: Constants) -> pd.DataFrame:
-    """LLMServingSim's profile of vLLM's layers, in microseconds."""
-    frame = table.frame.rename(columns={"n": "input", "layer": "layer_name"})
-    return _layers(table, frame.assign(tp_size=_ways(table)), constants, r"ops_([A-Za-z0-9]+)_")
-
-
-def predict_v0(table: Table, constants: Constants) -> pd.DataFrame:
-    """LLMServingSim's first profiles, operator by operator, in microseconds."""
-    frame = table.frame.copy()
-    eager = frame["layer_name"].isin(
-        ["input_layernorm", "post_layernorm", "final_layernorm", "rope", "act_fn"]
-    )
-    frame["layer_name"] = np.where(eager, "eager " + frame["layer_name"], frame["layer_name"])
-    return _layers(table, frame, constants, r"v0_layers_([A-Za-z0-9]+)_")
-
-
-def _ways(table: Table) -> int:
-    match = re.search(r"_tp(\d+)$", table.name)
-    return int(match[1]) if match else 1
-
-
-def _layers(table: Table, frame: pd.DataFrame, constants: Constants, pattern: str) -> pd.DataFrame:
-    name = device_in(table, pattern)
-    match = re.search(r"_((?:Llama|Qwen|Mistral|Mixtral|Phi|Gemma|DeepSeek)[^_]*)", table.name)
-    model = load_named_model(match[1] if match else table.name, table.folder)
-    timed = built(table, "layers", lambda: _layer_rows(frame, model))
-    seconds = timed.seconds(constants.device(name), len(frame), repeated=True)
-    if "rows" in table.built:
-        return described(table, seconds * 1e6, pd.DataFrame)
-    layers = frame["layer_name"].astype(str).str.removeprefix("eager ")
-    made = rows(
-        frame["time_us"],
-        seconds * 1e6,
-        device=name,
-        phase=layers,
-        dtype="bf16",
-        reason=np.where(np.isfinite(seconds), "", "operator or model unknown: " + layers),
-        fold=fold_of(frame["input"]),
-    )
-    return described(table, seconds * 1e6, lambda: made)
-
-
-def _layer_rows(frame: pd.DataFrame, model: Architecture | None) -> Rows:
-    timed = Rows()
-    if model is not None:
-        for key, group in grouped(frame, ["layer_name", "tp_size"]):
-            layer, ways = str(key[0]), int(str(key[1]))
-            shape = shape_of(model, ways)
-            tokens = group["input"].to_numpy(float)
-            if layer == "attn":
-                op = attention_op(shape.heads, shape.kv_heads, shape.head_dim, Phase.PREFILL)
-                cached = group["kv_cache"].to_numpy(float)
-                timed.add(
-                    op, group.index.to_numpy(), tokens=tokens, cached=cached + tokens,
-                    pairs=causal_pairs(tokens, cached, np.full(len(group), 1e9)),
-                )  # fmt: skip
-            elif layer in operators_of(shape):
-                op = operators_of(shape)[layer]
-                timed.add(op, group.index.to_numpy(), tokens=tokens)
-    return timed
-
-
-def predict_rate(table: Table, constants: Constants) -> pd.DataFrame:
-    """LLMCompass's element-wise operators of PyTorch, in seconds from elements a second."""
-    kind, device = re.findall(r"(softmax|layernorm|gelu)_(.+)$", table.name)[0]
-    name = device_in(table, rf"{kind}_({re.escape(device)})$")
-    frame = table.frame
-    length = frame["N"].to_numpy(float) if "N" in frame else np.ones(len(frame))
-    timed = Rows()
-    for position, width in enumerate(length):
-        op = vector(kind, 2.0 * width)
-        timed.add(op, np.array([position]), tokens=frame["M"].to_numpy(float)[[position]])
-    seconds = timed.seconds(constants.device(name), len(frame), repeated=True)
-    elements = frame["M"].to_numpy(float) * length
-    return rows(
-        elements / (frame["gelements_per_s"].to_numpy(float) * 1e9),
-        seconds, device=name, phase=kind, dtype="fp16",
-    )  # fmt: skip
-
-
-FORMATS = (
-    Format(
-        family="layer",
-        pattern=r"vidur/mlp_.+",
-        columns=("model", "num_tokens", "tp"),
-        predict=predict_vidur,
-        unit="ms",
-    ),
-    Format(
-        family="layer",
-        pattern=r"llmservingsim/ops_.+",
-        columns=("kind", "layer", "n", "time_us"),
-        predict=predict_ops,
-        unit="us",
-    ),
-    Format(
-        family="layer",
-        pattern=r"llmservingsim/v0_layers_.+",
-        columns=("layer_name", "input", "kv_cache", "tp_size", "time_us"),
-        predict=predict_v0,
-        unit="us",
-    ),
-    Format(
-        family="vector",
-        pattern=r"llmcompass/(softmax|layernorm|gelu)_.+",
-        columns=("M", "gelements_per_s"),
-        predict=predict_rate,
-        unit="s",
-    ),
-)
+def _batched(name: str, products: int, depth: int, width: int) -> Op:
+    """`products` products in one launch, each of rows and of a matrix of its own."""
+    return replace(product(name, depth, width), weights=float(products * depth * width))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from sim.dtypes import BITS
-from sim.evidence.measured.tables import Table
+from sim.evidence.measured.formats import Format
+from sim.evidence.measured.spellings import spellings
 from sim.graph import Graph, Op, Phase, lower
 from sim.hardware import Device
 from sim.hardware.records import link_records, processor_records
@@ -21,22 +23,6 @@ from sim.kernel import passes
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 NO_LOADS = np.zeros((1, 0))
-
-FORMATS = {
-    "bfloat16": ("bf16", "bf16", "bf16"),
-    "float16": ("fp16", "fp16", "fp16"),
-    "half": ("fp16", "fp16", "fp16"),
-    "fp8": ("fp8", "bf16", "fp8"),
-    "fp8_block": ("fp8-block", "bf16", "fp8"),
-    "sq": ("int8", "bf16", "int8"),
-    "int8_wo": ("int8", "bf16", "bf16"),
-    "int4_wo": ("int4", "bf16", "bf16"),
-    "nvfp4": ("nvfp4", "bf16", "nvfp4"),
-    "w4a16_mxfp4": ("mxfp4", "bf16", "bf16"),
-    "w4a8_mxfp4_mxfp8": ("mxfp4", "bf16", "fp8"),
-    "w4afp8": ("int4", "bf16", "fp8"),
-}
-"""Formats of weights, KV cache and activations by the name that tables have for them."""
 
 
 @dataclass(eq=False)
@@ -123,17 +109,39 @@ class Rows:
         )
 
 
+def as_it_is(device: Device) -> Device:
+    """`device`."""
+    return device
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Timed:
+    """Rows of a table with the device `on` which their operators run, as they see it."""
+
+    rows: Rows
+    on: Callable[[Device], Device] = as_it_is
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Opened:
+    """A table whose columns are called as readers call them, and the device that it is of.
+
+    `folder` is that of all data. Readers add columns that texts of `form` have.
+    """
+
+    form: Format
+    frame: pd.DataFrame
+    device: Device
+    folder: Path
+
+    def groups(self, *columns: str) -> Iterator[tuple[Any, pd.DataFrame]]:
+        """Rows that share the values of `columns`, with these values."""
+        return grouped(self.frame, columns)
+
+
 def grouped(frame: pd.DataFrame, keys: Sequence[str]) -> Iterator[tuple[Any, pd.DataFrame]]:
     """Rows of `frame` that share the values of `keys`, with these values."""
     yield from frame.groupby(list(keys))
-
-
-def built(table: Table, name: str, build: Callable[[], Rows]) -> Rows:
-    """The rows that `build` makes for a table, made once: a fit predicts them again and again."""
-    if name not in table.built:
-        table.built[name] = build()
-    made: Rows = table.built[name]
-    return made
 
 
 def hardware(
@@ -151,6 +159,8 @@ def hardware(
 
 def known_format(name: str) -> tuple[str, str, str] | None:
     """Formats of weights, KV cache and activations that a table's name stands for."""
-    if name in FORMATS:
-        return FORMATS[name]
-    return (name, name, name) if name in BITS else None
+    formats = spellings("formats").get(name)
+    if formats is None:
+        return (name, name, name) if name in BITS else None
+    weights, cache, activations = formats
+    return weights, cache, activations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,13 +13,14 @@ import numpy as np
 import pandas as pd
 
 from sim.config import library
+from sim.config.document import read_document
 from sim.config.errors_form import errors_form
 from sim.config.runtime_form import load_runtime
 from sim.errors import ConfigError, Infeasible
 from sim.evidence.measured.constants import Constants
-from sim.evidence.measured.formats import Format
-from sim.evidence.measured.registry import formats_of
-from sim.evidence.measured.tables import read_table, stem, table_paths
+from sim.evidence.measured.formats import PER_SECOND, Format
+from sim.evidence.measured.registry import formats_of, name_of
+from sim.evidence.measured.tables import read_table, table_paths
 from sim.hardware.residuals import HOST, PRODUCT, Residual
 
 SUMMED: Final = "element-wise"
@@ -27,46 +29,24 @@ SUMMED: Final = "element-wise"
 Frameworks fuse them differently, so one by one they are off by far more than their sum, which is
 what a run has of them.
 """
-WISE: Final = r"act_fn|add|(attn_)?rope|rotary_emb|(input_|post_|post_attention_)?layernorm|mlp_act"
-KINDS: Final[Sequence[tuple[str, str, tuple[str, ...], int]]] = (
-    (r"gemm", r"gemm", (PRODUCT,), 1),
-    (r"layer", r"(\w+_)?proj|attn_(pre|post)_proj|lm_head", (PRODUCT,), 1),
-    (r"layer", SUMMED, ("element-wise",), 1),
-    (r"attention|mla", r"(mla-)?decode", ("attention-decode",), 1),
-    (r"attention|mla", r"(mla-)?prefill", ("attention-prefill",), 1),
-    (r"attention", r"mixed", ("attention-decode", "attention-prefill"), 1),
-    (r"moe", r"moe(-eager)?", ("experts",), 1),
-    (r"collective", r".+", ("collective",), 1),
-    (r"silicon|apex|argonne|splitwise|vllm-replay", r"ttft(-mean)?|prompt", ("ttft",), 1),
-    (r"silicon|apex|argonne|splitwise|vllm-replay", r"tpot(-mean)?|token|latency", ("tpot",), 1),
-    (r"cent", r"latency", ("tpot",), 1),
-    (r"cent", r"prefill-rate", ("ttft",), -1),
-    (r"cent|mlperf", r"decode-rate|offline-rate", ("tpot",), -1),
-    (r"edge", r"prefill", ("edge-prefill",), -1),
-    (r"edge", r"decode", ("edge-decode",), -1),
-    (r"energy", r"energy", ("energy",), 1),
-    (r"energy", r"power(-share)?", ("power",), 1),
-)  # fmt: skip
-"""Regimes by family and phase; -1 where a table has rates, whose inverse is a time.
-
-MLPerf's latencies are of servers driven to their limit: what load does to an error is a law of its
-own (`simulation.load`), so they don't enter here.
-"""
 EDGE: Final = ("edge-prefill", "edge-decode")
 LONG_US: Final = 30.0
 """Predicted time from which rows count for units whose shares of peaks are estimates.
 
 Shares say nothing of what small work loses; a unit's own launch time stands for that.
 """
-MICROSECONDS: Final = {"us": 1.0, "ms": 1e3, "s": 1e6}
 SERVERS: Final = ("ttft", "tpot")
 FEWEST: Final = 20
 """Rows that a regime of a generation has at least: fewer say nothing of 10 and 90 %."""
-DATED: Final = r"e2e/(argonne|splitwise)_.+"
-"""Tables of servers of 2023 and 2024, whose hosts took ten times what those of today take."""
 SEQUENCES: Final = 32
 """Sequences of the iteration whose host time is compared among runtimes."""
 Found = Mapping[str, Residual]
+
+
+@cache
+def regimes(kind: str) -> Any:
+    """A part of `regimes.yaml`."""
+    return read_document(Path(__file__).with_name("regimes.yaml")).data[kind]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,9 +67,9 @@ def ratios(points: pd.DataFrame) -> pd.DataFrame:
     done = pd.concat([done, _summed(done)], ignore_index=True)
     made: list[pd.DataFrame] = []
     for (family, phase), own in done.groupby(["family", "phase"], sort=True):
-        for regimes, sign in _of(str(family), str(phase)):
+        for names, sign in _of(str(family), str(phase)):
             ratio = (own["measured"] / own["predicted"]) ** sign
-            for regime in regimes:
+            for regime in names:
                 made.append(own.assign(regime=regime, ratio=ratio))
     found = pd.concat(made, ignore_index=True)
     found["table"] = found["dataset"] + "/" + found["table"]
@@ -100,7 +80,7 @@ def ratios(points: pd.DataFrame) -> pd.DataFrame:
 
 def _summed(done: pd.DataFrame) -> pd.DataFrame:
     """Sums of element-wise operators of a layer: the nth row of each, where there are several."""
-    own = done[(done["family"] == "layer") & done["phase"].str.fullmatch(WISE)]
+    own = done[(done["family"] == "layer") & done["phase"].str.fullmatch(regimes("summed"))]
     keys = ["dataset", "table", "device", "dtype", "family", "split", "held_out"]
     place = own.groupby([*keys, "phase"]).cumcount()
     found = own.assign(place=place).groupby([*keys, "place"], as_index=False, sort=True)
@@ -114,9 +94,10 @@ def _summed(done: pd.DataFrame) -> pd.DataFrame:
 
 
 def _of(family: str, phase: str) -> Iterator[tuple[tuple[str, ...], int]]:
-    for families, phases, regimes, sign in KINDS:
-        if re.fullmatch(families, family) and re.fullmatch(phases, phase):
-            yield regimes, sign
+    """Regimes of a family's phase; -1 where what was measured is an inverse time."""
+    for kind in regimes("regimes"):
+        if re.fullmatch(kind["family"], family) and re.fullmatch(kind["phase"], phase):
+            yield tuple(kind["regimes"]), -1 if kind.get("inverse") else 1
 
 
 def _kernels_of(device: str) -> str:
@@ -250,7 +231,7 @@ def _host() -> Residual:
     made = []
     for name in library.files("runtimes"):
         runtime = load_runtime(name)
-        dated = any(re.fullmatch(DATED, table) for table in runtime.fitted_on)
+        dated = any(re.fullmatch(regimes("dated"), table) for table in runtime.fitted_on)
         if runtime.habits is not None and runtime.host_step_s is not None and not dated:
             sequence_s = runtime.host_sequence_s or 0.0
             host_s = runtime.host_step_s + SEQUENCES * sequence_s
@@ -267,21 +248,21 @@ def by_shares(folder: Path, tables: Sequence[str]) -> pd.DataFrame:
     """
     frames = []
     for path in table_paths(folder):
-        name = f"{path.parent.name}/{stem(path)}"
+        name = name_of(path)
         for form in formats_of(name) if name in tables else ():
             frames += _by_shares(path, form)
     return ratios(pd.concat(frames, ignore_index=True))
 
 
 def _by_shares(path: Path, form: Format) -> list[pd.DataFrame]:
-    if form.unit not in MICROSECONDS or not re.fullmatch("gemm|attention|layer|moe", form.family):
+    if form.unit not in PER_SECOND or not re.fullmatch(regimes("shares"), form.family):
         return []
     try:
-        table = read_table(path, form.columns)
+        table = read_table(path, form.required)
         rows = form.predict(table, Constants(shares_alone=True))
     except (ConfigError, Infeasible):  # `validate` has told it
         return []
-    long = rows["predicted"] * MICROSECONDS[form.unit] >= LONG_US
+    long = rows["predicted"] / PER_SECOND[form.unit] * 1e6 >= LONG_US
     told: dict[str, Any] = {"dataset": table.dataset, "table": table.name, "family": form.family}
     return [rows[long].assign(split="zero-shot", held_out="kernels", **told)]
 

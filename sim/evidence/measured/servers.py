@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +16,10 @@ from sim.engines.scheduler import Scheduler
 from sim.errors import ConfigError, Infeasible
 from sim.evidence.measured import replay
 from sim.evidence.measured.constants import Constants
-from sim.evidence.measured.edge import runtime_of
-from sim.evidence.measured.formats import FOLDS, Unsupported, fold_of, rows
-from sim.evidence.measured.named import model_named, supported_device
+from sim.evidence.measured.formats import FOLDS, Better, Unsupported, fold_of, rows
+from sim.evidence.measured.lookups import Row
 from sim.evidence.measured.replay import Floats, Ints, Replayed
+from sim.evidence.measured.spellings import model_named, spellings
 from sim.hardware import System
 from sim.hardware.runtime import Habits, Runtime, applied
 from sim.mapping.layout import Parallel
@@ -54,7 +54,7 @@ def habits_of(runtime: Runtime) -> Habits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class Deployment:
     """Which server: text of a model, library name of a device, degrees, formats and runtime."""
 
     model: str
@@ -77,25 +77,18 @@ class Server:
     kv_B: float
     known: dict[tuple[object, ...], Replayed] = field(default_factory=dict)
 
-    def clients(
-        self, concurrency: int, prompt: int, output: int, *, spread: float = 0.0
-    ) -> Replayed:
-        """Requests of `concurrency` clients, as many as the habits say of each, of one length.
-
-        With `spread`, lengths lie evenly between 1 - spread and 1 times that.
-        """
-        key = ("clients", concurrency, prompt, output, spread)
+    def clients(self, concurrency: int, prompt: int, output: int) -> Replayed:
+        """Requests of `concurrency` clients, as many as the habits say of each, of one length."""
+        key = ("clients", concurrency, prompt, output)
         if key not in self.known:
             count = concurrency * self.habits.requests
-            random = np.random.default_rng(0)
-            share = 1.0 - spread * random.random((2, count))
             self.known[key] = replay.of_clients(
                 self.program,
                 self.scheduler,
                 self.kv_B,
                 concurrency,
-                np.maximum((prompt * share[0]).astype(np.int64), 1),
-                np.maximum((output * share[1]).astype(np.int64), 1),
+                np.full(count, prompt),
+                np.full(count, output),
                 turnaround_s=self.habits.turnaround_s + self.habits.request_s,
                 stagger_s=self.habits.stagger_s,
             )
@@ -114,17 +107,19 @@ class Server:
         """Requests sent at their times."""
         return replay.of_trace(self.program, self.scheduler, self.kv_B, arrival_s, prompts, outputs)
 
-    def _seen(self, found: Replayed) -> Replayed:
+    def _seen(self, replayed: Replayed) -> Replayed:
         """What clients saw of a run in which every request was answered."""
-        if found.lost:
-            raise Unsupported(f"{found.lost} requests are longer than the memory for KV")
+        if replayed.lost:
+            raise Unsupported(f"{replayed.lost} requests are longer than the memory for KV")
         request_s = self.habits.request_s
-        return replace(found, ttft_s=found.ttft_s + request_s, end_s=found.end_s + request_s)
+        return replace(
+            replayed, ttft_s=replayed.ttft_s + request_s, end_s=replayed.end_s + request_s
+        )
 
 
 @dataclass(eq=False)
 class Servers:
-    """Servers by what is asked, under one set of constants.
+    """Servers by their deployment, under one set of constants.
 
     `tried` has runtimes that go before those of the constants: what a fit tries.
     """
@@ -132,80 +127,90 @@ class Servers:
     constants: Constants
     folder: Path
     tried: dict[str, Runtime] = field(default_factory=dict)
-    made: dict[tuple[Asked, Runtime], tuple[Program, Scheduler, float]] = field(
+    programs: dict[tuple[Deployment, Runtime], tuple[Program, Scheduler, float]] = field(
         default_factory=dict
     )
-    ready: dict[tuple[Asked, Runtime], Server] = field(default_factory=dict)
+    prepared: dict[tuple[Deployment, Runtime], Server] = field(default_factory=dict)
 
-    def __call__(self, asked: Asked) -> Server:
+    def __call__(self, deployment: Deployment) -> Server:
         """The server; raises Unsupported or Infeasible where there can't be one."""
-        runtime = self.tried.get(asked.runtime) or runtime_of(self.constants, asked.runtime)
-        if (asked, runtime) not in self.ready:
+        name = deployment.runtime
+        runtime = self.tried.get(name) or self.constants.of_runtime(name)
+        if (deployment, runtime) not in self.prepared:
             habits = habits_of(runtime)
             # what a benchmark sets of the batch, and the host, change neither program nor memory
-            program, scheduler, kv_B = self._made(
-                replace(asked, max_batch=None),
+            program, scheduler, kv_B = self._program(
+                replace(deployment, max_batch=None),
                 replace(runtime, host_step_s=None, host_sequence_s=None),
             )
             device = applied(program.system.device, runtime)
-            self.ready[asked, runtime] = Server(
+            self.prepared[deployment, runtime] = Server(
                 program=replay.with_host(program, device.host_step_s, device.host_sequence_s),
-                scheduler=replace(scheduler, max_batch=asked.max_batch or habits.max_batch),
+                scheduler=replace(scheduler, max_batch=deployment.max_batch or habits.max_batch),
                 habits=habits,
                 kv_B=kv_B,
             )
-        return self.ready[asked, runtime]
+        return self.prepared[deployment, runtime]
 
-    def _made(self, asked: Asked, runtime: Runtime) -> tuple[Program, Scheduler, float]:
-        if (asked, runtime) not in self.made:
-            habits = habits_of(runtime)
-            scheduler = scheduler_of(habits, asked.token_budget)
-            devices = asked.tp * asked.pp
-            longest = np.full(1, MOST_TOKENS // 2)
-            ready = prepare(
-                Scenario(
-                    name="measured",
-                    model=model_named(asked.model, self.folder),
-                    system=System(
-                        name=f"{asked.device}-x{devices}",
-                        device=applied(self.constants.device(asked.device), runtime),
-                        count=devices,
-                    ),
-                    traffic=Trace(
-                        name="measured", arrival_s=np.zeros(1), input_tokens=longest,
-                        output_tokens=longest,
-                    ),
-                    precision=asked.precision,
-                    parallel=Parallel(tp=asked.tp, pp=asked.pp, dp=1),
-                    scheduler=scheduler,
-                )
-            )  # fmt: skip
-            kv_B = ready.budget.kv_B - habits.reserved_B
-            if kv_B <= 0.0:
-                raise Unsupported(f"{asked.model} on {devices} {asked.device}: no memory for KV")
-            self.made[asked, runtime] = ready.program, scheduler, kv_B
-        return self.made[asked, runtime]
+    def _program(
+        self, deployment: Deployment, runtime: Runtime
+    ) -> tuple[Program, Scheduler, float]:
+        """Program, scheduler and memory for keys and values, prepared once."""
+        if (deployment, runtime) in self.programs:
+            return self.programs[deployment, runtime]
+        habits = habits_of(runtime)
+        scheduler = scheduler_of(habits, deployment.token_budget)
+        name, devices = deployment.device, deployment.tp * deployment.pp
+        longest = np.full(1, MOST_TOKENS // 2)
+        prepared = prepare(
+            Scenario(
+                name="measured",
+                model=model_named(deployment.model, self.folder),
+                system=System(
+                    name=f"{name}-x{devices}",
+                    device=applied(self.constants.device(name), runtime),
+                    count=devices,
+                ),
+                traffic=Trace(
+                    name="measured", arrival_s=np.zeros(1), input_tokens=longest,
+                    output_tokens=longest,
+                ),
+                precision=deployment.precision,
+                parallel=Parallel(tp=deployment.tp, pp=deployment.pp, dp=1),
+                scheduler=scheduler,
+            )
+        )  # fmt: skip
+        kv_B = prepared.budget.kv_B - habits.reserved_B
+        if kv_B <= 0.0:
+            raise Unsupported(f"{deployment.model} on {devices} {name}: no memory for KV")
+        self.programs[deployment, runtime] = prepared.program, scheduler, kv_B
+        return self.programs[deployment, runtime]
+
+
+Question = Callable[[Servers], Mapping[str, float]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Case:
-    """One measured run: what was measured, by phase, and the question whose answer predicts it."""
+    """One measured run: what was measured, by phase, and the question whose answer predicts it.
+
+    `parts` says which part of the models, and of the degrees where these are left out too, a row
+    belongs to. `clients`: they wait for an answer before their next request, over HTTP.
+    """
 
     device: str
     dtype: str
     runtime: str
     measured: Mapping[str, float]
-    ask: Callable[[Servers], Mapping[str, float]]
+    ask: Question
     choice: str = ""
     fold: str = ""
-    model: str = ""
-    tp: int = 1
+    parts: Mapping[str, int] = field(default_factory=dict)
     clients: bool = False
-    """Whether clients wait for an answer before their next request, over HTTP."""
-    better: Literal["low", "high"] = "low"
+    better: Better = "low"
 
 
-def unsupported(reason: str) -> Callable[[Servers], Mapping[str, float]]:
+def unsupported(reason: str) -> Question:
     """A question without an answer, for a `reason`."""
 
     def ask(_servers: Servers) -> Mapping[str, float]:
@@ -227,82 +232,88 @@ def answered(case: Case, servers: Servers) -> tuple[Mapping[str, float], str]:
 
 
 def case_rows(cases: Iterable[Case], servers: Servers) -> pd.DataFrame:
-    """Rows of cases, one a phase, with what `servers` say; folds are lengths and layouts."""
-    made, found = answered_rows(cases, servers, parts_of)
-    return found.assign(
-        fold=fold_of(pd.Series([case.fold for case in made], dtype=str)),
-        better=[case.better for case in made],
-        degrees=[parts_of(case)["degrees"] for case in made],
-        models=[parts_of(case)["models"] for case in made],
-    )
+    """Rows of cases, one a phase that was measured, with what `servers` say.
 
-
-def answered_rows(
-    cases: Iterable[Case], servers: Servers, parts: Callable[[Case], Mapping[str, int]]
-) -> tuple[list[Case], pd.DataFrame]:
-    """The case of each row, and rows of cases, one a phase that was measured.
-
-    Without a prediction where constants are not for a case of its `parts` (`Constants.are_for`).
+    Without a prediction where constants are not for a case of its parts (`Constants.are_for`).
     """
-    told: list[tuple[Case, str, float, float, str]] = []
+    phases: list[tuple[Case, str, float, float, str]] = []
     for case in cases:
-        wanted = servers.constants.are_for(parts(case))
-        found, reason = answered(case, servers) if wanted else ({}, "")
+        wanted = servers.constants.are_for(case.parts)
+        answers, reason = answered(case, servers) if wanted else ({}, "")
         for phase, measured in case.measured.items():
             if measured > 0.0:  # blank where it wasn't measured
-                told.append((case, phase, measured, found.get(phase, np.nan), reason))
-    made = [each[0] for each in told]
-    return made, rows(
-        [each[2] for each in told],
-        [each[3] for each in told],
-        device=[case.device for case in made],
-        phase=[each[1] for each in told],
-        dtype=[case.dtype for case in made],
-        reason=[each[4] for each in told],
-        choice=[f"{each[0].choice}|{each[1]}" if each[0].choice else "" for each in told],
-    )
+                phases.append((case, phase, measured, answers.get(phase, np.nan), reason))
+    of = [case for case, *_ in phases]
+    kinds = dict.fromkeys(kind for case in of for kind in case.parts)
+    return rows(
+        [measured for _, _, measured, _, _ in phases],
+        [predicted for _, _, _, predicted, _ in phases],
+        device=[case.device for case in of],
+        phase=[phase for _, phase, *_ in phases],
+        dtype=[case.dtype for case in of],
+        reason=[reason for *_, reason in phases],
+        choice=[f"{case.choice}|{phase}" if case.choice else "" for case, phase, *_ in phases],
+        better=[case.better for case in of],
+        fold=fold_of(pd.Series([case.fold for case in of], dtype=str)),
+    ).assign(**{kind: [case.parts.get(kind, 0) for case in of] for kind in kinds})
 
 
-def parts_of(case: Case) -> dict[str, int]:
+def parts_of(model: str, tp: int) -> dict[str, int]:
     """Part of the tensor-parallel degrees (a power of two each) and of the models, 0..FOLDS-1."""
-    plain = case.model.split("/")[-1].lower()
+    plain = model.split("/")[-1].lower()
     return {
-        "degrees": (case.tp.bit_length() - 1) % FOLDS,
+        "degrees": (tp.bit_length() - 1) % FOLDS,
         "models": int(fold_of(pd.Series([plain], dtype=str))[0]),
     }
 
 
-def latencies(found: Replayed) -> dict[str, float]:
+def latencies(replayed: Replayed) -> dict[str, float]:
     """Mean and 99th percentile of TTFT and TPOT in seconds, and when the last answer ended."""
-    tpot = found.tpot_s[np.isfinite(found.tpot_s)]
+    tpot = replayed.tpot_s[np.isfinite(replayed.tpot_s)]
     return {
-        "ttft-mean": float(found.ttft_s.mean()),
-        "ttft-p99": float(np.percentile(found.ttft_s, 99)),
+        "ttft-mean": float(replayed.ttft_s.mean()),
+        "ttft-p99": float(np.percentile(replayed.ttft_s, 99)),
         "tpot-mean": float(tpot.mean()) if len(tpot) else np.nan,
         "tpot-p99": float(np.percentile(tpot, 99)) if len(tpot) else np.nan,
-        "makespan": found.end_s,
+        "makespan": replayed.end_s,
     }
 
 
-def formats_of(name: str) -> Precision:
+def precision_of(name: str) -> Precision:
     """Number formats of a server that a table calls `name`: "fp8", "bf16" ...; "" is bf16."""
-    known: Mapping[str, tuple[str, str, str]] = {
-        "": ("bf16", "bf16", "bf16"),
-        "bf16": ("bf16", "bf16", "bf16"),
-        "fp16": ("fp16", "fp16", "fp16"),
-        "fp8": ("fp8", "bf16", "fp8"),
-        "fp8-kv": ("fp8", "fp8", "fp8"),
-        "fp8-block": ("fp8-block", "bf16", "fp8"),
-        "fp8-block-kv": ("fp8-block", "fp8", "fp8"),
-        "nvfp4": ("nvfp4", "fp8", "nvfp4"),
-        "fp4": ("nvfp4", "fp8", "nvfp4"),
-        "int4": ("int4", "bf16", "bf16"),
-        "mxfp4": ("mxfp4", "bf16", "bf16"),
-    }
-    if name not in known:
+    known = spellings("servers").get(name)
+    if known is None:
         raise Unsupported(f"number format {name}")
-    weights, kv, activations = known[name]
+    weights, kv, activations = known
     return Precision(weights=weights, kv=kv, activations=activations)
+
+
+def degree_of(row: Row) -> int:
+    """Devices that share each product, whose dies are devices where software sees them so."""
+    return 1 if row["piecewise"] else int(row["tp"] or 1) * int(row["dies"] or 1)
+
+
+def deployment_of(row: Row) -> Deployment:
+    """The server that a row of a table names.
+
+    One that works `piecewise` takes `batch` tokens of a prompt at a time, on devices in a row; one
+    for `whole_prompts` those of a batch at once.
+    """
+    budget, stages = row["token_budget"] or None, int(row["pp"] or 1)
+    if row["piecewise"]:
+        budget, stages = int(row["batch"]), int(row["tp"])
+    elif row["whole_prompts"]:
+        budget = int(row["batch"]) * int(row["prompt"])
+    return Deployment(
+        model=str(row["asked"] or row["model"]),
+        device=str(row["device"]),
+        runtime=str(row["runtime"]),
+        tp=degree_of(row),
+        pp=stages,
+        precision=precision_of(str(row["formats"] or row["dtype"])),
+        max_batch=row["max_batch"] or None,
+        token_budget=budget,
+    )
 
 
 def lognormal(
@@ -314,28 +325,3 @@ def lognormal(
     drawn = np.exp(random.normal(np.log(mean) - variance / 2.0, np.sqrt(variance), count))
     drawn *= mean / np.minimum(drawn, most).mean()
     return np.clip(np.rint(drawn), 1, most).astype(np.int64)
-
-
-def rows_of(frame: pd.DataFrame) -> Iterator[Any]:
-    """The rows of a table, their columns as attributes."""
-    yield from frame.itertuples()
-
-
-def device_known(text: str) -> tuple[str, str]:
-    """Library name of a device and no reason, or the table's text and the reason why not."""
-    try:
-        return supported_device(text), ""
-    except Unsupported as error:
-        return text, str(error)
-
-
-def run_of(
-    reason: str, ask: Callable[[Servers], Mapping[str, float]]
-) -> Callable[[Servers], Mapping[str, float]]:
-    """`ask`, or what tells the `reason` why it can't be asked."""
-    return unsupported(reason) if reason else ask
-
-
-def number(value: Any) -> float:
-    """A number of a table; 0 where it is blank."""
-    return float(value) if pd.notna(value) else 0.0

@@ -17,21 +17,10 @@ from sim.config.runtime_form import load_runtime
 from sim.errors import ConfigError, Infeasible
 from sim.evidence.measured.constants import Constants
 from sim.evidence.measured.formats import FOLDS, Format
-from sim.evidence.measured.registry import formats_of
+from sim.evidence.measured.registry import formats_of, name_of
 from sim.evidence.measured.score import GROUP, Group, ranking, scored
 from sim.evidence.measured.tables import Table, data_folder, read_table, stem, table_paths
 from sim.notebook import html_table
-
-SERVERS: Final = ("silicon", "argonne", "splitwise", "apex", "cent")
-HELD_OUT: Final = {
-    "gemm": ("shapes", "devices"), "attention": ("shapes", "devices"),
-    "mla": ("shapes",), "layer": ("shapes", "devices"), "moe": ("shapes", "devices"),
-    "collective": ("shapes",), "energy": ("models", "devices"), "edge": ("chips",),
-} | dict.fromkeys(SERVERS, ("degrees", "models"))  # fmt: skip
-"""What is held out of the fit of a family's constants.
-
-Of servers that is the host's times alone: what a framework does was chosen on all rows.
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +83,8 @@ def validate(
             if there and dataset
             else f"{folder}: no table in it; folders with .csv or .csv.gz files are due"
         )
-    known = [path for path in paths if formats_of(_name(path))]
-    skipped = [_name(path) for path in paths if path not in known]
+    known = [path for path in paths if formats_of(name_of(path))]
+    skipped = [name_of(path) for path in paths if path not in known]
     for found, wrong in _each(known, on_progress):
         frames += found
         problems += wrong
@@ -116,15 +105,11 @@ def validate(
     )
 
 
-def _name(path: Path) -> str:
-    return f"{path.parent.name}/{stem(path)}"
-
-
 def _each(paths: list[Path], on_progress: Callable[[str], None]) -> Iterator[Predicted]:
     """What `_predicted` gives for each table, in order; many tables take a process a core."""
     if len(paths) < MANY_TABLES:
         for path in paths:
-            on_progress(_name(path))
+            on_progress(name_of(path))
             yield _predicted(path)
         return
     # servers are simulated, which takes longest: their tables begin first
@@ -132,7 +117,7 @@ def _each(paths: list[Path], on_progress: Callable[[str], None]) -> Iterator[Pre
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         jobs = {path: pool.submit(_predicted, path) for path in first}
         for path in paths:
-            on_progress(_name(path))
+            on_progress(name_of(path))
             yield jobs[path].result()
 
 
@@ -140,9 +125,9 @@ def _predicted(path: Path) -> Predicted:
     """Frames of predictions of one table, and what is wrong with it."""
     frames: list[pd.DataFrame] = []
     problems: list[str] = []
-    for form in formats_of(_name(path)):
+    for form in formats_of(name_of(path)):
         try:
-            table = read_table(path, form.columns)
+            table = read_table(path, form.required)
             for rows in predictions(form, table):
                 frames.append(rows.assign(dataset=table.dataset, table=table.name))
         except (ConfigError, Infeasible) as error:
@@ -151,7 +136,7 @@ def _predicted(path: Path) -> Predicted:
 
 
 def _named(path: Path, dataset: str | None) -> bool:
-    return dataset in (None, path.parent.name, stem(path), f"{path.parent.name}/{stem(path)}")
+    return dataset in (None, path.parent.name, stem(path), name_of(path))
 
 
 def predictions(form: Format, table: Table) -> Iterator[pd.DataFrame]:
@@ -166,7 +151,7 @@ def predictions(form: Format, table: Table) -> Iterator[pd.DataFrame]:
     )
     if not fitted:
         return
-    for kind in HELD_OUT.get(form.family, ()):
+    for kind in form.held_out:
         if kind == "devices":
             predicted = form.predict(table, Constants(without="devices"))["predicted"]
         else:
