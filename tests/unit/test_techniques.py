@@ -88,3 +88,40 @@ def test_pruning_twice_multiplies() -> None:
 def test_bad_parameters_are_named(given: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         apply(small(), ({"kind": "token-pruning", **given},))
+
+
+def dropped(part: str, layers: int) -> Graph:
+    return apply(small(), ({"kind": "layer-drop", "part": part, "layers": layers},))
+
+
+def runs(graph: Graph, name: str) -> set[int]:
+    """Layers that run the operators of a name."""
+    return {index for op in graph.ops if op.name == name for index in op.layer_indices}
+
+
+def test_dropping_attention_leaves_the_last_layer_and_all_feed_forward_networks() -> None:
+    graph = dropped("attention", 3)
+    assert runs(graph, "attention_decode") == runs(graph, "qkv") == {0, 1, 2, 3, 7}
+    assert runs(graph, "ffn_up") == runs(graph, "norm") == set(range(LAYERS))
+    kv = graph.kv_bytes_per_token("fp16")
+    assert kv == pytest.approx(5 / 8 * small().kv_bytes_per_token("fp16"))
+
+
+def test_halves_of_a_layer_and_whole_ones_add_up() -> None:
+    halves = [dropped(part, 3).parameters for part in ("attention", "feed-forward")]
+    lost = sum(small().parameters - half for half in halves)
+    assert lost == pytest.approx(small().parameters - dropped("block", 3).parameters)
+    assert runs(dropped("block", 3), "norm") == {0, 1, 2, 3, 7}
+
+
+@pytest.mark.parametrize(
+    ("part", "layers", "words"),
+    [
+        ("atention", 3, "did you mean 'attention'"),
+        ("block", LAYERS, "the last one stays"),
+        ("block", 0, "whole number from 1"),
+    ],
+)
+def test_what_can_t_be_dropped_is_told(part: str, layers: int, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        dropped(part, layers)
