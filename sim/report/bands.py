@@ -38,17 +38,17 @@ def within(band: Band | None, unit: str = "") -> str:
 
 def band_lines(bands: Mapping[str, Band]) -> list[Text]:
     """What bands are, how well their metrics are known, and where they come from; one line."""
-    told = []
+    sentences = []
     for what, name in zip(("time", "energy"), SHOWN, strict=True):
         if name in bands:
-            told.append(f"{what} {LEVELS[bands[name].level]} [{bands[name].basis}]")
-    if not told:
+            sentences.append(f"{what} {LEVELS[bands[name].level]} [{bands[name].basis}]")
+    if not sentences:
         return []
     unbuilt = any(band.level == "unbuilt" for band in bands.values())
     return [
         Text(
             "In brackets: 10 to 90 % of what measurements were beside predictions, "
-            f"{'; '.join(told)}. Tables: hw_configs/errors.",
+            f"{'; '.join(sentences)}. Tables: hw_configs/errors.",
             style="yellow" if unbuilt else "dim",
         )
     ]

@@ -19,21 +19,21 @@ from sim.studies.capacity.trial import Trial
 
 
 def capacity_report(
-    found: Sequence[Capacity], refused: Mapping[str, str] | None = None
+    capacities: Sequence[Capacity], refused: Mapping[str, str] | None = None
 ) -> RenderableType:
     """Everything `sim capacity` prints: the trials of each system, then the answers.
 
     `refused` says of systems that keep the SLO under no load how far they came.
     """
-    notes = [Text(each.answer + ".", style="bold") for each in found]
+    notes = [Text(each.answer + ".", style="bold") for each in capacities]
     notes += [
         Text(f"Caution: {each.system}: {caution}.", style="yellow")
-        for each in found
+        for each in capacities
         for caution in each.cautions
     ]
     notes += [Text(f"{name}: infeasible. {reason}") for name, reason in (refused or {}).items()]
-    side = [_side_by_side(found)] if len(found) > 1 else []
-    return Group(*(_trials(each) for each in found), *side, *notes)
+    side = [_side_by_side(capacities)] if len(capacities) > 1 else []
+    return Group(*(_trials(each) for each in capacities), *side, *notes)
 
 
 def _trials(capacity: Capacity) -> Table:
@@ -95,17 +95,17 @@ def _side_by_side(capacities: Sequence[Capacity]) -> Table:
     return shown
 
 
-def plot_goodput(found: Sequence[Capacity], path: Path) -> None:
+def plot_goodput(capacities: Sequence[Capacity], path: Path) -> None:
     """Write goodput and attainment over the offered load, a line a system, answers dotted.
 
     Filled marks keep up, open ones are overloaded. Without an SLO of each request, requests
     completed a second stand for goodput.
     """
-    first = found[0]
+    first = capacities[0]
     good = bool(first.objective.each)
     rate = "goodput_req_per_s" if good else "request_rate_per_s"
-    with figure(path, width=PAGE, height=3.0, panels=2) as (made, panels):
-        for index, each in enumerate(found):
+    with figure(path, width=PAGE, height=3.0, panels=2) as (canvas, panels):
+        for index, each in enumerate(capacities):
             colour, levels = COLOURS[index % len(COLOURS)], [one.level for one in each.trials]
             shares = [one.attainment if good else one.keeps_up for one in each.trials]
             series = [
@@ -128,4 +128,4 @@ def plot_goodput(found: Sequence[Capacity], path: Path) -> None:
             axes.set_ylim(bottom=0.0)
         panels[0].set_title(first.scenario)
         panels[1].set_title(str(first.objective), fontsize=6)
-        legend_below(made, panels[0])
+        legend_below(canvas, panels[0])

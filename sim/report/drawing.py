@@ -70,9 +70,9 @@ def figure(
 
     mpl.use("agg")
     with mpl.rc_context(_STYLE):
-        made = Figure(figsize=(width, height), layout="constrained")
-        yield made, made.subplots(1, panels, squeeze=False)[0]
-        made.savefig(path, dpi=300, metadata=_METADATA[path.suffix])
+        canvas = Figure(figsize=(width, height), layout="constrained")
+        yield canvas, canvas.subplots(1, panels, squeeze=False)[0]
+        canvas.savefig(path, dpi=300, metadata=_METADATA[path.suffix])
 
 
 def scale(axes: Axes, which: str, values: Any) -> None:
@@ -105,9 +105,9 @@ def limit_line(axes: Axes, which: str, limit: float, most: float, unit: str) -> 
                   ha="right")  # fmt: skip
 
 
-def legend_below(made: Figure, axes: Axes, *, columns: int = 3, **labels: Any) -> None:
+def legend_below(canvas: Figure, axes: Axes, *, columns: int = 3, **labels: Any) -> None:
     """The legend of `axes` under all panels, where it hides nothing."""
     handles, names = axes.get_legend_handles_labels()
     handles, names = labels.get("handles", handles), labels.get("names", names)
     if handles:
-        made.legend(handles, names, loc="outside lower center", ncols=columns)
+        canvas.legend(handles, names, loc="outside lower center", ncols=columns)

@@ -40,26 +40,26 @@ def _shown(row: Row) -> list[str]:
     ]
 
 
-def reproduction_report(found: Reproduction) -> RenderableType:
+def reproduction_report(reproduction: Reproduction) -> RenderableType:
     """Everything `sim reproduce` prints."""
-    made = table(found.title, *COLUMNS, left=2)
-    for row in found.rows:
-        made.add_row(*_shown(row))
-    return Group(made, *(Text(line) for line in _notes(found)))
+    shown = table(reproduction.title, *COLUMNS, left=2)
+    for row in reproduction.rows:
+        shown.add_row(*_shown(row))
+    return Group(shown, *(Text(line) for line in _notes(reproduction)))
 
 
-def _notes(found: Reproduction) -> list[str]:
-    summary = found.to_json()["summary"]
+def _notes(reproduction: Reproduction) -> list[str]:
+    summary = reproduction.to_json()["summary"]
     lines = [f"{summary['pass']} pass, {summary['miss']} miss, {summary['info']} shown only"]
-    lines += [f"Assumed: {each}" for each in found.assumptions]
-    lines += [f"Open, {key}: {why}" for key, why in found.residuals.items()]
+    lines += [f"Assumed: {each}" for each in reproduction.assumptions]
+    lines += [f"Open, {key}: {why}" for key, why in reproduction.residuals.items()]
     return lines
 
 
-def reproduction_tables(found: Reproduction, folder: Path) -> list[Path]:
+def reproduction_tables(reproduction: Reproduction, folder: Path) -> list[Path]:
     """Files written: a CSV and a plot for each figure."""
     paths = []
-    for name, rows in found.tables.items():
+    for name, rows in reproduction.tables.items():
         path = folder / f"{name}.csv"
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(rows[0]))
@@ -73,13 +73,18 @@ def reproduction_tables(found: Reproduction, folder: Path) -> list[Path]:
     return paths
 
 
-def reproduction_page(found: Reproduction) -> str:
+def reproduction_page(reproduction: Reproduction) -> str:
     """The reproduction as a page of the docs, in Markdown."""
-    lines = [f"# {found.title}", "", f"Written by `sim reproduce {found.paper} --page FILE`.", ""]
-    lines += [*(f"{line}." for line in _notes(found)[:1]), ""]
-    lines += [f"- {each}" for each in found.assumptions]
-    lines += ["", *markdown(COLUMNS, map(_shown, found.rows))]
-    if found.residuals:
+    lines = [
+        f"# {reproduction.title}",
+        "",
+        f"Written by `sim reproduce {reproduction.paper} --page FILE`.",
+        "",
+    ]
+    lines += [*(f"{line}." for line in _notes(reproduction)[:1]), ""]
+    lines += [f"- {each}" for each in reproduction.assumptions]
+    lines += ["", *markdown(COLUMNS, map(_shown, reproduction.rows))]
+    if reproduction.residuals:
         lines += ["", "## Open residuals", ""]
-        lines += [f"- **{key}**: {why}" for key, why in found.residuals.items()]
+        lines += [f"- **{key}**: {why}" for key, why in reproduction.residuals.items()]
     return "\n".join(lines) + "\n"

@@ -46,14 +46,14 @@ def _heading(explanation: Explanation) -> str:
 
 def _units(explanation: Explanation) -> RenderableType:
     """Peaks and ridge points of each unit; the numbers to check the table by hand."""
-    made = table("Units of one device", "unit", "arithmetic", "peak", "weights bandwidth",
+    shown = table("Units of one device", "unit", "arithmetic", "peak", "weights bandwidth",
                  "ridge Op/B", "compute eff.", "memory eff.", "ramp", "launch", left=2)  # fmt: skip
     device = explanation.prepared.program.system.device
     records = explanation.prepared.program.units
     for processor, record in zip(device.processors, records, strict=True):
         for arithmetic, peak in processor.peak_flop_per_s.items():
             bandwidth = float(record["weights_B_per_s"])
-            made.add_row(
+            shown.add_row(
                 processor.name,
                 arithmetic,
                 si(peak, "FLOPS"),
@@ -64,17 +64,17 @@ def _units(explanation: Explanation) -> RenderableType:
                 si(processor.efficiency.ramp_B, "B"),
                 si(processor.launch_s, "s"),
             )
-    return made
+    return shown
 
 
 def _operators(explanation: Explanation) -> RenderableType:
-    made = table(
+    shown = table(
         "Operators of one device, all layers", "operator", "unit", "bound", "layers", "tokens",
         "FLOPs", "bytes", "Op/B", "time", "share", "energy", "why", left=3,
     )  # fmt: skip
-    made.columns[-1].justify = "left"
+    shown.columns[-1].justify = "left"
     for row in explanation.rows:
-        made.add_row(
+        shown.add_row(
             row["operator"],
             row["unit"],
             row["bound"],
@@ -88,7 +88,7 @@ def _operators(explanation: Explanation) -> RenderableType:
             si(row["energy_J"], "J"),
             row["why"],
         )
-    return made
+    return shown
 
 
 def _bytes(row: Mapping[str, Any]) -> float | None:
@@ -100,12 +100,12 @@ def _bytes(row: Mapping[str, Any]) -> float | None:
 
 def _band(explanation: Explanation) -> str:
     bands = explanation.bands
-    found = bands["iteration_s"]
+    seconds = bands["iteration_s"]
     energy = bands.get("energy_J")
     joules = "" if energy is None else f", {within(energy, 'J')}"
     return (
-        f"10 to 90 % of what measurements were beside predictions: {within(found, 's')}{joules}; "
-        f"{LEVELS[found.level]} [{found.basis}]."
+        f"10 to 90 % of what measurements were beside predictions: {within(seconds, 's')}{joules}; "
+        f"{LEVELS[seconds.level]} [{seconds.basis}]."
     )
 
 

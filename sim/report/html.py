@@ -19,9 +19,9 @@ SCRIPTS: Final = ("data", "scatter", "filters", "table", "point", "effects", "ma
 
 def write_page(results: Results, path: Path) -> int:
     """Write the report of `results` to `path`; returns its size in bytes."""
-    made = study_page(results).encode("utf-8")
-    path.write_bytes(made)
-    return len(made)
+    page = study_page(results).encode("utf-8")
+    path.write_bytes(page)
+    return len(page)
 
 
 def study_page(results: Results) -> str:
@@ -42,8 +42,8 @@ def study_page(results: Results) -> str:
         "SCRIPT": script,
         "DATA": _json(data),
     }
-    made = (PAGE / "report.html").read_text(encoding="utf-8")
-    pieces = made.split("%%")  # text, name, text, name, ..., text
+    template = (PAGE / "report.html").read_text(encoding="utf-8")
+    pieces = template.split("%%")  # text, name, text, name, ..., text
     return "".join(parts[piece] if odd % 2 else piece for odd, piece in enumerate(pieces))
 
 

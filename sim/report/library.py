@@ -47,22 +47,22 @@ def _schedulers() -> list[Entry]:
     ]
 
 
-def library_table(kind: str, found: Sequence[Entry]) -> Table:
+def library_table(kind: str, rows: Sequence[Entry]) -> Table:
     """`found` as a table: a column for every key."""
-    columns = list(found[0]) if found else ["name"]
-    made = table(f"{len(found)} {kind}", *columns, left=len(columns))
-    for entry in found:
-        made.add_row(*(escape(_text(entry[column])) for column in columns))
-    return made
+    columns = list(rows[0]) if rows else ["name"]
+    shown = table(f"{len(rows)} {kind}", *columns, left=len(columns))
+    for entry in rows:
+        shown.add_row(*(escape(_text(entry[column])) for column in columns))
+    return shown
 
 
 def details(kind: str, about: Entry) -> Table:
     """Everything of one entry, a row a value, with the source of each number."""
-    made = table(f"{about.get('title') or about.get('name')} ({kind})", "path", "value", "source",
+    shown = table(f"{about.get('title') or about.get('name')} ({kind})", "path", "value", "source",
                  left=3)  # fmt: skip
     for path, value, source in _flat(about):
-        made.add_row(path, escape(_text(value)), source)
-    return made
+        shown.add_row(path, escape(_text(value)), source)
+    return shown
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any, str]]:

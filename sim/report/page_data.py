@@ -79,14 +79,14 @@ def _packed(values: Any, kind: str) -> str:
 
 def _column(results: Results, table: pd.DataFrame, name: str) -> dict[str, Any]:
     column = column_of(name)
-    made = {
+    packed = {
         "name": name, "label": column.text, "unit": column.unit, "better": results.better(name),
         "data": _packed(table[name].to_numpy(float), "<f8"),
     }  # fmt: skip
     if name in results.banded and f"{name}_low" in table:
         ends = {end: table[f"{name}_{end}"].to_numpy(float) for end in ("low", "high")}
-        made |= {end: _packed(values, "<f4") for end, values in ends.items()}
-    return made
+        packed |= {end: _packed(values, "<f4") for end, values in ends.items()}
+    return packed
 
 
 def _known(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -103,7 +103,7 @@ def _known(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _axes(results: Results, table: pd.DataFrame) -> list[dict[str, Any]]:
     """Every path of every axis: its levels as text, as numbers where they are, and the points'."""
-    labels, made = short_names(results), []
+    labels, axes = short_names(results), []
     for axis in results.about["axes"]:
         for position, path in enumerate(axis["paths"]):
             texts = list(dict.fromkeys(level[position] for level in axis["levels"]))
@@ -112,7 +112,7 @@ def _axes(results: Results, table: pd.DataFrame) -> list[dict[str, Any]]:
             column = table[path]
             numeric = column.dtype.kind in "fiu"
             codes = _numeric(column, texts, unit) if numeric else _named(column, texts)
-            made.append(
+            axes.append(
                 {
                     "name": path, "label": label, "unit": unit, "main": axis["paths"][0],
                     "levels": texts,
@@ -120,7 +120,7 @@ def _axes(results: Results, table: pd.DataFrame) -> list[dict[str, Any]]:
                     "data": _packed(codes, "<i4"),
                 }
             )  # fmt: skip
-    return made
+    return axes
 
 
 def _number(text: str, unit: str) -> float:
@@ -180,12 +180,12 @@ def _shares(results: Results, column: str, whole: bool) -> list[dict[str, Any]]:
 
 def _streamed(results: Results, summary: Summary, column: str) -> list[dict[str, Any]]:
     """First-order shares alone, which need no more than a pass over the parts."""
-    found = [
+    shares = [
         {"axis": axis, "first_order": _finite(summary.moments[column].first_order(axis)),
          "total": None}
         for axis in results.main_axes
     ]  # fmt: skip
-    return sorted(found, key=lambda row: -(row["first_order"] or 0.0))
+    return sorted(shares, key=lambda row: -(row["first_order"] or 0.0))
 
 
 def _tornado(results: Results, column: str) -> list[dict[str, Any]]:
@@ -215,27 +215,27 @@ def _provenance(about: Mapping[str, Any]) -> dict[str, Any] | None:
     """Sources of the base scenario, where it can be found as it was."""
     try:
         if "base" in about:
-            found = load_document(library.document_of("scenarios", about["base"])[1])
+            scenario = load_document(library.document_of("scenarios", about["base"])[1])
         else:
             study = load_study(about["name"])
             if not _same(about, study.title, [axis.paths for axis in study.space.axes]):
                 return None
-            found = load_document(study.base)
+            scenario = load_document(study.base)
     except ConfigError:
         return None
-    return provenance(found) | {"scenario": found.name}
+    return provenance(scenario) | {"scenario": scenario.name}
 
 
 def _base(about: Mapping[str, Any], origin: Mapping[str, Any] | None) -> str | None:
     """What `sim run` calls the base scenario; None where it has no name of its own."""
-    given = about.get("base")
-    if isinstance(given, str):
-        return given
+    base = about.get("base")
+    if isinstance(base, str):
+        return base
     name = None if origin is None else str(origin["scenario"])
     return name if name in library.names("scenarios") else None
 
 
 def _same(about: Mapping[str, Any], title: str, paths: Sequence[Sequence[str]]) -> bool:
     """Whether a study of the library is the one that `about` tells of."""
-    own = [list(axis["paths"]) for axis in about["axes"]]
-    return bool(about["title"] == title and own == [list(each) for each in paths])
+    studied = [list(axis["paths"]) for axis in about["axes"]]
+    return bool(about["title"] == title and studied == [list(each) for each in paths])

@@ -81,8 +81,8 @@ def plot_bars(rows: Rows, how: Bars, path: Path) -> None:
     figure = Figure(figsize=(4.0 + 3.2 * len(panels), 3.6), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axis, panel in zip(axes, panels, strict=True):
-        own = [row for row in rows if panel is None or row[how.panel] == panel]
-        _panel(axis, own, how)
+        panel_rows = [row for row in rows if panel is None or row[how.panel] == panel]
+        _panel(axis, panel_rows, how)
         axis.set_title("" if panel is None else str(panel))
     axes[0].set_ylabel(how.label)
     axes[0].legend(fontsize=7, frameon=False)
@@ -94,14 +94,16 @@ def _panel(axis: Any, rows: Rows, how: Bars) -> None:
     series = list(dict.fromkeys(row[how.series] for row in rows))
     width = 0.8 / len(series)
     for number, name in enumerate(series):
-        own = {tuple(row[key] for key in how.along): row for row in rows if row[how.series] == name}
+        bars = {
+            tuple(row[key] for key in how.along): row for row in rows if row[how.series] == name
+        }
         at = [index + (number - (len(series) - 1) / 2.0) * width for index in range(len(places))]
         if not how.stacked:
-            axis.bar(at, [own[place][how.value] for place in places], width, label=name)
+            axis.bar(at, [bars[place][how.value] for place in places], width, label=name)
             continue
         bottom = [0.0] * len(places)
         for part, column in enumerate(how.stacked):
-            heights = [own[place][column] for place in places]
+            heights = [bars[place][column] for place in places]
             label = column.rsplit("_", 1)[0] if number == 0 else None
             axis.bar(
                 at, heights, width, bottom=bottom, color=f"C{part}", label=label, edgecolor="white",
@@ -129,8 +131,8 @@ def levels_of(rows: pd.DataFrame) -> str:
     if LEVEL not in rows:
         return ""
     counts = rows[LEVEL].astype(object).value_counts()
-    told = ", ".join(f"{counts[level]:,} {level}" for level in LEVELS if level in counts)
-    return f"Bars: 10 to 90 % of measurements beside predictions ({told})"
+    levels = ", ".join(f"{counts[level]:,} {level}" for level in LEVELS if level in counts)
+    return f"Bars: 10 to 90 % of measurements beside predictions ({levels})"
 
 
 def plot_scatter(rows: pd.DataFrame, title: str, path: Path) -> None:
@@ -139,8 +141,8 @@ def plot_scatter(rows: pd.DataFrame, title: str, path: Path) -> None:
 
     figure = Figure(figsize=(6.0, 5.0), layout="constrained")
     axis = figure.add_subplot()
-    for device, own in rows.groupby("device"):
-        axis.plot(own["measured"], own["predicted"], ".", markersize=2.0, label=str(device))
+    for device, points in rows.groupby("device"):
+        axis.plot(points["measured"], points["predicted"], ".", markersize=2.0, label=str(device))
     low, high = float(rows["measured"].min()), float(rows["measured"].max())
     axis.plot([low, high], [low, high], color="black", linewidth=0.8)
     axis.set(xscale="log", yscale="log", xlabel="measured", ylabel="predicted", title=title)

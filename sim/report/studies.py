@@ -26,26 +26,26 @@ SHOWN = 20
 
 def study_report(results: Results) -> RenderableType:
     """Everything `sim sweep` prints: counts, the front, and which axes explain it."""
-    wanted = results.wanted()
-    summary = summarize(results, wanted)
+    directions = results.wanted()
+    summary = summarize(results, directions)
     return Group(
-        *_heading(results, summary), *_front(results, wanted, summary), *_axes(results, summary)
+        *_heading(results, summary), *_front(results, directions, summary), *_axes(results, summary)
     )
 
 
 def front_report(results: Results, columns: Sequence[str]) -> RenderableType:
     """Everything `sim pareto` prints."""
-    wanted = results.wanted(columns)
-    summary = summarize(results, wanted)
-    return Group(*_heading(results, summary), *_front(results, wanted, summary))
+    directions = results.wanted(columns)
+    summary = summarize(results, directions)
+    return Group(*_heading(results, summary), *_front(results, directions, summary))
 
 
 def _heading(results: Results, summary: Summary) -> list[Text]:
     about = results.about
-    told = ", ".join(f"{count:,} {name}" for name, count in summary.status.items())
+    counts = ", ".join(f"{count:,} {name}" for name, count in summary.status.items())
     lines = [
         Text(str(about["title"]), style="bold"),
-        Text(f"{summary.points:,} points, {about['fidelity']}: {told}"),
+        Text(f"{summary.points:,} points, {about['fidelity']}: {counts}"),
     ]
     lines += [Text(f"  {count:,} x {why}") for why, count in list(summary.reasons.items())[:5]]
     if about["constraints"]:
@@ -53,30 +53,30 @@ def _heading(results: Results, summary: Summary) -> list[Text]:
     return lines
 
 
-def _front(results: Results, wanted: dict[str, str], summary: Summary) -> list[RenderableType]:
+def _front(results: Results, directions: dict[str, str], summary: Summary) -> list[RenderableType]:
     if not summary.good:
         return [Text("No point is feasible and keeps the constraints.")]
-    found = results.pareto(objectives=wanted)
-    knees = set(results.knees(*wanted)["key"])
-    named = ", ".join(f"{column} ({direction})" for column, direction in wanted.items())
+    front = results.pareto(objectives=directions)
+    knees = set(results.knees(*directions)["key"])
+    objectives = ", ".join(f"{column} ({direction})" for column, direction in directions.items())
     each = f" for each of {', '.join(results.per)}" if results.per else ""
-    made = table(
-        f"Front of {named}{each}: {len(found):,} points, {'each' if each else 'its'} knee marked *",
+    shown = table(
+        f"Front of {objectives}{each}: {len(front):,} points, {'each' if each else 'its'} knee marked *",
         "",
-        *short_names(results).values(), *wanted, left=1 + len(results.axes),
+        *short_names(results).values(), *directions, left=1 + len(results.axes),
     )  # fmt: skip
-    for _, row in _picked(found, knees).iterrows():
-        made.add_row(
+    for _, row in _picked(front, knees).iterrows():
+        shown.add_row(
             "*" if row["key"] in knees else "",
             *(_level(row[axis]) for axis in results.axes),
-            *(_within(row, column, results) for column in wanted),
+            *(_within(row, column, results) for column in directions),
         )
-    lines: list[RenderableType] = [made]
-    if note := levels_of(found):
+    lines: list[RenderableType] = [shown]
+    if note := levels_of(front):
         lines.append(Text(note.replace("Bars", "In brackets"), style="dim"))
-    if len(found) > SHOWN:
-        lines.append(Text(f"{SHOWN} of {len(found):,} shown, evenly; `sim report` has all"))
-    share = volume(results, summary, wanted)
+    if len(front) > SHOWN:
+        lines.append(Text(f"{SHOWN} of {len(front):,} shown, evenly; `sim report` has all"))
+    share = volume(results, summary, directions)
     return [*lines, Text(f"Hypervolume {share:.4f} of the box between best and worst good point")]
 
 
@@ -92,7 +92,7 @@ def _within(row: pd.Series[Any], column: str, results: Results) -> str:
 def short_names(results: Results) -> dict[str, str]:
     """The shortest end of each axis's path that no other axis shares, with its unit."""
     units = {axis["paths"][0]: axis["unit"] for axis in results.about["axes"]}
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     for path in results.axes:
         parts = path.split(".")
         for length in range(1, len(parts) + 1):
@@ -100,18 +100,18 @@ def short_names(results: Results) -> dict[str, str]:
             alike = [each for each in results.axes if f".{each}".endswith(f".{end}")]
             if len(alike) == 1:
                 break
-        found[path] = f"{end}, {units[path]}" if units.get(path) else end
-    return found
+        names[path] = f"{end}, {units[path]}" if units.get(path) else end
+    return names
 
 
-def _picked(found: pd.DataFrame, knees: Set[Any]) -> pd.DataFrame:
+def _picked(front: pd.DataFrame, knees: Set[Any]) -> pd.DataFrame:
     """Rows evenly spread, at most `SHOWN` beside the knees, which are among them."""
-    if len(found) <= SHOWN:
-        return found
-    bends = np.flatnonzero(found["key"].isin(knees).to_numpy()).tolist()
-    at = set(np.linspace(0, len(found) - 1, max(SHOWN - len(bends), 2)).astype(int).tolist())
+    if len(front) <= SHOWN:
+        return front
+    bends = np.flatnonzero(front["key"].isin(knees).to_numpy()).tolist()
+    at = set(np.linspace(0, len(front) - 1, max(SHOWN - len(bends), 2)).astype(int).tolist())
     at |= set(bends)
-    return found.iloc[sorted(at)]
+    return front.iloc[sorted(at)]
 
 
 def _level(value: Any) -> str:
@@ -124,21 +124,21 @@ def _axes(results: Results, summary: Summary) -> list[RenderableType]:
     """Which axes explain the front, and each objective."""
     if not summary.good or not results.axes:
         return []
-    made = table("Which axes explain the front", "axis", "explains", "front mostly at", "share",
+    shown = table("Which axes explain the front", "axis", "explains", "front mostly at", "share",
                  "of all", left=1)  # fmt: skip
     for row in attribution(results, summary).to_dict("records"):
-        made.add_row(
+        shown.add_row(
             str(row["axis"]), f"{row['explains']:.2f}", _level(row["most"]), f"{row['share']:.0%}",
             f"{row['all']:.0%}",
         )  # fmt: skip
-    return [made, _effects(results, summary)]
+    return [shown, _effects(results, summary)]
 
 
 def _effects(results: Results, summary: Summary) -> Table:
-    made = table("Share of the variance that an axis alone explains", "axis", *summary.moments)
+    shown = table("Share of the variance that an axis alone explains", "axis", *summary.moments)
     for axis in results.main_axes:
-        made.add_row(axis, *(f"{each.first_order(axis):.2f}" for each in summary.moments.values()))
-    return made
+        shown.add_row(axis, *(f"{each.first_order(axis):.2f}" for each in summary.moments.values()))
+    return shown
 
 
 def study_summary(results: Results) -> dict[str, Any]:
@@ -159,16 +159,16 @@ def front_summary(
     results: Results, columns: Sequence[str], summary: Summary | None = None
 ) -> dict[str, Any]:
     """What `sim pareto --json` prints: objectives, front, knee, hypervolume."""
-    wanted = results.wanted(columns)
-    share = volume(results, summary or summarize(results, wanted), wanted)
-    found = results.pareto(objectives=wanted)
+    directions = results.wanted(columns)
+    share = volume(results, summary or summarize(results, directions), directions)
+    front = results.pareto(objectives=directions)
     return {
-        "objectives": wanted,
+        "objectives": directions,
         "per": results.per,
-        "front": [_plain(row) for _, row in found.iterrows()],
-        "knee": _plain(results.knee(*wanted)) if len(found) else None,
-        "knees": [_plain(row) for _, row in results.knees(*wanted).iterrows()]
-        if len(found)
+        "front": [_plain(row) for _, row in front.iterrows()],
+        "knee": _plain(results.knee(*directions)) if len(front) else None,
+        "knees": [_plain(row) for _, row in results.knees(*directions).iterrows()]
+        if len(front)
         else [],
         "hypervolume": None if math.isnan(share) else share,
     }
@@ -176,12 +176,12 @@ def front_summary(
 
 def _plain(row: pd.Series[Any]) -> dict[str, Any]:
     """A row as JSON has it: no NaN, no numpy."""
-    found: dict[str, Any] = {}
+    plain: dict[str, Any] = {}
     for name, value in row.items():
         if name == "key":
-            found["key"] = f"{int(value):016x}"
+            plain["key"] = f"{int(value):016x}"
         elif value is None or value != value:
-            found[str(name)] = None
+            plain[str(name)] = None
         else:
-            found[str(name)] = value if isinstance(value, str) else float(value)
-    return found
+            plain[str(name)] = value if isinstance(value, str) else float(value)
+    return plain

@@ -65,7 +65,7 @@ def plot_pareto(results: Results, path: Path, columns: Sequence[str] = ()) -> No
         names += [each for each in results.about["columns"] if each not in names][:1]
     best, good = results.pareto(*columns), sample(results, MOST_POINTS)[0]
     labels = [column_of(name) for name in names]
-    with figure(path, width=4.2, height=3.1) as (made, (axes,)):
+    with figure(path, width=4.2, height=3.1) as (canvas, (axes,)):
         x, y = (good[name].to_numpy(float) for name in names[:2])
         for which, values in (("x", x), ("y", y)):
             scale(axes, which, values)
@@ -83,14 +83,14 @@ def plot_pareto(results: Results, path: Path, columns: Sequence[str] = ()) -> No
                              linewidths=0.5, zorder=3, label=f"front, {len(best):,}",
                              **shade)  # fmt: skip
         if len(names) > 2:
-            made.colorbar(drawn, label=labels[2].titled)
+            canvas.colorbar(drawn, label=labels[2].titled)
         knees = results.knees(*columns)
         axes.plot(knees[names[0]], knees[names[1]], "*", color=ACCENT, markersize=12, zorder=4,
                   markeredgecolor="white", markeredgewidth=0.6, label="knee")  # fmt: skip
         axes.set(xlabel=labels[0].titled, ylabel=labels[1].titled)
         axes.set_title(str(results.about["title"]))
         if (note := levels_of(best)) and len(best) <= MOST_BARS:
-            made.supxlabel(note, fontsize=5)
+            canvas.supxlabel(note, fontsize=5)
         axes.legend()
 
 
@@ -131,9 +131,9 @@ def plot_winners(results: Results, column: str, axis: str, x: str, y: str, *, pa
     across, up = (_levels(results, each, table) for each in (x, y))
     shortened, won = short_names(results), set()
     width, height = max(1.6 + 0.42 * len(across), 3.4), max(1.5 + 0.28 * len(up), 2.4)
-    with figure(path, width=width, height=height) as (made, (axes,)):
-        for (at_x, at_y), own in table.groupby([x, y], observed=True):
-            ordered = own.sort_values(column, ascending=results.better(column) == "min")
+    with figure(path, width=width, height=height) as (canvas, (axes,)):
+        for (at_x, at_y), points in table.groupby([x, y], observed=True):
+            ordered = points.sort_values(column, ascending=results.better(column) == "min")
             place = across.index(at_x), up.index(at_y)
             which = names.index(ordered[axis].iloc[0])
             won.add(which)
@@ -149,7 +149,7 @@ def plot_winners(results: Results, column: str, axis: str, x: str, y: str, *, pa
         axes.set_title(f"{shortened[axis]} with the best {column_of(column).text}")
         axes.grid(visible=False)
         handles = [_tile((0, 0), index) for index in sorted(won)]
-        legend_below(made, axes, columns=2, handles=handles,
+        legend_below(canvas, axes, columns=2, handles=handles,
                      names=[_told(names[index]) for index in sorted(won)])  # fmt: skip
 
 
@@ -186,13 +186,13 @@ def _winners(results: Results, column: str, by: Sequence[str]) -> pd.DataFrame:
     import pandas as pd
 
     how = results.better(column)
-    found = []
+    bests = []
     for table in results.tables():
         good = table[results.good_of(table)][[*by, column]].dropna()
         good = good.astype({name: object for name in by if good[name].dtype == "category"})
-        found.append(good.groupby(list(by), as_index=False)[column].agg(how))
-    made = pd.concat(found, ignore_index=True)
-    best: pd.DataFrame = made.groupby(list(by), as_index=False)[column].agg(how)
+        bests.append(good.groupby(list(by), as_index=False)[column].agg(how))
+    pooled = pd.concat(bests, ignore_index=True)
+    best: pd.DataFrame = pooled.groupby(list(by), as_index=False)[column].agg(how)
     return best
 
 
@@ -215,9 +215,9 @@ def rate_axis(results: Results) -> str | None:
     """The axis that says how fast requests come, of simulated points."""
     if results.about["fidelity"] == "closed-form":
         return None
-    found = (name for name in results.main_axes
+    rates = (name for name in results.main_axes
              if name.startswith("traffic.") and name.split(".")[-1] in _RATES)  # fmt: skip
-    return next(found, None)
+    return next(rates, None)
 
 
 def split_axis(results: Results) -> str | None:
@@ -266,12 +266,12 @@ def _curves(
         named = _best_lines(results, named, others)
     if named["_line"].nunique() > MOST_LINES:
         return {}
-    found: dict[str, dict[str, Curve]] = {name: {} for name in known}
-    for line, own in named.groupby("_line", sort=False):
-        ordered = own.sort_values(rate)
+    curves: dict[str, dict[str, Curve]] = {name: {} for name in known}
+    for line, points in named.groupby("_line", sort=False):
+        ordered = points.sort_values(rate)
         for name in known:
-            found[name][str(line)] = (ordered[rate].tolist(), ordered[name].tolist())
-    return found
+            curves[name][str(line)] = (ordered[rate].tolist(), ordered[name].tolist())
+    return curves
 
 
 def _named(value: Any) -> str:

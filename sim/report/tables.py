@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 def table(title: str, *columns: str, left: int = 1) -> Table:
     """An empty table; the first `left` columns hold words, the rest numbers."""
-    made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    empty = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
     for index, name in enumerate(columns):
-        made.add_column(name, justify="left" if index < left else "right", overflow="fold")
-    return made
+        empty.add_column(name, justify="left" if index < left else "right", overflow="fold")
+    return empty
 
 
 def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -81,14 +81,14 @@ def _heading(run: Run) -> list[RenderableType]:
     return [
         Text(f"{scenario.name}: {scenario.model.title} on {run.systems}", style="bold"),
         Text(f"{layout}; {_policy(scenario)}; seed {scenario.seed}"),
-        Text(f"{asked}: {counts}; {batch}"),
+        Text(f"{what}: {counts}; {batch}"),
     ]
 
 
 def _policy(scenario: Scenario) -> str:
     """The scheduler, and the serving framework whose times it has, if one is named."""
-    own = scenario.scheduler
-    kind = own.kind if own.policy is None else "a policy of your own"
+    scheduler = scenario.scheduler
+    kind = scheduler.kind if scheduler.policy is None else "a policy of your own"
     return kind if scenario.runtime is None else f"{kind}; {scenario.runtime.name}"
 
 
@@ -143,19 +143,19 @@ def _table_of(printed: blocks.Table) -> Table:
 
 def reason_table(run: Run, reasons: Sequence[Reason]) -> Table:
     """Which unit ran what, for what share of the busy time and energy, and why."""
-    made = table(
+    shown = table(
         f"Which unit ran what on {run.systems}, and why", "class", "unit", "why",
         "time", "energy", left=3,
     )  # fmt: skip
     for reason in reasons:
-        made.add_row(
+        shown.add_row(
             reason.operator_class,
             reason.unit,
             reason.why,
             share(reason.time_share),
             share(reason.energy_share),
         )
-    return made
+    return shown
 
 
 def caution_lines(run: Run) -> list[Text]:
@@ -241,18 +241,18 @@ def _ends(bounds: Mapping[str, float] | None) -> str:
 
 def conclusion_table(conclusion: Conclusion, most: int = 5) -> Table:
     """The inputs that move the conclusion most, one at a time between their ends."""
-    made = table(
+    shown = table(
         f"USD a token: {conclusion.winner} is cheapest, {conclusion.second} costs "
         f"{conclusion.ratio:.3g} times as much (both at cost: {conclusion.ratio_at_cost:.3g}). "
         f"What moves that ratio most; below 1 {conclusion.second} would be cheapest",
         "input", "cheap end", "dear end", "ratio, cheap", "ratio, dear",
     )  # fmt: skip
     for move in conclusion.moves[:most]:
-        made.add_row(
+        shown.add_row(
             move.name, digits(move.cheap), digits(move.dear), digits(move.ratio_cheap),
             digits(move.ratio_dear),
         )  # fmt: skip
-    return made
+    return shown
 
 
 def _with_ratio(value: float, first: float, unit: str) -> str:

@@ -75,21 +75,21 @@ def thinned(results: Results) -> Thinned:
 
 def _comparable(results: Results, table: pd.DataFrame) -> Mask:
     """Points that keep the constraints and have a value for every objective."""
-    found = np.zeros(len(table), bool)
-    found[results.signed(table, results.wanted())[1]] = True
-    return found
+    comparable = np.zeros(len(table), bool)
+    comparable[results.signed(table, results.wanted())[1]] = True
+    return comparable
 
 
 def _levels(results: Results) -> pd.DataFrame:
     """Fronts of the points of each level: who then filters by one level finds them all."""
     import pandas as pd
 
-    found = [results.pareto(per=list(dict.fromkeys([*results.per, axis])))
+    fronts = [results.pareto(per=list(dict.fromkeys([*results.per, axis])))
              for axis in results.main_axes]  # fmt: skip
-    if not found:
+    if not fronts:
         return results.pareto().iloc[:0]
-    made = pd.concat([_plain(each) for each in found], ignore_index=True)
-    return _smallest(made.drop_duplicates("key"), MOST_BEST)
+    pooled = pd.concat([_plain(each) for each in fronts], ignore_index=True)
+    return _smallest(pooled.drop_duplicates("key"), MOST_BEST)
 
 
 def _plain(table: pd.DataFrame) -> pd.DataFrame:
@@ -117,7 +117,7 @@ def sample(results: Results, room: int) -> tuple[pd.DataFrame, pd.DataFrame, int
     for table in results.tables():
         keep, ok = _comparable(results, table), (table["status"] == "ok").to_numpy()
         feasible += int(ok.sum())
-        for found, own in ((good, keep), (rest, ok & ~keep)):
-            found.append(_plain(_smallest(table[own], room)))
-            found[:] = [_smallest(pd.concat(found, ignore_index=True), room)]
+        for kept, which in ((good, keep), (rest, ok & ~keep)):
+            kept.append(_plain(_smallest(table[which], room)))
+            kept[:] = [_smallest(pd.concat(kept, ignore_index=True), room)]
     return good[0], rest[0], feasible

@@ -47,19 +47,19 @@ def _cells(group: Group) -> list[str]:
     ]
 
 
-def validation_report(found: Validation) -> RenderableType:
+def validation_report(validation: Validation) -> RenderableType:
     """Everything `sim validate` prints."""
-    made = table("Predicted beside measured: absolute errors by group", *COLUMNS, left=5)
-    for group in found.groups:
-        made.add_row(*_cells(group))
+    shown = table("Predicted beside measured: absolute errors by group", *COLUMNS, left=5)
+    for group in validation.groups:
+        shown.add_row(*_cells(group))
     chosen = table("Choosing by predictions: which option is best for the same work", *CHOICES,
                    left=3)  # fmt: skip
-    for each in choices(found):
+    for each in choices(validation):
         chosen.add_row(*each)
-    return Shown(made, chosen, *(Text(line) for line in notes(found)))
+    return Shown(shown, chosen, *(Text(line) for line in notes(validation)))
 
 
-def choices(found: Validation) -> list[list[str]]:
+def choices(validation: Validation) -> list[list[str]]:
     """A row for each family in which somebody would choose: rank correlation and regret."""
     return [
         [
@@ -70,24 +70,24 @@ def choices(found: Validation) -> list[list[str]]:
             "-" if each["rank"] is None else f"{each['rank']:.2f}",
             f"{100.0 * each['regret']:.1f} %",
         ]
-        for each in found.families
+        for each in validation.families
         if each["choices"]
     ]
 
 
-def notes(found: Validation) -> list[str]:
+def notes(validation: Validation) -> list[str]:
     """What was left out, and why."""
     lines = [
         f"Not predicted: {each['rows']} rows of {each['dataset']}/{each['table']}: {each['reason']}"
-        for each in found.unsupported
+        for each in validation.unsupported
     ]
-    if found.skipped:
-        lines.append(f"Unknown tables, skipped: {', '.join(found.skipped)}")
-    lines += [f"Could not be read: {problem}" for problem in found.problems]
+    if validation.skipped:
+        lines.append(f"Unknown tables, skipped: {', '.join(validation.skipped)}")
+    lines += [f"Could not be read: {problem}" for problem in validation.problems]
     return lines
 
 
-def validation_page(found: Validation, pictures: Sequence[tuple[str, str]] = ()) -> str:
+def validation_page(validation: Validation, pictures: Sequence[tuple[str, str]] = ()) -> str:
     """The validation as a page of the docs, in Markdown; `pictures` are (family, path)."""
     lines = [
         "# Predicted beside measured",
@@ -100,8 +100,8 @@ def validation_page(found: Validation, pictures: Sequence[tuple[str, str]] = ())
         "",
     ]
     by_family: dict[str, list[Group]] = defaultdict(list)
-    families = dict(zip(found.points["table"], found.points["family"], strict=True))
-    for group in found.groups:
+    families = dict(zip(validation.points["table"], validation.points["family"], strict=True))
+    for group in validation.groups:
         by_family[families[group.table]].append(group)
     shown = dict(pictures)
     for family, groups in by_family.items():
@@ -109,7 +109,7 @@ def validation_page(found: Validation, pictures: Sequence[tuple[str, str]] = ())
         if family in shown:
             lines += [f"![Predicted against measured, {family}]({shown[family]})", ""]
         lines += [*markdown(COLUMNS, map(_cells, groups)), ""]
-    if choices(found):
+    if choices(validation):
         lines += [
             "## Choosing",
             "",
@@ -117,21 +117,21 @@ def validation_page(found: Validation, pictures: Sequence[tuple[str, str]] = ())
             "edge table): rank correlation of predicted and measured, and what the option "
             "predicted to be best loses.",
             "",
-            *markdown(CHOICES, choices(found)),
+            *markdown(CHOICES, choices(validation)),
             "",
         ]
-    if notes(found):
-        lines += ["## Left out", "", *(f"- {line}" for line in notes(found)), ""]
+    if notes(validation):
+        lines += ["## Left out", "", *(f"- {line}" for line in notes(validation)), ""]
     return "\n".join(lines)
 
 
-def plot_families(found: Validation, folder: Path) -> list[tuple[str, str]]:
+def plot_families(validation: Validation, folder: Path) -> list[tuple[str, str]]:
     """A plot a family of predicted against measured values; (family, file name) of each."""
     from sim.report.plots import plot_scatter
 
-    made = []
-    for family, rows in found.points[found.points["held_out"] == ""].groupby("family"):
+    pictures = []
+    for family, rows in validation.points[validation.points["held_out"] == ""].groupby("family"):
         path = folder / f"validation-{family}.png"
         plot_scatter(rows, f"{family}: predicted against measured", path)
-        made.append((str(family), path.name))
-    return made
+        pictures.append((str(family), path.name))
+    return pictures
