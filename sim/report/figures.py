@@ -180,8 +180,11 @@ def plot_curves(
     limits: Mapping[str, float | None] | None = None,
 ) -> None:
     """One panel a column, one line a name; `limits` are drawn across."""
-    known = {column: named for column, named in curves.items()
-             if any(np.isfinite(np.asarray(y, float)).any() for _, y in named.values())}  # fmt: skip
+    known = {
+        column: named
+        for column, named in curves.items()
+        if any(np.isfinite(np.asarray(y, float)).any() for _, y in named.values())
+    }
     if not known:
         raise ConfigError("no run has a value to draw")
     width = min(PAGE, 2.4 * len(known) + 0.5)

@@ -61,7 +61,8 @@ def _front(results: Results, directions: dict[str, str], summary: Summary) -> li
     objectives = ", ".join(f"{column} ({direction})" for column, direction in directions.items())
     each = f" for each of {', '.join(results.per)}" if results.per else ""
     shown = table(
-        f"Front of {objectives}{each}: {len(front):,} points, {'each' if each else 'its'} knee marked *",
+        f"Front of {objectives}{each}: {len(front):,} points, "
+        f"{'each' if each else 'its'} knee marked *",
         "",
         *short_names(results).values(), *directions, left=1 + len(results.axes),
     )  # fmt: skip
