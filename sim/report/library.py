@@ -48,9 +48,9 @@ def _schedulers() -> list[Entry]:
 
 
 def library_table(kind: str, rows: Sequence[Entry]) -> Table:
-    """`found` as a table: a column for every key."""
+    """`rows` as a table: a column for every key."""
     columns = list(rows[0]) if rows else ["name"]
-    shown = table(f"{len(rows)} {kind}", *columns, left=len(columns))
+    shown = table(f"{kind}: {len(rows)}", *columns, left=len(columns))
     for entry in rows:
         shown.add_row(*(escape(_text(entry[column])) for column in columns))
     return shown

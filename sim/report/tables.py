@@ -167,8 +167,7 @@ def provenance_line(provenance: Mapping[str, Any]) -> Text:
     """One line on what the numbers rest on."""
     kinds = ", ".join(f"{count} {kind}" for kind, count in provenance["constants"].items())
     return Text(
-        f"Constants by source: {kinds or 'none'}. Estimates are not calibrated yet; "
-        "`--json` lists every source.",
+        f"Constants by source: {kinds or 'none'}; `--json` lists every source.",
         style="dim",
     )
 
