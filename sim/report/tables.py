@@ -77,7 +77,7 @@ def _heading(run: Run) -> list[RenderableType]:
         f"{steps:,} iterations of {digits(tokens / steps if steps else None)} new tokens on average"
     )
     counts = ", ".join(f"{count:,} {name}" for name, count in requests.items())
-    asked = "Requests" if "samples" not in run.accounts else "Answers"
+    what = "Requests" if "samples" not in run.accounts else "Answers"
     return [
         Text(f"{scenario.name}: {scenario.model.title} on {run.systems}", style="bold"),
         Text(f"{layout}; {_policy(scenario)}; seed {scenario.seed}"),
@@ -108,15 +108,12 @@ def _latency_table(run: Run) -> Table:
 def _totals(run: Run) -> Table:
     """Rates, energy and cost, with their bands or, of costs, the ends of their inputs."""
     shown = table("Rates, energy and cost of owning the system for its life", "", "", "low to high")
+    counted = "answers" if "samples" in run.accounts else "requests"
     for metric in IN_RESULT:
         value = run.metrics[metric.key]
         if metric.statistics or value is None:
             continue
-        unit = (
-            metric.unit
-            if "samples" not in run.accounts
-            else metric.unit.replace("requests", "answers")
-        )
+        unit = metric.unit.replace("requests", counted)
         ends = [run.row[end] for end in metric.column("").ends if end in run.row]
         band = run.bands.get(metric.key)
         shown.add_row(
