@@ -8,7 +8,7 @@ the rows: a new metric is one more row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -29,9 +29,8 @@ from sim.results.statistics import (
 
 if TYPE_CHECKING:
     from sim.economics.per_token import Owned
-    from sim.engines.serving.simulation import Served
     from sim.scenario import Slo
-    from sim.simulation.outcomes import ReplicaGroup
+    from sim.simulation.outcomes import Outcomes
 
 Floats = npt.NDArray[np.float64]
 Records = npt.NDArray[np.void]
@@ -45,19 +44,18 @@ BASE: Final = 1
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Measurement:
-    """What happened in a run: requests, replicas by their system, and what is counted of them."""
+    """What happened in a run, and what is counted of `requests`: all of them, or some."""
 
-    served: Served
+    outcomes: Outcomes
     requests: Records
     slo: Slo
-    parts: Sequence[ReplicaGroup] = ()
     owned: Owned | None = None
     """What tokens cost; None where that is not known."""
 
     @cached_property
     def counted(self) -> Records:
         """Requests that ended inside the measured window."""
-        window, ended = self.served.window, self.requests["last_s"]
+        window, ended = self.outcomes.served.window, self.requests["last_s"]
         inside = (ended > window.from_s) & (ended <= window.until_s)
         counted: Records = self.requests[(self.requests["status"] == DONE) & inside]
         return counted
@@ -70,11 +68,10 @@ class Measurement:
     @property
     def gaps(self) -> tuple[Floats, npt.NDArray[np.int64]]:
         """Lengths of the gaps between tokens inside the window, and how often each occurs."""
+        served = self.outcomes.served
         pooled = [
             outcome.gaps[skip:]
-            for outcome, skip in zip(
-                self.served.outcomes, self.served.window.first_gaps, strict=True
-            )
+            for outcome, skip in zip(served.outcomes, served.window.first_gaps, strict=True)
         ]
         records = np.concatenate([np.zeros((0, 2)), *pooled])
         return records[:, 0], records[:, 1].astype(np.int64)
@@ -93,35 +90,23 @@ class Measurement:
     @property
     def duration_s(self) -> float:
         """Length of the measured window."""
-        return self.served.window.until_s - self.served.window.from_s
+        return self.outcomes.window_s
 
     @property
     def tokens(self) -> float:
         """Tokens generated inside the window."""
-        return self.served.window.generated_tokens
+        return self.outcomes.served.window.generated_tokens
 
     @property
     def devices(self) -> float:
         """Devices of all systems that are on, in the mean."""
-        return sum(part.devices * part.on_share for part in self.parts)
-
-    @property
-    def static_W(self) -> float:
-        """Power of all systems while on, whatever runs; NaN where not known."""
-        return sum(part.static_W for part in self.parts)
+        return sum(group.devices * group.on_share for group in self.outcomes.groups)
 
     @property
     def energy_J(self) -> float:
         """Joules of all systems inside the window; NaN where not known."""
-        return self.served.window.operator_joules + self.static_W * self.duration_s
-
-    @property
-    def power_W(self) -> float | None:
-        """Mean power of all systems; None where not known."""
-        seconds = self.duration_s
-        if seconds <= 0:
-            return None
-        return finite(self.served.window.operator_joules / seconds + self.static_W)
+        outcomes = self.outcomes
+        return outcomes.served.window.operator_joules + outcomes.static_W * outcomes.window_s
 
     def usd_per_Mtok(self, end: int) -> float | None:
         """USD a million tokens at one end: 0 cheap, 1 expected, 2 dear."""
@@ -278,7 +263,7 @@ METRICS: Final[tuple[Metric, ...]] = (
         key="prefill_tok_per_s", title="Prompt throughput", unit="tok/s", better="max",
         band="rate",
         text="Prompt tokens computed, recomputed ones included, over the same time.",
-        simulated=lambda run: rate(run.served.window.prefill_tokens, run.duration_s),
+        simulated=lambda run: rate(run.outcomes.served.window.prefill_tokens, run.duration_s),
     ),
     Metric(
         key="request_rate_per_s", title="Request rate", unit="requests/s", better="max",
@@ -309,7 +294,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric(
         key="power_W", title="Power", unit="W", band="power", heading="power",
         text="`energy_J` / the same time.",
-        simulated=lambda run: run.power_W,
+        simulated=lambda run: run.outcomes.power_W,
         steady=lambda load: load.power_W,
     ),
     Metric(

@@ -68,12 +68,7 @@ class Run:
     @cached_property
     def measurement(self) -> Measurement:
         """What metrics are computed from, without what tokens cost."""
-        return Measurement(
-            served=self.served,
-            requests=self.records,
-            slo=self.scenario.slo,
-            parts=self.outcomes.groups,
-        )
+        return Measurement(outcomes=self.outcomes, requests=self.records, slo=self.scenario.slo)
 
     @cached_property
     def _measured(self) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ from sim.engines.serving.simulation import Served
 from sim.kernel.records import RUNNING
 from sim.results.metrics import Measurement, measured
 from sim.scenario import Slo
+from sim.simulation.outcomes import Outcomes
 from sim.workload.traffic import Closed, Constant
 
 OUTPUT = 64
@@ -43,7 +44,9 @@ def closed(
 
 def metrics(served: Served) -> dict[str, float]:
     requests = np.concatenate([outcome.requests for outcome in served.outcomes])
-    return measured(Measurement(served=served, requests=requests, slo=Slo()))
+    return measured(
+        Measurement(outcomes=Outcomes(served=served, groups=()), requests=requests, slo=Slo())
+    )
 
 
 @pytest.mark.parametrize("requests", [32, 64, 128])

@@ -16,6 +16,7 @@ from sim.kernel.records import DONE, REJECTED, REQUEST
 from sim.results.metrics import Measurement, measured
 from sim.results.statistics import latencies, request_counts, spread
 from sim.scenario import Slo
+from sim.simulation.outcomes import Outcomes
 
 # (arrival, first token, last token, output tokens, longest gap)
 THREE = [(0.0, 1.0, 3.0, 5, 0.5), (1.0, 1.5, 1.5, 1, 0.0), (2.0, 4.0, 10.0, 4, 3.0)]
@@ -62,7 +63,9 @@ def served(made: np.ndarray, gaps: list[tuple[float, int]], window: Window | Non
 
 
 def metrics_of(outcome: Served, made: np.ndarray, slo: Slo) -> Mapping[str, Any]:
-    return measured(Measurement(served=outcome, requests=made, slo=slo))
+    return measured(
+        Measurement(outcomes=Outcomes(served=outcome, groups=()), requests=made, slo=slo)
+    )
 
 
 def test_ttft_is_arrival_to_first_token() -> None:

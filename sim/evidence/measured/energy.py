@@ -18,6 +18,7 @@ from sim.mapping.program import Program
 from sim.results.metrics import Measurement
 from sim.results.statistics import spread
 from sim.scenario import Slo
+from sim.simulation.outcomes import Outcomes
 from sim.workload.traffic import Closed, Constant, Trace
 
 ENERGIES: Final = ("J_per_flop", "weights_J_per_B", "kv_J_per_B", "activations_J_per_B")
@@ -69,7 +70,8 @@ def steady_energy(servers: Servers, row: Row, _numbers: Mapping[str, Any]) -> Ma
         np.full(2 * count, round(float(row["output"]))), 0,
     )  # fmt: skip
     requests = served.outcomes[0].requests
-    gap_s = spread(*Measurement(served=served, requests=requests, slo=Slo()).gaps)["p50"]
+    outcomes = Outcomes(served=served, groups=())
+    gap_s = spread(*Measurement(outcomes=outcomes, requests=requests, slo=Slo()).gaps)["p50"]
     assert gap_s is not None
     return {**metered(server, served), "itl": gap_s}
 

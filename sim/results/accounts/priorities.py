@@ -25,9 +25,7 @@ def priorities(prepared: Prepared, outcomes: Outcomes) -> Block | None:
     rows = []
     for priority in np.unique(requests["priority"]):
         of_class = requests[requests["priority"] == priority]
-        measurement = Measurement(
-            served=outcomes.served, requests=of_class, slo=prepared.scenario.slo
-        )
+        measurement = Measurement(outcomes=outcomes, requests=of_class, slo=prepared.scenario.slo)
         rows.append({"priority": int(priority), **_values(measurement)})
     table = Table(
         title="By priority, the most urgent first",
@@ -65,7 +63,7 @@ def _values(measurement: Measurement) -> dict[str, Any]:
     counts, counted = request_counts(measurement.requests), measurement.counted
     several = counted[np.isfinite(counted["first_s"]) & (counted["output"] > 1)]
     gaps = int((several["output"] - 1).sum())
-    if any(replica.verified for replica in measurement.served.outcomes):
+    if any(replica.verified for replica in measurement.outcomes.replicas):
         gaps = 0
     decoded_s = float((several["last_s"] - several["first_s"]).sum())
     return {

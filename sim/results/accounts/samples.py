@@ -23,7 +23,7 @@ def samples(prepared: Prepared, outcomes: Outcomes) -> Block | None:
     if prepared.requests.parent is None:
         return None
     answers, whole = (
-        Measurement(served=outcomes.served, requests=requests, slo=prepared.scenario.slo)
+        Measurement(outcomes=outcomes, requests=requests, slo=prepared.scenario.slo)
         for requests in (outcomes.requests, whole_requests(outcomes.requests))
     )
     values = _values(answers, whole)
