@@ -237,55 +237,81 @@ def hardwire(
     inputs, paper = load_inputs(PAPER), load_device(PAPER)
     chip = paper.hardwired
     assert chip is not None
-    first = build_graph(load_model(chip.model))
-    first_grid = Grid(rows=chip.rows, columns=chip.columns)
-    held = weights_per_chip(first, first_grid)
-    mm2_per_weight = float(inputs["hn_array_mm2"]) / held
-    others = sum(float(inputs[f"{block}_mm2"]) for block in OTHER_BLOCKS)
-    reticle = float(inputs["reticle_width_mm"]) * float(inputs["reticle_height_mm"])
-    area = digits * mm2_per_weight
-    found = grid_from(grid) if isinstance(grid, str) else grid
-    found = found or smallest(graph, area, others, reticle)
-    array = weights_per_chip(graph, found) * area
-    if array + others > reticle:
-        least = chips_needed(graph, area, others, reticle)
-        raise Infeasible(
-            f"{graph.name} in {weights} on {found} chips: {array:.1f} mm2 of HN array and "
-            f"{others:.1f} mm2 beside it are larger than the reticle's {reticle:g} mm2; "
-            f"at least {least} chips are needed",
-            chip_mm2=array + others,
-            reticle_mm2=reticle,
-            least_chips=least,
-        )
-    blocks_mm2 = {"hn_array": array} | {b: float(inputs[f"{b}_mm2"]) for b in OTHER_BLOCKS}
+    paper_graph = build_graph(load_model(chip.model))
+    paper_grid = Grid(rows=chip.rows, columns=chip.columns)
+    mm2_per_weight = float(inputs["hn_array_mm2"]) / weights_per_chip(paper_graph, paper_grid)
+    reticle_mm2 = float(inputs["reticle_width_mm"]) * float(inputs["reticle_height_mm"])
+    others_mm2 = {block: float(inputs[f"{block}_mm2"]) for block in OTHER_BLOCKS}
+    space = _Space(
+        graph=graph,
+        weight_mm2=digits * mm2_per_weight,
+        others_mm2=sum(others_mm2.values()),
+        reticle_mm2=reticle_mm2,
+    )
+    size = space.fitted(grid_from(grid) if isinstance(grid, str) else grid, weights)
+    array_mm2 = space.array_mm2(size)
     density = float(inputs["hn_array_W"]) / float(inputs["hn_array_mm2"])
-    blocks_W = {"hn_array": array * density} | {b: float(inputs[f"{b}_W"]) for b in OTHER_BLOCKS}
+    area_mm2 = {"hn_array": array_mm2} | others_mm2
+    power_W = {"hn_array": array_mm2 * density}
+    power_W |= {block: float(inputs[f"{block}_W"]) for block in OTHER_BLOCKS}
+    slower = _attention(graph, size, paper_graph, paper_grid)
     form = _form(
         graph.name,
-        found,
+        size,
         paper,
         weights,
-        attention_s=chip.attention_s_per_ki_token * _attention(graph, found, first, first_grid),
-        power_W=sum(blocks_W.values()) * float(inputs["system_power_factor"]),
-        area_mm2=sum(blocks_mm2.values()),
+        attention_s=chip.attention_s_per_ki_token * slower,
+        power_W=sum(power_W.values()) * float(inputs["system_power_factor"]),
+        area_mm2=sum(area_mm2.values()),
     )
     form["hardwired"] |= switches
     device = load_device(form)
     return Hardwiring(
         graph=graph,
-        grid=found,
+        grid=size,
         weights=weights,
         kv=kv,
         digits=digits,
         context=context,
-        area_mm2=blocks_mm2,
-        power_W=blocks_W,
-        reticle_mm2=reticle,
+        area_mm2=area_mm2,
+        power_W=power_W,
+        reticle_mm2=reticle_mm2,
         mm2_per_weight=mm2_per_weight,
         form=form,
         device=device,
         line=line_of(graph, device, bytes_per_element(kv)),
     )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Space:
+    """What a model takes of a chip: `weight_mm2` a weight, `others_mm2` beside the HN array."""
+
+    graph: Graph
+    weight_mm2: float
+    others_mm2: float
+    reticle_mm2: float
+
+    def array_mm2(self, grid: Grid) -> float:
+        """Area of the HN array of one chip."""
+        return weights_per_chip(self.graph, grid) * self.weight_mm2
+
+    def fitted(self, grid: Grid | None, weights: str) -> Grid:
+        """`grid`, or the smallest that fits. Infeasible where a chip exceeds the reticle."""
+        areas = self.weight_mm2, self.others_mm2, self.reticle_mm2
+        grid = grid or smallest(self.graph, *areas)
+        array_mm2 = self.array_mm2(grid)
+        if array_mm2 + self.others_mm2 <= self.reticle_mm2:
+            return grid
+        least = chips_needed(self.graph, *areas)
+        raise Infeasible(
+            f"{self.graph.name} in {weights} on {grid} chips: {array_mm2:.1f} mm2 of HN array and "
+            f"{self.others_mm2:.1f} mm2 beside it are larger than the reticle's "
+            f"{self.reticle_mm2:g} mm2; at least {least} chips are needed",
+            chip_mm2=array_mm2 + self.others_mm2,
+            reticle_mm2=self.reticle_mm2,
+            least_chips=least,
+        )
 
 
 def _form(
