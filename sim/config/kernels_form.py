@@ -23,7 +23,7 @@ from sim.config.fields import (
 )
 from sim.config.fitted_files import fitted_form
 from sim.hardware.kernels import Kernels, Line, Protocols
-from sim.kernel.fitted_records import (
+from sim.kernel.fitted_constants import (
     DECODE_KERNEL,
     EXPERTS_KERNEL,
     MATMUL_KERNEL,
@@ -44,7 +44,7 @@ class FittedForm(Form):
 
 
 class MatmulForm(Form):
-    """Matrix products; `fitted_records.MATMUL_KERNEL` says what each is."""
+    """Matrix products; `fitted_constants.MATMUL_KERNEL` says what each is."""
 
     source: Text | None = None
     fixed: Time
@@ -87,7 +87,7 @@ class BlocksForm(Form):
 
 
 class DecodeForm(Form):
-    """Attention of one new token a sequence; `fitted_records.DECODE_KERNEL` says what each is."""
+    """Attention of one new token a sequence; `fitted_constants.DECODE_KERNEL` says what each is."""
 
     source: Text | None = None
     fixed: Time
@@ -113,7 +113,7 @@ class DecodeForm(Form):
 
 
 class PrefillForm(Form):
-    """Attention of prompts; `fitted_records.PREFILL_KERNEL` says what each is."""
+    """Attention of prompts; `fitted_constants.PREFILL_KERNEL` says what each is."""
 
     source: Text | None = None
     fixed: Time
@@ -131,7 +131,7 @@ class PrefillForm(Form):
 
 
 class ExpertsForm(Form):
-    """Products of experts; `fitted_records.EXPERTS_KERNEL` says what each is."""
+    """Products of experts; `fitted_constants.EXPERTS_KERNEL` says what each is."""
 
     source: Text | None = None
     fixed: Time
@@ -147,7 +147,7 @@ class ExpertsForm(Form):
 
 
 class VectorForm(Form):
-    """Element-wise operators; `fitted_records.VECTOR_KERNEL` says what each is."""
+    """Element-wise operators; `fitted_constants.VECTOR_KERNEL` says what each is."""
 
     source: Text | None = None
     fixed: Time

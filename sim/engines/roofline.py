@@ -11,7 +11,7 @@ import numpy.typing as npt
 from sim.graph import OpTable
 from sim.kernel import iteration, passes, sequences, sweeping
 from sim.kernel.experts import expert_features
-from sim.kernel.records import BUSY_S, JOULES, ROW_COLUMNS, SECONDS
+from sim.kernel.records import BUSY_S, JOULES, ROW_COLUMNS, SECONDS, Pass
 from sim.mapping.program import Program
 
 Floats = npt.NDArray[np.float64]
@@ -198,16 +198,8 @@ def asked_for(program: Program, done: Step) -> tuple[Floats, Floats]:
     """
     demands = np.empty((len(program.table.records), 4))
     costs = np.empty((len(program.table.records), len(program.units), 5))
-    passes.candidates(
-        program.table.records,
-        done.features,
-        done.experts,
-        program.routing,
-        program.units,
-        done.rows,
-        demands,
-        costs,
-    )
+    features, experts, rows, chosen = done.features, done.experts, done.rows, done.chosen
+    passes.candidates(_pass(program, features, experts, rows, chosen), demands, costs)
     return demands, costs
 
 
@@ -217,17 +209,13 @@ def _evaluated(program: Program, features: Floats) -> tuple[Floats, Floats, Floa
     rows = np.zeros((operators, ROW_COLUMNS))
     chosen = np.zeros((operators, 2), np.int64)
     features, experts = _seen(program, features)
-    passes.evaluate(
-        program.table.records,
-        features,
-        experts,
-        program.routing,
-        program.units,
-        program.links,
-        rows,
-        chosen,
-    )
+    passes.evaluate(_pass(program, features, experts, rows, chosen))
     return features, experts, rows, chosen
+
+
+def _pass(program: Program, features: Floats, experts: Floats, rows: Floats, chosen: Ints) -> Pass:
+    ops, units, links = program.table.records, program.units, program.links
+    return Pass(ops, features, experts, program.routing, units, links, rows, chosen)
 
 
 def _seen(program: Program, features: Floats) -> tuple[Floats, Floats]:

@@ -69,7 +69,7 @@ def lower(
         record["split"], record["spaces"] = split, spaces
         record["side"] = op.side
         record["arithmetic"] = _arithmetic(op, dtype, kv, activations)
-        record["layers"], record["launches"] = op.layers, op.launches
+        record["layers"], record["launches"], record["copies"] = op.layers, op.launches, 1.0
         record["pinned"] = (pinned or {}).get(op.operator_class, -1)
         if op.processor:
             record["pinned"] = processors.index(op.processor)
@@ -77,7 +77,7 @@ def lower(
             record["moves"] = 1
             record["windowed"] = streams[op.windowed or op.stream]
             for name, value in (op.pipeline or {}).items():
-                record[name] = value
+                record["pipeline"][name] = value
             continue
         if op.kind == Kind.COLLECTIVE:
             record["link"] = 1 if op.across_nodes else 2 if op.side != Side.ATTENTION else 0

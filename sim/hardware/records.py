@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from sim.dtypes import COMPUTE, FALLBACK
 from sim.errors import Infeasible
-from sim.kernel.fitted_records import BELOW, LINES
+from sim.kernel.fitted_constants import BELOW, LINES
 from sim.kernel.records import LINK, PROCESSOR, VECTOR
 from sim.operators import OPERATOR_CLASSES
 

@@ -13,7 +13,7 @@ import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 import platformdirs
 
@@ -85,16 +85,26 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 prange = numba.prange
 intrinsic: Any = numba.extending.intrinsic
 code_generation: Any = numba.core.cgutils
-types: Any = numba.types
+types = numba.types
+
+
+@overload
+def njit(function: Function) -> Function: ...
+
+
+@overload
+def njit(
+    *, inline: Literal["never", "always"] = "never", parallel: bool = False, counted: bool = True
+) -> Callable[[Function], Function]: ...
 
 
 def njit(
-    function: Function | None = None,
+    function: Callable[..., Any] | None = None,
     *,
     inline: Literal["never", "always"] = "never",
     parallel: bool = False,
     counted: bool = True,
-) -> Any:
+) -> Callable[..., Any]:
     """`numba.njit` with the disk cache on, division as in C, and sums in the order written.
 
     Small laws are inlined by numba ("always"): leaving it to LLVM made sweeps 2.5 times slower.

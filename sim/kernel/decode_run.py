@@ -12,6 +12,7 @@ from sim.kernel.compiled import njit
 from sim.kernel.copies import held_up
 from sim.kernel.iteration import (
     microbatches,
+    part_of,
     part_time,
     row_joules,
     share_layers,
@@ -139,8 +140,8 @@ def decode_stretch(
 ) -> None:  # fmt: skip
     """Up to `most` decode iterations of the same sequences, stopping once `until_s` is reached."""
     ops, machine, gaps, growth = replica.ops, replica.machine, books.gaps, scratch.growth
-    features, experts = scratch.features[0], scratch.experts[0]
-    rows, chosen = scratch.rows[0], scratch.chosen[0]
+    run = part_of(replica, scratch, 0)
+    features, rows = run.features, run.rows
     streams, layers = replica.streams, replica.reach.shape[1] - 1
     start_stretch(streams, replica.policy, flow.requests, flow.running, engine, features, growth)
     micro = microbatches(machine, float(decoders))
@@ -168,10 +169,7 @@ def decode_stretch(
         for index in range(ops.shape[0]):
             if ops[index].moves == 1:
                 if steps > 0:
-                    passes.evaluate_row(
-                        ops, index, features, experts, replica.routing, replica.units,
-                        replica.links, rows, chosen,
-                    )  # fmt: skip
+                    passes.evaluate_row(run, index)
                 moving_s += rows[index, SECONDS]
                 moving_J += row_joules(rows, index)
         busiest_s = 0.0
@@ -185,10 +183,7 @@ def decode_stretch(
         energy = passes.step_energy(spent_J * left, time, micro, machine)
         for index in range(ops.shape[0]):
             if ops[index].moves == 1:
-                tally(
-                    ops, index, features, experts, rows, chosen, books.seconds, books.joules,
-                    books.weights_B, 1.0, devices, devices * left,
-                )  # fmt: skip
+                tally(run, index, books, 1.0, devices, devices * left)
         left_in_all += left
         log_step(
             books.log, engine, time, energy, micro, decoders, decoders, 0, 0, layers,

@@ -9,13 +9,14 @@ Divisions are what a design point's time goes to: records have the reciprocals o
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from sim.kernel import laws
+from sim.kernel import records as r
+from sim.kernel.arrays import Floats
 from sim.kernel.compiled import njit
-from sim.kernel.fitted_records import BELOW, LINES
-from sim.kernel.records import ALL_REDUCE, ALL_TO_ALL, FP8, SEND, VECTOR
+from sim.kernel.fitted_constants import BELOW, LINES, ExpertsKernel, Protocols
+from sim.kernel.records import Demand, Duration
 
 
 @njit(inline="always")
@@ -36,16 +37,14 @@ def waves_of(tiles: float, per_slot: float, wave: float, short: float) -> float:
 
 
 @njit(inline="always")
-def matmul_time(
-    m: float, n: float, depth: float, weight_B: float, operand_B: float, narrow: bool,
-    flop_per_s: float, unit: Any,
-) -> Any:  # fmt: skip
-    """Seconds of an [m, depth] x [depth, n] product: busy, and fixed, compute and memory.
+def matmul_time(op: r.Op, asked: Demand, flop_per_s: float, unit: r.Processor) -> Duration:
+    """Seconds of an [m, depth] x [depth, n] product, of `rows` m.
 
     The faster of two tile sizes computes; sums longer than `split` terms are split where tiles
-    don't fill a wave. `operand_B` are bytes of input and output; `narrow`: arithmetic of 8 bits or
-    less, for which a kernel of its own makes its inputs.
+    don't fill a wave. For arithmetic of 8 bits or less a kernel of its own makes the inputs.
     """
+    m, n, depth = asked.rows, op.width, asked.depth
+    narrow = op.arithmetic > r.FP16
     kernel = unit.matmul
     if narrow:
         flop_per_s *= kernel.narrow_rate
@@ -57,36 +56,39 @@ def matmul_time(
         kernel.small_flops * waves_of(small, per_slot, kernel.wave, short),
         kernel.large_flops * waves_of(large, per_slot, kernel.wave, short),
     )
-    memory_s = weight_B / unit.weights_B_per_s
+    memory_s = asked.weight_B / unit.weights_B_per_s
     per_activation_B = 1.0 / unit.activations_B_per_s
-    memory_s = (memory_s + kernel.operands * operand_B * per_activation_B) * kernel.per_memory
+    operands_s = kernel.operands * asked.activation_B * per_activation_B
+    memory_s = (memory_s + operands_s) * kernel.per_memory
     along_s = kernel.depth_s * min(depth, kernel.depth)
     if m <= 1.0:
         along_s *= kernel.vector_depth
     fixed_s = kernel.fixed_s + along_s
-    if weight_B < 1.5 * n * depth:
+    if asked.weight_B < 1.5 * n * depth:
         fixed_s += kernel.narrow_s
     if narrow:
         memory_s += kernel.narrow_passes * m * depth * per_activation_B
-    return partly_hidden(compute_s, memory_s, kernel.exposed), fixed_s, compute_s, memory_s
+    busy_s = partly_hidden(compute_s, memory_s, kernel.exposed)
+    return Duration(busy_s, compute_s, memory_s, fixed_s)
 
 
 @njit(inline="always")
 def decode_time(
-    op: Any, pair_flops: float, token_B: float, tokens: float, sequences: float, cached: float,
-    beside_prompts: bool, flop_per_s: float, unit: Any,
-) -> Any:  # fmt: skip
-    """Seconds of attention of one new token a sequence: busy, and fixed, compute and memory.
+    op: r.Op, asked: Demand, features: Floats, flop_per_s: float, unit: r.Processor
+) -> Duration:
+    """Seconds of attention of one new token a sequence; `features` [phase, feature].
 
     Work is cut in units: a sequence and a head, or the query heads that share keys and values.
     `slots` times some units run at once, each for a least time; a unit walks its keys one after
-    the other, which more of them on a slot hide. All of them stream the cache. `pair_flops` are of
-    a query-key pair of a head, `token_B` of a cached token of a key-value head. Several new tokens
+    the other, which more of them on a slot hide. All of them stream the cache. Several new tokens
     of a sequence are as many more query heads that share its keys and values.
     """
     kernel = unit.decode
+    pair_flops, token_B = asked.rows, asked.depth
+    tokens, sequences = features[r.DECODE, r.TOKENS], features[r.DECODE, r.SEQUENCES]
+    cached = features[r.DECODE, r.CACHED]
     queries = tokens / sequences if tokens > sequences else 1.0
-    if op.latent == 1 or (kernel.mixed > 0.0 and beside_prompts):
+    if op.latent == 1 or (kernel.mixed > 0.0 and features[r.PREFILL, r.TOKENS] > 0.0):
         return unpacked_time(op, pair_flops, sequences, queries, cached, flop_per_s, unit)
     group = op.heads / op.kv_heads
     packed = group > 1.0 and group <= kernel.pack
@@ -115,14 +117,19 @@ def decode_time(
     walked = min(heads * cached / unit.slots, kernel.hidden_tokens)
     walked = min(cached / sequences, max(walked, kernel.split_tokens))
     busy_s = partly_hidden(run_s, stream_s, kernel.exposed) + chain_s * wide * walked
-    return busy_s, kernel.fixed_s, max(run_s, arithmetic_s), memory_s
+    return Duration(busy_s, max(run_s, arithmetic_s), memory_s, kernel.fixed_s)
 
 
 @njit(inline="always")
 def unpacked_time(
-    op: Any, pair_flops: float, sequences: float, queries: float, cached: float, flop_per_s: float,
-    unit: Any,
-) -> Any:  # fmt: skip
+    op: r.Op,
+    pair_flops: float,
+    sequences: float,
+    queries: float,
+    cached: float,
+    flop_per_s: float,
+    unit: r.Processor,
+) -> Duration:
     """As `decode_time`, where nothing is packed or split: each unit walks all its keys.
 
     In one launch with prompts the new tokens of each head fill a tile of their own. Heads that
@@ -136,53 +143,52 @@ def unpacked_time(
     else:
         units, tile = sequences * op.heads, prompts.tile
         pair_s = pair_flops / (flop_per_s * prompts.compute)
-        pair_s += prompts.softmax / unit.flop_per_s[VECTOR]
+        pair_s += prompts.softmax / unit.flop_per_s[r.VECTOR]
         fixed_s = 0.0
     waves = max(units / unit.slots, 1.0)
     walked = waves * (cached / sequences + prompts.pad)
     compute_s = walked * pair_s * tile * unit.slots
     memory_s = op.kv_B_per_cached * cached / (unit.kv_B_per_s * kernel.memory)
-    return partly_hidden(compute_s, memory_s, prompts.exposed), fixed_s, compute_s, memory_s
+    busy_s = partly_hidden(compute_s, memory_s, prompts.exposed)
+    return Duration(busy_s, compute_s, memory_s, fixed_s)
 
 
 @njit(inline="always")
 def prefill_time(
-    op: Any, pair_flops: float, token_B: float, tokens: float, pairs: float, cached: float,
-    sequences: float, moved_B: float, flop_per_s: float, unit: Any,
-) -> Any:  # fmt: skip
-    """Seconds of attention of prompts or chunks: busy, and fixed, compute and memory.
+    op: r.Op, asked: Demand, features: Floats, flop_per_s: float, unit: r.Processor
+) -> Duration:
+    """Seconds of attention of prompts or chunks; `features` [feature] of their phase.
 
     A unit is a tile of query tokens of one head, which walks the keys it attends to; the last row
-    of a causal triangle has twice the mean's. `cached` counts the new tokens too.
+    of a causal triangle has twice the mean's. Cached tokens count the new ones too.
     """
+    pair_flops, token_B = asked.rows, asked.depth
+    tokens, pairs = features[r.TOKENS], features[r.PAIRS]
+    cached, sequences = features[r.CACHED], features[r.SEQUENCES]
     kernel = unit.prefill
-    narrow = op.latent == 0 and token_B < 0.75 * pair_flops and unit.flop_per_s[FP8] > 0.0
+    narrow = op.latent == 0 and token_B < 0.75 * pair_flops and unit.flop_per_s[r.FP8] > 0.0
     if narrow:  # keys of 8 bits are multiplied as such
-        flop_per_s = unit.flop_per_s[FP8]
+        flop_per_s = unit.flop_per_s[r.FP8]
     pad = kernel.pad_8 if narrow else kernel.pad
     share = kernel.compute_8 if narrow else kernel.compute
     pair_s = pair_flops / (flop_per_s * share)
-    pair_s += kernel.softmax / unit.flop_per_s[VECTOR]
+    pair_s += kernel.softmax / unit.flop_per_s[r.VECTOR]
     waves = sequences * op.heads * np.ceil(tokens / (sequences * kernel.tile)) / unit.slots
     waves = max(kernel.fill, np.ceil(waves) if waves > 1.0 else waves)
     longest = min(cached / sequences, 2.0 * pairs / tokens) + pad
     walked = max(waves * (pairs / tokens + pad), kernel.fill * longest)
     compute_s = walked * pair_s * kernel.tile * unit.slots
     written_B = op.kv_B_per_token * tokens
-    memory_s = kernel.passes * (moved_B + written_B) / unit.activations_B_per_s
+    memory_s = kernel.passes * (asked.activation_B + written_B) / unit.activations_B_per_s
     memory_s += op.kv_B_per_cached * max(cached - tokens, 0.0) / unit.kv_B_per_s
     memory_s = memory_s / kernel.memory + tokens * op.heads * kernel.token_s / unit.slots
-    return (
-        partly_hidden(compute_s, memory_s, kernel.exposed),
-        kernel.fixed_s,
-        compute_s,
-        memory_s,
-    )
+    busy_s = partly_hidden(compute_s, memory_s, kernel.exposed)
+    return Duration(busy_s, compute_s, memory_s, kernel.fixed_s)
 
 
 @njit(inline="always")
 def rows_time(
-    touched: float, pairs: float, tile: float, columns: float, tile_s: float, kernel: Any
+    touched: float, pairs: float, tile: float, columns: float, tile_s: float, kernel: ExpertsKernel
 ) -> float:
     """Seconds of the products of `touched` experts with `pairs` rows in all, in tiles of rows.
 
@@ -194,64 +200,63 @@ def rows_time(
 
 @njit(inline="always")
 def experts_time(
-    batch_pairs: float, touched: float, pairs: float, n: float, depth: float, weight_B: float,
-    operand_B: float, flop_per_s: float, unit: Any,
-) -> Any:  # fmt: skip
-    """Seconds of one product of all experts of a layer: busy, and fixed, compute and memory.
+    op: r.Op, asked: Demand, touched: float, flop_per_s: float, unit: r.Processor
+) -> Duration:
+    """Seconds of one product of all experts of a layer, of which a rank touches `touched`.
 
-    The rank touches `touched` experts with `pairs` token-expert pairs, of `batch_pairs` of the
-    whole batch; experts have [depth, n] weights, `weight_B` of the touched ones together.
+    `rows` are token-expert pairs of the whole batch; experts have [depth, width] weights.
     """
+    pairs = asked.rows * asked.worst_work / op.ranks
+    weight_B, operand_B = asked.weight_B * asked.worst_weights, asked.activation_B
+    operand_B *= asked.worst_work
     kernel = unit.experts
-    term_s = 2.0 * 128.0 * unit.slots * depth / (flop_per_s * kernel.large)
-    columns = np.ceil(n / 128.0) / unit.slots
+    term_s = 2.0 * 128.0 * unit.slots * asked.depth / (flop_per_s * kernel.large)
+    columns = np.ceil(op.width / 128.0) / unit.slots
     compute_s = min(
         rows_time(touched, pairs, 128.0, columns, 128.0 * term_s, kernel),
         rows_time(touched, pairs, 16.0, columns, 16.0 * term_s / kernel.small, kernel),
     )
     memory_s = weight_B / (unit.weights_B_per_s * kernel.memory)
     moved_s = operand_B / (unit.activations_B_per_s * kernel.operands)
-    fixed_s = kernel.fixed_s + kernel.pair_s * batch_pairs + kernel.expert_s * touched
+    fixed_s = kernel.fixed_s + kernel.pair_s * asked.rows + kernel.expert_s * touched
     busy_s = moved_s + partly_hidden(compute_s, memory_s, kernel.exposed)
-    return busy_s, fixed_s, compute_s, memory_s + moved_s
+    return Duration(busy_s, compute_s, memory_s + moved_s, fixed_s)
 
 
 @njit(inline="always")
-def vector_time(
-    launches: float, flops: float, at_peak_s: float, flop_per_s: float, unit: Any
-) -> Any:
-    """Seconds of element-wise kernels: busy, and fixed, compute and memory.
+def vector_time(op: r.Op, asked: Demand, flop_per_s: float, unit: r.Processor) -> Duration:
+    """Seconds of element-wise kernels.
 
     What the operator before wrote is still in the cache, unless both are larger than that.
     """
+    at_peak_s = laws.peak_stream_time(asked.weight_B, asked.kv_B, asked.activation_B, unit)
     kernel = unit.vector
     beyond = min(max(at_peak_s * kernel.per_cache_s - kernel.resident, 0.0), 1.0)
     saved = (kernel.per_memory - kernel.per_cached) * (1.0 - beyond)
-    compute_s, memory_s = flops / flop_per_s, at_peak_s * (kernel.per_memory - saved)
-    busy_s, fixed_s = max(compute_s, memory_s), launches * kernel.fixed_s
+    compute_s, memory_s = asked.flops / flop_per_s, at_peak_s * (kernel.per_memory - saved)
+    busy_s, fixed_s = max(compute_s, memory_s), op.launches * kernel.fixed_s
     hidden_s = (1.0 - kernel.exposed) * min(busy_s, fixed_s)
-    return busy_s, fixed_s - hidden_s, compute_s, memory_s
+    return Duration(busy_s, compute_s, memory_s, fixed_s - hidden_s)
 
 
 @njit(inline="always")
-def line_time(family: int, line: int, steps: float, moved_s: float, protocols: Any) -> float:
+def line_time(family: int, line: int, steps: float, moved_s: float, protocols: Protocols) -> float:
     """Seconds of a collective by one protocol: hops one after the other, and bytes sent."""
     start_s = protocols.launch_s[family, line] + protocols.hop_s[family, line] * steps
     return start_s + moved_s * protocols.per_share[family, line]
 
 
 @njit(inline="always")
-def collective_time(
-    collective: int, ranks: float, steps: float, factor: float, message_B: float, link: Any
-) -> float:
+def collective_time(op: r.Op, message_B: float, link: r.Link) -> float:
     """Seconds of a collective of a library, or in one shot where an engine has that.
 
     Below a message that takes `switch` seconds a bus, a library takes the fastest of the short
     protocols, above it the last one, even where that is slower at first.
     """
-    protocols = link.protocols
-    family = 1 if collective == ALL_TO_ALL else 2 if collective == SEND else 0
-    copied = protocols.copy / ranks if family < 2 else 0.0
+    protocols, collective = link.protocols, op.collective
+    steps, factor = op.steps[r.RING], op.factor[r.RING]
+    family = 1 if collective == r.ALL_TO_ALL else 2 if collective == r.SEND else 0
+    copied = protocols.copy / op.ranks if family < 2 else 0.0
     message_s = message_B / link.B_per_s
     moved_s = (factor + copied) * message_s
     last_s = line_time(family, LINES - 1, steps, moved_s, protocols)
@@ -264,8 +269,8 @@ def collective_time(
     if factor * message_B > max(protocols.switch_floor_s, bus_s) * link.B_per_s:
         best_s = last_s
     best_s = min(best_s, last_s)
-    if collective == ALL_REDUCE and message_B <= protocols.shot_B:
-        peers = ranks - 1.0
+    if collective == r.ALL_REDUCE and message_B <= protocols.shot_B:
+        peers = op.ranks - 1.0
         for line in range(2):
             shot_s = protocols.shot_launch_s[line] + protocols.shot_hop_s[line] * peers
             shot_s += peers * message_s * protocols.shot_per_share[line]

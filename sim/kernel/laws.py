@@ -1,4 +1,4 @@
-"""The laws of time, a few lines each. Pure arithmetic on numbers; imports no room.
+"""Laws of time: a few lines each. Pure arithmetic on numbers; imports no room.
 
 `operators` costs and places one operator with them, `experts` a mixture of experts, `passes` a
 whole pass and design points. The serving loop in `serving` calls the same functions, so closed form
@@ -11,11 +11,13 @@ are arguments, never globals: numba freezes globals.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
+from sim.kernel.arrays import Floats
 from sim.kernel.compiled import njit
+from sim.kernel.records import Pipeline, Processor
 
 
 @njit(inline="always")
@@ -44,6 +46,16 @@ def compute_time(flops: float, flop_per_s: float, efficiency: float) -> float:
 
 
 @njit(inline="always")
+def peak_stream_time(weight_B: float, kv_B: float, activation_B: float, unit: Processor) -> float:
+    """Seconds to move bytes at the peak bandwidths of `unit`."""
+    return (
+        weight_B / unit.weights_B_per_s
+        + kv_B / unit.kv_B_per_s
+        + activation_B / unit.activations_B_per_s
+    )
+
+
+@njit(inline="always")
 def stream_time(seconds_at_peak: float, ramp_s: float, efficiency: float) -> float:
     """Seconds to move bytes: what the peak would take plus the start of the stream, derated."""
     if seconds_at_peak <= 0.0:
@@ -62,25 +74,52 @@ def collective_time(
     return steps * latency_s + factor * message_B / B_per_s
 
 
-@njit(inline="always")
-def pipeline_time(op: Any, tokens: float, pairs: float, windowed: float, answers: float) -> float:
-    """Seconds until `tokens` tokens have left a pipeline that takes one every slot.
+class PipelineWaits(NamedTuple):
+    """Seconds that tokens in a pipeline take at least, by what they wait for.
 
-    At least what one takes alone; else the slowest of the slots, the attention stage (or the unit
-    that all layers share), the busiest link and the fetching of keys and values that do not fit on
-    chip. Layers with windows see `windowed` pairs; `answers` tokens have their logits gathered.
+    One token's way through it alone; a slot a token; the longest attention stage, or the attention
+    unit that all layers share; the busiest link; keys and values that do not fit on chip.
     """
-    line = op.in_line * op.pair_s * pairs + op.in_line_windowed * op.pair_s * windowed
-    alone = op.latency_s + line / tokens
-    stage = max(op.stage * op.pair_s * pairs, op.stage_windowed * op.pair_s * windowed)
-    links = op.link_s * tokens + op.answer_s * answers
-    cached = op.held * pairs + op.held_windowed * windowed
-    fetched = op.spill_s * max(cached - op.on_chip_pairs, 0.0)
-    return max(alone, tokens * op.slot_s, stage, op.shared * line, links, fetched)
+
+    alone_s: float
+    slots_s: float
+    attention_s: float
+    links_s: float
+    fetch_s: float
 
 
 @njit(inline="always")
-def interpolate(table: Any, tokens: float, column: int) -> float:
+def pipeline_waits(
+    line: Pipeline, tokens: float, pairs: float, windowed: float, answers: float
+) -> PipelineWaits:
+    """What `tokens` tokens wait for until they have left a pipeline that takes one every slot.
+
+    Layers with windows see `windowed` pairs; `answers` tokens have their logits gathered.
+    """
+    line_s = line.in_line * line.pair_s * pairs + line.in_line_windowed * line.pair_s * windowed
+    stage_s = max(line.stage * line.pair_s * pairs, line.stage_windowed * line.pair_s * windowed)
+    cached = line.held * pairs + line.held_windowed * windowed
+    return PipelineWaits(
+        line.latency_s + line_s / tokens,
+        tokens * line.slot_s,
+        max(stage_s, line.shared * line_s),
+        line.link_s * tokens + line.answer_s * answers,
+        line.spill_s * max(cached - line.on_chip_pairs, 0.0),
+    )
+
+
+@njit(inline="always")
+def pipeline_time(
+    line: Pipeline, tokens: float, pairs: float, windowed: float, answers: float
+) -> float:
+    """Seconds until `tokens` tokens have left a pipeline: see `pipeline_waits`."""
+    waits = pipeline_waits(line, tokens, pairs, windowed, answers)
+    longest_s = max(waits.alone_s, waits.slots_s, waits.attention_s, waits.links_s)
+    return max(longest_s, waits.fetch_s)
+
+
+@njit(inline="always")
+def interpolate(table: Floats, tokens: float, column: int) -> float:
     """Value of an expert-coverage table at `tokens`, linear between its rows.
 
     Rows are 0, 1, 2, ... tokens while that lasts, so the common case is one look-up.

@@ -5,19 +5,12 @@ Only numpy is needed here, so building tables and looking things up doesn't load
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from sim.kernel.fitted_records import (
-    DECODE_KERNEL,
-    EXPERTS_KERNEL,
-    MATMUL_KERNEL,
-    PREFILL_KERNEL,
-    PROTOCOLS,
-    VECTOR_KERNEL,
-)
+from sim.kernel import fitted_constants as constants
+from sim.kernel.arrays import Floats, Ints, Table, dtype_of
 
 ALL_REDUCE, ALL_GATHER, ALL_TO_ALL, SEND = range(4)
 ARITHMETICS: Final = 6
@@ -33,8 +26,6 @@ MATMUL, EXPERTS, ATTENTION, SCAN, ELEMENTWISE, GATHER, COLLECTIVE, PIPELINE = ra
 ALL, PREFILL, DECODE, LOGITS = range(4)
 TOKENS, PAIRS, CACHED, SEQUENCES = range(4)
 """Features of a batch in one stream and phase."""
-ASKED: Final = 8
-"""Numbers that say what an operator asks for: see `operators.demand`."""
 TOUCHED, WORST_TOUCHED, WORST_LOAD = range(3)
 """Experts touched; on the busiest rank: experts touched and token-expert pairs per pair routed."""
 SECONDS, LAUNCH_S, COMPUTE_J, MEMORY_J, LINK_J, BUSY_S, PAIR_SHARE, WEIGHT_SHARE = range(8)
@@ -58,128 +49,147 @@ COST_COMPUTE_S, COST_MEMORY_S, COST_LAUNCH_S, COST_COMPUTE_J, COST_MEMORY_J = ra
 """Columns of what one processor would take for one layer of an operator."""
 COMPUTE_BOUND, MEMORY_BOUND, LINK_BOUND, OVERHEAD = range(4)
 
-OP: Final = np.dtype(
-    [
-        ("kind", "i8"),
-        ("stream", "i8"),
-        ("phase", "i8"),
-        ("arithmetic", "i8"),
-        ("capability", "i8"),  # bit of the operator class a processor must have
-        ("pinned", "i8"),  # processor the user chose, or -1
-        ("link", "i8"),
-        ("moves", "i8"),  # 1 where cost depends on cached tokens, so changes every decode step
-        ("energy_stream", "i8"),  # features of the mean group, where `stream` has the busiest one's
-        ("group", "i8"),  # operators of one number run at the same time on different units; or -1
-        ("leads", "i8"),  # first of its group
-        ("drafts", "i8"),  # 1: of a draft, which runs for each token it proposes
-        ("split", "i8"),  # how a group of expert operators shares the experts
-        ("spaces", "i8"),  # memory spaces that the experts of a device lie in
-        ("layers", "f8"),
-        ("launches", "f8"),
-        ("flops_per_token", "f8"),
-        ("flops_per_pair", "f8"),
-        ("flops_per_cached", "f8"),
-        ("weight_B", "f8"),  # per pass; of all local experts for expert operators
-        ("weight_B_per_token", "f8"),  # gathered rows
-        ("activation_B_per_token", "f8"),
-        ("kv_B_per_cached", "f8"),
-        ("kv_B_per_token", "f8"),
-        ("convert_per_kv_B", "f8"),  # vector operations that codes of the cache take to be numbers
-        ("state_B_per_sequence", "f8"),
-        ("heads", "f8"),
-        ("kv_heads", "f8"),
-        ("latent", "i8"),  # 1: all heads share one latent, as in MLA
-        ("width", "f8"),
-        ("experts", "f8"),  # of the model; 0 for other operators
-        ("ranks", "f8"),  # expert-parallel ranks; devices of a collective
-        ("top_k", "f8"),
-        ("message_B_per_token", "f8"),
-        ("collective", "i8"),  # all-reduce, all-gather, all-to-all, send
-        ("routed", "i8"),  # 1 + stream of the experts whose busiest rank it waits for; 0: none
-        ("inflow", "f8"),  # devices that send for one that receives, then
-        ("side", "i8"),  # see `graph.Side`
-        ("latency_s", "f8"),  # of a pipeline: what a token alone takes, without attention
-        ("slot_s", "f8"),  # between two tokens of a full pipeline
-        ("pair_s", "f8"),  # of its longest attention stage, for a cached token attended to
-        ("spill_s", "f8"),  # to fetch what does not fit on chip, for a cached token
-        ("on_chip_pairs", "f8"),  # cached tokens of all sequences that fit
-        ("link_s", "f8"),  # its busiest link, for a token; 0 where collectives are calibrated
-        ("answer_s", "f8"),  # and for the logits of one
-        ("shared", "f8"),  # 1: one attention unit serves all layers; 0: each has its own
-        ("in_line", "f8"),  # attention stages a token passes, the shorter ones in part
-        ("stage", "f8"),  # the longest of them, in such stages
-        ("held", "f8"),  # share of a cached token's bytes that is theirs
-        ("windowed", "i8"),  # the stream of layers that attend to less, and the same three of them
-        ("in_line_windowed", "f8"),
-        ("stage_windowed", "f8"),
-        ("held_windowed", "f8"),
-        ("steps", "f8", (ALGORITHMS,)),
-        ("factor", "f8", (ALGORITHMS,)),  # bytes a device sends per byte of message
-    ],
-    align=True,
-)
-"""One operator on one device of the group, as the kernel reads it."""
 
-PROCESSOR: Final = np.dtype(
-    [
-        ("flop_per_s", "f8", (ARITHMETICS,)),
-        ("J_per_flop", "f8", (ARITHMETICS,)),
-        ("weights_B_per_s", "f8"),
-        ("kv_B_per_s", "f8"),
-        ("activations_B_per_s", "f8"),
-        ("weights_J_per_B", "f8"),
-        ("kv_J_per_B", "f8"),
-        ("activations_J_per_B", "f8"),
-        ("compute_efficiency", "f8"),
-        ("attention_efficiency", "f8"),
-        ("memory_efficiency", "f8"),
-        ("ramp_B", "f8"),
-        ("tile_m", "f8"),
-        ("tile_n", "f8"),
-        ("slots", "f8"),
-        ("launch_s", "f8"),
-        ("runs", "i8"),  # bit set of operator classes
-        ("fitted", "i8"),  # 1: times follow the kernels below, not shares of peaks alone
-        ("converts", "i8"),  # 1: codes of the cache are converted before they are multiplied
-        ("cache_B", "f8"),  # what repeated calls find in cache; 0 in a run, which never repeats
-        ("matmul", MATMUL_KERNEL),
-        ("decode", DECODE_KERNEL),
-        ("prefill", PREFILL_KERNEL),
-        ("experts", EXPERTS_KERNEL),
-        ("vector", VECTOR_KERNEL),
-    ],
-    align=True,
-)
+class Pipeline:
+    """What tokens that pass a model in metal, one behind the other, take: see `laws`."""
 
-LINK: Final = np.dtype(
-    [
-        ("B_per_s", "f8"),
-        ("latency_s", "f8"),
-        ("efficiency", "f8"),
-        ("J_per_B", "f8"),
-        ("algorithm", "i8"),  # -1 takes the fastest
-        ("fitted", "i8"),  # 1: times follow the protocols
-        ("protocols", PROTOCOLS),
-    ],
-    align=True,
-)
+    latency_s: float  # a token alone, without attention
+    slot_s: float  # between two tokens of a full pipeline
+    pair_s: float  # of its longest attention stage, for a cached token attended to
+    spill_s: float  # to fetch what does not fit on chip, for a cached token
+    on_chip_pairs: float  # cached tokens of all sequences that fit
+    link_s: float  # its busiest link, for a token; 0 where collectives are calibrated
+    answer_s: float  # and for the logits of one
+    shared: float  # 1: one attention unit serves all layers; 0: each has its own
+    in_line: float  # attention stages a token passes, the shorter ones in part
+    stage: float  # the longest of them, in such stages
+    held: float  # share of a cached token's bytes in these layers
+    in_line_windowed: float  # the same three of layers that attend to less
+    stage_windowed: float
+    held_windowed: float
 
-MACHINE: Final = np.dtype(
-    [
-        ("devices", "f8"),  # of one replica: tp * pp
-        ("group", "f8"),  # devices that run the operator table together: tp
-        ("stages", "f8"),  # pipeline stages
-        ("groups", "f8"),  # data-parallel groups that share experts
-        ("imbalance", "f8"),  # longest stage over mean stage
-        ("sides", "f8"),  # times that tokens go to the expert side of a pass; 0: there is none
-        ("slow", "f8"),  # times that its devices take for what healthy ones do once
-        ("host_step_s", "f8"),
-        ("host_sequence_s", "f8"),  # more for every sequence of the iteration
-        ("static_W", "f8"),  # of one device
-        ("limit_W", "f8"),  # most that one may draw
-    ],
-    align=True,
-)
+
+class Op:
+    """One operator on one device of the group, as the kernel reads it."""
+
+    kind: int
+    stream: int
+    phase: int
+    arithmetic: int
+    capability: int  # bit of the operator class a processor must have
+    pinned: int  # processor the user chose, or -1
+    link: int
+    moves: int  # 1 where cost depends on cached tokens, so changes every decode step
+    energy_stream: int  # features of the mean group, where `stream` has the busiest one's
+    group: int  # operators of one number run at the same time on different units; or -1
+    leads: int  # first of its group
+    drafts: int  # 1: of a draft, which runs for each token it proposes
+    split: int  # how a group of expert operators shares the experts
+    spaces: int  # memory spaces that the experts of a device lie in
+    layers: float
+    copies: float  # devices that spend what one does: of the expert side, for one of the others
+    launches: float
+    flops_per_token: float
+    flops_per_pair: float
+    flops_per_cached: float
+    weight_B: float  # per pass; of all local experts for expert operators
+    weight_B_per_token: float  # gathered rows
+    activation_B_per_token: float
+    kv_B_per_cached: float
+    kv_B_per_token: float
+    convert_per_kv_B: float  # vector operations that codes of the cache take to be numbers
+    state_B_per_sequence: float
+    heads: float
+    kv_heads: float
+    latent: int  # 1: all heads share one latent, as in MLA
+    width: float
+    experts: float  # of the model; 0 for other operators
+    ranks: float  # expert-parallel ranks; devices of a collective
+    top_k: float
+    message_B_per_token: float
+    collective: int  # all-reduce, all-gather, all-to-all, send
+    routed: int  # 1 + stream of the experts whose busiest rank it waits for; 0: none
+    inflow: float  # devices that send for one that receives, then
+    side: int  # see `graph.Side`
+    windowed: int  # of a pipeline: the stream of layers that attend to less
+    pipeline: Pipeline
+    steps: Annotated[Floats, ALGORITHMS]
+    factor: Annotated[Floats, ALGORITHMS]  # bytes a device sends per byte of message
+
+
+OP: Final = dtype_of(Op)
+
+
+class Processor:
+    """One processor of a device."""
+
+    flop_per_s: Annotated[Floats, ARITHMETICS]
+    J_per_flop: Annotated[Floats, ARITHMETICS]
+    weights_B_per_s: float
+    kv_B_per_s: float
+    activations_B_per_s: float
+    weights_J_per_B: float
+    kv_J_per_B: float
+    activations_J_per_B: float
+    compute_efficiency: float
+    attention_efficiency: float
+    memory_efficiency: float
+    ramp_B: float
+    tile_m: float
+    tile_n: float
+    slots: float
+    launch_s: float
+    runs: int  # bit set of operator classes
+    fitted: int  # 1: times follow the kernels below, not shares of peaks alone
+    converts: int  # 1: codes of the cache are converted before they are multiplied
+    cache_B: float  # what repeated calls find in cache; 0 in a run, which never repeats
+    matmul: constants.MatmulKernel
+    decode: constants.DecodeKernel
+    prefill: constants.PrefillKernel
+    experts: constants.ExpertsKernel
+    vector: constants.VectorKernel
+
+
+PROCESSOR: Final = dtype_of(Processor)
+
+
+class Link:
+    """What collectives go over."""
+
+    B_per_s: float
+    latency_s: float
+    efficiency: float
+    J_per_B: float
+    algorithm: int  # -1 takes the fastest
+    fitted: int  # 1: times follow the protocols
+    protocols: constants.Protocols
+
+
+LINK: Final = dtype_of(Link)
+
+
+class Machine:
+    """One replica: its devices, pipeline and host."""
+
+    devices: float  # of one replica: tp * pp
+    group: float  # devices that run the operator table together: tp
+    stages: float  # pipeline stages
+    groups: float  # data-parallel groups that share experts
+    imbalance: float  # longest stage over mean stage
+    sides: float  # times that tokens go to the expert side of a pass; 0: there is none
+    slow: float  # times that its devices take for what healthy ones do once
+    host_step_s: float
+    host_sequence_s: float  # more for every sequence of the iteration
+    static_W: float  # of one device
+    limit_W: float  # most that one may draw
+
+
+MACHINE: Final = dtype_of(Machine)
+
+
+Ops = Table[Op]
+Units = Table[Processor]
+Links = Table[Link]
 
 
 class Routing(NamedTuple):
@@ -193,11 +203,71 @@ class Routing(NamedTuple):
     be compiled.
     """
 
-    coverage: npt.NDArray[np.float64]
-    local: npt.NDArray[np.float64]
-    loads: npt.NDArray[np.float64]
-    masks: npt.NDArray[np.int64] | None
-    mask_tokens: npt.NDArray[np.float64]
+    coverage: Floats
+    local: Floats
+    loads: Floats
+    masks: Ints | None
+    mask_tokens: Floats
+
+
+class Pass(NamedTuple):
+    """A batch and the hardware that its operators run on, with room for what they take there.
+
+    `features` [stream, phase, feature] and `experts` [stream, 3]: numbers of the batch; `rows`
+    [ops, columns] and `chosen` [ops, 2], processor (-1: a link) and bound, are filled in.
+    """
+
+    ops: Ops
+    features: Floats
+    experts: Floats
+    routing: Routing
+    units: Units
+    links: Links
+    rows: Floats
+    chosen: Ints
+
+
+class Demand(NamedTuple):
+    """What one layer of an operator asks of one device.
+
+    Of experts, `worst_weights` and `worst_work` say how many more of the weights and of the work
+    the busiest rank has than the mean one. Fitted kernels go by the shape: `rows` of a product (of
+    experts: token-expert pairs) and the `depth` of its sums; of attention, flops of a query-key
+    pair of a head and bytes of a cached token of a key-value head.
+    """
+
+    flops: float
+    weight_B: float
+    kv_B: float
+    activation_B: float
+    worst_weights: float
+    worst_work: float
+    rows: float
+    depth: float
+
+
+class Duration(NamedTuple):
+    """Seconds of one layer of an operator on a unit: `busy_s`, with launches `fixed_s` more.
+
+    `compute_s` and `memory_s` overlap in the busy time.
+    """
+
+    busy_s: float
+    compute_s: float
+    memory_s: float
+    fixed_s: float
+
+
+class Cost(NamedTuple):
+    """What one layer of an operator takes on the unit (-1: a link) that runs it."""
+
+    seconds: float
+    unit: int
+    bound: int
+    launch_s: float
+    compute_J: float
+    memory_J: float
+    link_J: float
 
 
 NO_END: Final = 1 << 60
@@ -213,52 +283,58 @@ DRAFT_CACHES: Final = ("", "own", "shared")
 """Where a draft keeps keys and values; first, what is no draft's."""
 SHARED_CACHE: Final = DRAFT_CACHES.index("shared")
 
-REQUEST: Final = np.dtype(
-    [
-        ("arrival_s", "f8"),
-        ("input", "i8"),
-        ("output", "i8"),
-        ("target", "i8"),  # tokens to prefill: the input, after preemption also what was generated
-        ("prefilled", "i8"),
-        ("generated", "i8"),
-        ("admitted_s", "f8"),
-        ("first_s", "f8"),
-        ("last_s", "f8"),
-        ("max_gap_s", "f8"),
-        ("kv_B", "f8"),  # allocated
-        ("room", "i8"),  # tokens that surely fit there
-        ("preemptions", "i8"),
-        ("status", "i8"),
-        ("layer", "i8"),  # first layer that tokens on their way have yet to pass
-        ("on_way", "i8"),  # and how many tokens these are
-        ("first_block", "i8"),  # of its prompt, among those of all
-        ("blocks", "i8"),  # whole blocks of its prompt
-        ("all_blocks", "i8"),  # and of its answer, where they are known too
-        ("shared", "i8"),  # of these in the prefix cache on its account
-        ("cached", "i8"),  # tokens that it found there when it was admitted
-        ("loaded", "i8"),  # and of these in tiers below the device's memory
-        ("ready_s", "f8"),  # when these are there, where others go on meanwhile
-        ("host_B", "f8"),  # swapped out
-        ("priority", "i8"),  # its class; the smaller number is the more urgent
-        ("urgency", "f8"),  # the least waits least, where the order isn't that of arrival
-        ("draw", "u8"),  # where the random numbers of its speculation begin
-        ("parent", "i8"),  # the request, from 1, to which it is one of several answers; 0: none
-    ],
-    align=True,
-)
 
-STREAM: Final = np.dtype(
-    [
-        ("kind", "i8"),
-        ("window", "i8"),  # 0: none
-        ("chunked", "i8"),
-        ("tokens", "i8"),
-        ("keep", "f8"),
-        ("kv_B", "f8"),  # on one device, per cached token
-        ("draft", "i8"),  # which of `DRAFT_CACHES`; 0: of the model itself
-    ],
-    align=True,
-)
+class Request:
+    """A request and where it stands."""
+
+    arrival_s: float
+    input: int
+    output: int
+    target: int  # tokens to prefill: the input, after preemption also what was generated
+    prefilled: int
+    generated: int
+    admitted_s: float
+    first_s: float
+    last_s: float
+    max_gap_s: float
+    kv_B: float  # allocated
+    room: int  # tokens that surely fit there
+    preemptions: int
+    status: int
+    layer: int  # first layer that tokens on their way have yet to pass
+    on_way: int  # and how many tokens these are
+    first_block: int  # of its prompt, among those of all
+    blocks: int  # whole blocks of its prompt
+    all_blocks: int  # and of its answer, where they are known too
+    shared: int  # of these in the prefix cache on its account
+    cached: int  # tokens that it found there when it was admitted
+    loaded: int  # and of these in tiers below the device's memory
+    ready_s: float  # when these are there, where others go on meanwhile
+    host_B: float  # swapped out
+    priority: int  # its class; the smaller number is the more urgent
+    urgency: float  # the least waits least, where the order isn't that of arrival
+    draw: np.uint64  # where the random numbers of its speculation begin
+    parent: int  # the request, from 1, to which it is one of several answers; 0: none
+
+
+REQUEST: Final = dtype_of(Request)
+Requests = Table[Request]
+
+
+class Stream:
+    """What layers of one kind see of a sequence."""
+
+    kind: int
+    window: int  # 0: none
+    chunked: int
+    tokens: int
+    keep: float
+    kv_B: float  # on one device, per cached token
+    draft: int  # which of `DRAFT_CACHES`; 0: of the model itself
+
+
+STREAM: Final = dtype_of(Stream)
+Streams = Table[Stream]
 
 WHOLE, CHUNKED, LAYERED = range(3)
 """How prompts are cut: not at all, by tokens, or by tokens and layers."""
@@ -269,95 +345,99 @@ BLOCKING, LAYERWISE, ASYNC = range(3)
 LOADS: Final = ("blocking", "layerwise", "async")
 """How prompts are loaded: before their iteration, layer by layer within it, beside others'."""
 
-POLICY: Final = np.dtype(
-    [
-        ("decode_with_prefill", "i8"),
-        ("cut", "i8"),
-        ("decoders_first", "i8"),  # 1: what decodes takes of the token budget
-        ("static", "i8"),  # 1: nothing joins what runs
-        ("ordered", "i8"),  # 1: the queue is ordered by urgency
-        ("groups", "i8"),  # most groups of layers that prompts pass one an iteration
-        ("group_tokens", "i8"),  # prompt tokens for each group
-        ("group_rule", "i8"),
-        ("max_batch", "i8"),
-        ("budget", "i8"),
-        ("kv_block", "i8"),
-        ("reserve_full", "i8"),
-        ("watermark_B", "f8"),
-        ("capacity_B", "f8"),
-        ("state_B", "f8"),  # per sequence, whatever its length
-        ("plain", "i8"),  # 1: every layer attends to all earlier tokens, and keeps them
-        ("prefix_blocks", "i8"),  # most blocks of prompts that are kept for others; 0: none
-        ("swap", "i8"),  # 1: what is preempted goes to the host's memory, where there is room
-        ("host_B", "f8"),  # of one device's caches, as all that follows
-        ("host_B_per_s", "f8"),
-        ("host_latency_s", "f8"),
-        ("hides_copies", "i8"),  # 1: an iteration goes on while caches are swapped
-        ("tiers", "i8"),  # below the prefix cache
-        ("tier_B", "f8", (TIERS,)),
-        ("tier_B_per_s", "f8", (TIERS,)),
-        ("tier_latency_s", "f8", (TIERS,)),
-        ("loads", "i8"),  # how prompts found there are loaded
-        ("ahead", "i8"),  # tokens drafted for each sequence; 0: no speculation
-    ],
-    align=True,
-)
 
-ENGINE: Final = np.dtype(
-    [
-        ("now_s", "f8"),
-        ("head", "i8"),
-        ("tail", "i8"),
-        ("running", "i8"),
-        ("picked", "i8"),
-        ("stage", "i8"),  # group of layers that the prompts picked pass next, and of how many
-        ("stages", "i8"),
-        ("iterations", "i8"),
-        ("busy_s", "f8"),
-        ("host_s", "f8"),
-        ("joules", "f8"),
-        ("operator_joules", "f8"),  # of these what operators spent
-        ("kv_used_B", "f8"),
-        ("kv_peak_B", "f8"),
-        ("prefill_tokens", "i8"),
-        ("generated_tokens", "i8"),
-        ("completed", "i8"),
-        ("rejected", "i8"),
-        ("preemptions", "i8"),
-        ("gaps", "i8"),
-        ("logged", "i8"),
-        ("block_tokens", "i8"),  # of a block of the prefix cache, and its bytes on one device
-        ("block_B", "f8"),
-        ("oldest", "i8"),  # of idle blocks; -1: none
-        ("newest", "i8"),
-        ("idle_blocks", "i8"),
-        ("cached_blocks", "i8"),
-        ("dropped_blocks", "i8"),
-        ("cached_tokens", "i8"),  # found in the cache, of those asked for
-        ("asked_tokens", "i8"),
-        ("copy_s", "f8"),  # of swaps that the next iteration waits for
-        ("load_s", "f8"),  # of loads that the prompts picked wait for
-        ("loaded_s", "f8"),  # of all loads, and when the last of those beside iterations ends
-        ("load_end_s", "f8"),
-        ("swap_wait_s", "f8"),  # by which iterations were longer for swaps, and for loads
-        ("load_wait_s", "f8"),
-        ("swapped", "i8"),  # requests in host memory, at the head of the queue
-        ("swaps", "i8"),
-        ("swapped_B", "f8"),
-        ("returned_B", "f8"),
-        ("host_used_B", "f8"),
-        ("host_peak_B", "f8"),
-        ("tier_oldest", "i8", (TIERS,)),  # of the blocks of a tier; -1: none
-        ("tier_newest", "i8", (TIERS,)),
-        ("tier_blocks", "i8", (TIERS,)),  # there now, at most, that came down, and found
-        ("tier_peak", "i8", (TIERS,)),
-        ("tier_in", "i8", (TIERS,)),
-        ("tier_found", "i8", (TIERS,)),
-        ("verified", "i8"),  # times that a sequence had its drafted tokens verified
-        ("accepted", "i8"),  # and how many of these tokens were accepted
-    ],
-    align=True,
-)
+class Policy:
+    """What a scheduler does, with the memory it has."""
+
+    decode_with_prefill: int
+    cut: int
+    decoders_first: int  # 1: what decodes takes of the token budget
+    static: int  # 1: nothing joins what runs
+    ordered: int  # 1: the queue is ordered by urgency
+    groups: int  # most groups of layers that prompts pass one an iteration
+    group_tokens: int  # prompt tokens for each group
+    group_rule: int
+    max_batch: int
+    budget: int
+    kv_block: int
+    reserve_full: int
+    watermark_B: float
+    capacity_B: float
+    state_B: float  # per sequence, whatever its length
+    plain: int  # 1: every layer attends to all earlier tokens, and keeps them
+    prefix_blocks: int  # most blocks of prompts that are kept for others; 0: none
+    swap: int  # 1: what is preempted goes to the host's memory, where there is room
+    host_B: float  # of one device's caches, as all that follows
+    host_B_per_s: float
+    host_latency_s: float
+    hides_copies: int  # 1: an iteration goes on while caches are swapped
+    tiers: int  # below the prefix cache
+    tier_B: Annotated[Floats, TIERS]
+    tier_B_per_s: Annotated[Floats, TIERS]
+    tier_latency_s: Annotated[Floats, TIERS]
+    loads: int  # how prompts found there are loaded
+    ahead: int  # tokens drafted for each sequence; 0: no speculation
+
+
+POLICY: Final = dtype_of(Policy)
+
+
+class Engine:
+    """Where an engine stands, and what adds up in it."""
+
+    now_s: float
+    head: int
+    tail: int
+    running: int
+    picked: int
+    stage: int  # group of layers that the prompts picked pass next, and of how many
+    stages: int
+    iterations: int
+    busy_s: float
+    host_s: float
+    joules: float
+    operator_joules: float  # of these what operators spent
+    kv_used_B: float
+    kv_peak_B: float
+    prefill_tokens: int
+    generated_tokens: int
+    completed: int
+    rejected: int
+    preemptions: int
+    gaps: int
+    logged: int
+    block_tokens: int  # of a block of the prefix cache, and its bytes on one device
+    block_B: float
+    oldest: int  # of idle blocks; -1: none
+    newest: int
+    idle_blocks: int
+    cached_blocks: int
+    dropped_blocks: int
+    cached_tokens: int  # found in the cache, of those asked for
+    asked_tokens: int
+    copy_s: float  # of swaps that the next iteration waits for
+    load_s: float  # of loads that the prompts picked wait for
+    loaded_s: float  # of all loads, and when the last of those beside iterations ends
+    load_end_s: float
+    swap_wait_s: float  # by which iterations were longer for swaps, and for loads
+    load_wait_s: float
+    swapped: int  # requests in host memory, at the head of the queue
+    swaps: int
+    swapped_B: float
+    returned_B: float
+    host_used_B: float
+    host_peak_B: float
+    tier_oldest: Annotated[Ints, TIERS]  # of the blocks of a tier; -1: none
+    tier_newest: Annotated[Ints, TIERS]
+    tier_blocks: Annotated[Ints, TIERS]  # there now, at most, that came down, and found
+    tier_peak: Annotated[Ints, TIERS]
+    tier_in: Annotated[Ints, TIERS]
+    tier_found: Annotated[Ints, TIERS]
+    verified: int  # times that a sequence had its drafted tokens verified
+    accepted: int  # and how many of these tokens were accepted
+
+
+ENGINE: Final = dtype_of(Engine)
 
 LOG_START_S, LOG_SECONDS, LOG_DECODING, LOG_PROMPT_TOKENS, LOG_JOULES, LOG_MICROBATCHES = range(6)
 LOG_SEQUENCES, LOG_FIRST_LAYER, LOG_LAST_LAYER, LOG_COLUMNS = 6, 7, 8, 9

@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from sim.kernel import records as r
+from sim.kernel.arrays import Floats
 from sim.kernel.compiled import njit
-from sim.kernel.records import (
-    ALL,
-    CACHED,
-    CAUSAL,
-    CROSS,
-    DECODE,
-    ENCODER,
-    FIXED,
-    GENERATED,
-    LOGITS,
-    NO_END,
-    PAIRS,
-    PREFILL,
-    SEQUENCES,
-    SHARED_CACHE,
-    TOKENS,
-)
 
 
 @njit
-def attended(stream: Any, prompt: int, context: int) -> float:
+def attended(stream: r.Stream, prompt: int, context: int) -> float:
     """Cached tokens the newest of `context` tokens attends to in `stream`."""
-    if stream.kind == CROSS:
+    if stream.kind == r.CROSS:
         return float(stream.tokens if stream.tokens > 0 else prompt)
-    if stream.kind == GENERATED:
+    if stream.kind == r.GENERATED:
         seen = float(context - prompt + 1)  # its start token comes first
-    elif stream.kind == CAUSAL:
+    elif stream.kind == r.CAUSAL:
         seen = kept(stream, prompt, context)
     else:
         return 0.0
@@ -45,30 +28,30 @@ def attended(stream: Any, prompt: int, context: int) -> float:
 
 
 @njit
-def kept(stream: Any, prompt: int, tokens: int) -> float:
+def kept(stream: r.Stream, prompt: int, tokens: int) -> float:
     """How many of the first `tokens` tokens are left: techniques cut only the prompt."""
     return tokens - (1.0 - stream.keep) * min(prompt, tokens)
 
 
 @njit
-def steady_steps(stream: Any, prompt: int, context: int) -> int:
+def steady_steps(stream: r.Stream, prompt: int, context: int) -> int:
     """Decode steps from `context` over which `attended` grows evenly."""
-    if stream.window == 0 or stream.kind == CROSS:
-        return NO_END
+    if stream.window == 0 or stream.kind == r.CROSS:
+        return r.NO_END
     seen = int(attended(stream, prompt, context))
     if stream.chunked == 1 or seen < stream.window:
         return max(stream.window - seen, 1)
-    return NO_END
+    return r.NO_END
 
 
 @njit
-def grows(stream: Any, prompt: int, context: int) -> float:
+def grows(stream: r.Stream, prompt: int, context: int) -> float:
     """1 where one more token means one more cached token attended to, else 0."""
     return attended(stream, prompt, context + 1) - attended(stream, prompt, context)
 
 
 @njit
-def window_pairs(stream: Any, tokens: float) -> float:
+def window_pairs(stream: r.Stream, tokens: float) -> float:
     """Query-key pairs of the first `tokens` tokens of a causal stream."""
     w = float(stream.window)
     if w == 0.0 or tokens <= w:
@@ -80,7 +63,7 @@ def window_pairs(stream: Any, tokens: float) -> float:
 
 
 @njit
-def kv_bytes(streams: Any, policy: Any, prompt: int, context: int) -> float:
+def kv_bytes(streams: r.Streams, policy: r.Policy, prompt: int, context: int) -> float:
     """Bytes one device holds for a sequence of `context` tokens, whole blocks."""
     total = policy.state_B
     block = float(policy.kv_block)
@@ -88,9 +71,9 @@ def kv_bytes(streams: Any, policy: Any, prompt: int, context: int) -> float:
         stream = streams[index]
         if stream.kv_B == 0.0:
             continue
-        if stream.kind == CROSS:
+        if stream.kind == r.CROSS:
             held = attended(stream, prompt, context)
-        elif stream.kind == GENERATED:
+        elif stream.kind == r.GENERATED:
             held = float(context - prompt + 1)
         else:
             held = kept(stream, prompt, context)
@@ -102,30 +85,30 @@ def kv_bytes(streams: Any, policy: Any, prompt: int, context: int) -> float:
 
 @njit
 def add_features(
-    features: Any, phase: int, tokens: float, pairs: float, cached: float, sequences: float
+    features: Floats, phase: int, tokens: float, pairs: float, cached: float, sequences: float
 ) -> None:
     """Add one sequence's part to `features` [phase, feature] of a stream."""
-    for slot in (phase, ALL):
-        features[slot, TOKENS] += tokens
-        features[slot, PAIRS] += pairs
-        features[slot, CACHED] += cached
-        features[slot, SEQUENCES] += sequences
+    for slot in (phase, r.ALL):
+        features[slot, r.TOKENS] += tokens
+        features[slot, r.PAIRS] += pairs
+        features[slot, r.CACHED] += cached
+        features[slot, r.SEQUENCES] += sequences
 
 
 @njit
-def add_decode(streams: Any, features: Any, prompt: int, context: int) -> None:
+def add_decode(streams: r.Streams, features: Floats, prompt: int, context: int) -> None:
     """One sequence decodes one token, the newest of `context`."""
     for index in range(streams.shape[0]):
         stream = streams[index]
-        if stream.kind == ENCODER or stream.kind == FIXED:
+        if stream.kind == r.ENCODER or stream.kind == r.FIXED:
             continue
         seen = attended(stream, prompt, context)
-        add_features(features[index], DECODE, 1.0, seen, seen, 1.0)
-        features[index, LOGITS, TOKENS] += 1.0
+        add_features(features[index], r.DECODE, 1.0, seen, seen, 1.0)
+        features[index, r.LOGITS, r.TOKENS] += 1.0
 
 
 @njit(inline="always")
-def span(stream: Any, prompt: int, begin: int, tokens: int) -> Any:
+def span(stream: r.Stream, prompt: int, begin: int, tokens: int) -> tuple[float, float, float]:
     """Tokens, query-key pairs and cached tokens of tokens [begin, begin + tokens), all at once.
 
     Of a causal stream; the tokens themselves count as cached.
@@ -141,7 +124,9 @@ def span(stream: Any, prompt: int, begin: int, tokens: int) -> Any:
 
 
 @njit
-def add_verification(streams: Any, features: Any, prompt: int, context: int, ahead: int) -> None:
+def add_verification(
+    streams: r.Streams, features: Floats, prompt: int, context: int, ahead: int
+) -> None:
     """A sequence has `ahead` drafted tokens verified, behind the newest of `context`.
 
     All of them give logits. Cached tokens are read once for all.
@@ -150,14 +135,14 @@ def add_verification(streams: Any, features: Any, prompt: int, context: int, ahe
         if streams[index].draft != 0:
             continue
         tokens, pairs, cached = span(streams[index], prompt, context - 1, ahead + 1)
-        add_features(features[index], DECODE, tokens, pairs, cached, 1.0)
-        features[index, LOGITS, TOKENS] += ahead + 1.0
-        features[index, LOGITS, SEQUENCES] += 1.0
+        add_features(features[index], r.DECODE, tokens, pairs, cached, 1.0)
+        features[index, r.LOGITS, r.TOKENS] += ahead + 1.0
+        features[index, r.LOGITS, r.SEQUENCES] += 1.0
 
 
 @njit
 def add_drafting(
-    streams: Any, features: Any, prompt: int, context: int, first: int, last: int
+    streams: r.Streams, features: Floats, prompt: int, context: int, first: int, last: int
 ) -> None:
     """The draft's mean pass of passes [first, last) over a sequence: one token each.
 
@@ -168,36 +153,36 @@ def add_drafting(
             continue
         _, pairs, _ = span(streams[index], prompt, context - 1 + first, last - first)
         seen = pairs / (last - first)
-        add_features(features[index], DECODE, 1.0, seen, seen, 1.0)
-        features[index, LOGITS, TOKENS] += 1.0
-        features[index, LOGITS, SEQUENCES] += 1.0
+        add_features(features[index], r.DECODE, 1.0, seen, seen, 1.0)
+        features[index, r.LOGITS, r.TOKENS] += 1.0
+        features[index, r.LOGITS, r.SEQUENCES] += 1.0
 
 
 @njit
 def add_prefill(
-    streams: Any, features: Any, prompt: int, begin: int, tokens: int, target: int
+    streams: r.Streams, features: Floats, prompt: int, begin: int, tokens: int, target: int
 ) -> None:
     """A sequence prefills tokens [begin, begin + tokens) of `target`."""
     last = begin + tokens == target
     for index in range(streams.shape[0]):
         stream = streams[index]
-        own = features[index]
-        if stream.draft == SHARED_CACHE:
+        seen = features[index]
+        if stream.draft == r.SHARED_CACHE:
             continue
-        if stream.kind == CAUSAL:
+        if stream.kind == r.CAUSAL:
             passed, pairs, cached = span(stream, prompt, begin, tokens)
-            add_features(own, PREFILL, passed, pairs, cached, 1.0)
-        elif stream.kind == ENCODER or stream.kind == FIXED:
+            add_features(seen, r.PREFILL, passed, pairs, cached, 1.0)
+        elif stream.kind == r.ENCODER or stream.kind == r.FIXED:
             if begin == 0:
-                size = float(stream.tokens if stream.kind == FIXED else prompt)
-                add_features(own, PREFILL, size, size * size, size, 1.0)
+                size = float(stream.tokens if stream.kind == r.FIXED else prompt)
+                add_features(seen, r.PREFILL, size, size * size, size, 1.0)
         elif last:
             generated = float(target - prompt + 1)  # the start token, and after preemption more
-            if stream.kind == GENERATED:
+            if stream.kind == r.GENERATED:
                 pairs = window_pairs(stream, generated)
-                add_features(own, PREFILL, generated, pairs, generated, 1.0)
+                add_features(seen, r.PREFILL, generated, pairs, generated, 1.0)
             else:
-                seen = attended(stream, prompt, target)
-                add_features(own, PREFILL, generated, generated * seen, seen, 1.0)
+                cached = attended(stream, prompt, target)
+                add_features(seen, r.PREFILL, generated, generated * cached, cached, 1.0)
         if last:
-            own[LOGITS, TOKENS] += 1.0
+            seen[r.LOGITS, r.TOKENS] += 1.0

@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
+from sim.kernel import records as r
+from sim.kernel.arrays import Floats, Ints
 from sim.kernel.compiled import njit
 from sim.kernel.experts import expert_times, load_of, ramp_s
-from sim.kernel.records import (
-    BOUND,
-    BUSY_S,
-    COMPUTE_BOUND,
-    COMPUTE_J,
-    DRAWS,
-    EXACT,
-    GIVEN,
-    LAUNCH_S,
-    MEMORY_BOUND,
-    MEMORY_J,
-    OVERHEAD,
-    PAIR_SHARE,
-    ROW_COLUMNS,
-    SECONDS,
-    SPACES,
-    UNIT,
-    WEIGHT_SHARE,
-)
+from sim.kernel.operators import joules
+from sim.kernel.records import Demand, Pass
 
 FIRST, SECOND = range(2)
 """The two units of a group: that of its first product, and the other."""
@@ -36,27 +21,54 @@ PARTS = 4
 of the work what is compute-bound."""
 
 
+class Group(NamedTuple):
+    """Expert products `members`, rows of `ops`, that `units` share, with `tokens` tokens."""
+
+    ops: r.Ops
+    members: Ints
+    units: r.Units
+    loads: Floats
+    tokens: float
+
+
+class Spaces(NamedTuple):
+    """What each memory space of one rank asks for and takes in one drawn batch.
+
+    `times` [2, spaces] are seconds on each unit; `products` [members, spaces] those of each product
+    of the group, and `computing` the compute-bound among them; `pairs` and `touched` [spaces] are
+    token-expert pairs and experts that have some.
+    """
+
+    times: Floats
+    products: Floats
+    computing: Floats
+    pairs: Floats
+    touched: Floats
+
+
 @njit
-def which_unit(op: Any, head: Any) -> int:
+def which_unit(op: r.Op, head: r.Op) -> int:
     """FIRST or SECOND: which of the two units product `op` of the group of `head` runs on."""
     return FIRST if op.pinned == head.pinned else SECOND
 
 
 @njit
-def start_s(op: Any, unit: Any) -> float:
+def start_s(op: r.Op, unit: r.Processor) -> float:
     """Seconds before the experts' first byte flows on `unit`: launches and the stream's start."""
     return ramp_s(unit) + waiting_s(op, unit)
 
 
 @njit
-def waiting_s(op: Any, unit: Any) -> float:
+def waiting_s(op: r.Op, unit: r.Processor) -> float:
     """Seconds of launches, and of what a fitted kernel takes beside its work."""
     fixed_s = unit.experts.fixed_s if unit.fitted == 1 else 0.0
     return op.launches * unit.launch_s + fixed_s
 
 
 @njit
-def split_time(times: Any, starts: Any, loads: Any, spaces: int, mask: int) -> Any:
+def split_time(
+    times: Floats, starts: Floats, loads: Floats, spaces: int, mask: int
+) -> tuple[float, float]:
     """Seconds of the first unit and of the second, which has the spaces whose bits `mask` sets.
 
     `times` [2, spaces] are seconds of a space's experts on each unit, `starts` [2] what a unit
@@ -79,7 +91,7 @@ def split_time(times: Any, starts: Any, loads: Any, spaces: int, mask: int) -> A
 
 
 @njit
-def greedy_split(times: Any, starts: Any, loads: Any, spaces: int) -> int:
+def greedy_split(times: Floats, starts: Floats, loads: Floats, spaces: int) -> int:
     """Spaces to move to the second unit: those with the fewest tokens first, while it helps.
 
     Duplex (arXiv 2409.01141), section V-B; everything starts on the first unit.
@@ -104,7 +116,7 @@ def greedy_split(times: Any, starts: Any, loads: Any, spaces: int) -> int:
 
 
 @njit
-def exact_split(times: Any, starts: Any, loads: Any, spaces: int) -> int:
+def exact_split(times: Floats, starts: Floats, loads: Floats, spaces: int) -> int:
     """Spaces on the second unit in the split that takes the least time of all."""
     best_mask, best = 0, np.inf
     for mask in range(1 << spaces):
@@ -116,7 +128,7 @@ def exact_split(times: Any, starts: Any, loads: Any, spaces: int) -> int:
 
 
 @njit
-def nearest_row(rows: Any, tokens: float) -> int:
+def nearest_row(rows: Floats, tokens: float) -> int:
     """Index of the value of `rows`, which rise, that is nearest to `tokens`."""
     above = min(np.searchsorted(rows, tokens), rows.shape[0] - 1)
     if above > 0 and tokens - rows[above - 1] < rows[above] - tokens:
@@ -125,19 +137,12 @@ def nearest_row(rows: Any, tokens: float) -> int:
 
 
 @njit
-def fill_spaces(
-    ops: Any, members: Any, tokens: float, loads: Any, units: Any, draw: int, rank: int,
-    times: Any, products: Any, computing: Any, pairs: Any, touched: Any,
-) -> None:  # fmt: skip
-    """What each memory space of one rank asks for and takes in one drawn batch.
-
-    Fills `times` [2, spaces] with seconds on each unit; `products` [members, spaces] with those of
-    each product of the group and `computing` with the compute-bound among them; `pairs` and
-    `touched` [spaces] with token-expert pairs and experts that have some.
-    """
+def fill_spaces(group: Group, draw: int, rank: int, room: Spaces) -> None:
+    """Fill `room` with what the memory spaces of a rank ask for and take in one drawn batch."""
+    ops, members, units, loads, tokens = group
+    times, products, computing, pairs, touched = room
     leader = ops[members[0]]
-    ranks = int(leader.ranks)
-    spaces = int(leader.spaces)
+    ranks, spaces = int(leader.ranks), int(leader.spaces)
     for space in range(spaces):
         times[FIRST, space] = times[SECOND, space] = pairs[space] = touched[space] = 0.0
         for member in range(members.shape[0]):
@@ -160,7 +165,7 @@ def fill_spaces(
 
 
 @njit
-def members_of(ops: Any, leader: int) -> Any:
+def members_of(ops: r.Ops, leader: int) -> Ints:
     """Rows of the group that `leader` leads."""
     count = 0
     for index in range(leader, ops.shape[0]):
@@ -175,7 +180,9 @@ def members_of(ops: Any, leader: int) -> Any:
 
 
 @njit
-def spaces_of_batches(ops: Any, leader: int, tokens: float, loads: Any, units: Any) -> Any:
+def spaces_of_batches(
+    ops: r.Ops, leader: int, tokens: float, loads: Floats, units: r.Units
+) -> tuple[Floats, Floats]:
     """Token-expert pairs and seconds of the memory spaces of all drawn batches.
 
     Shapes [draws, ranks, spaces, experts of a space] and [draws, ranks, 2, spaces].
@@ -183,112 +190,133 @@ def spaces_of_batches(ops: Any, leader: int, tokens: float, loads: Any, units: A
     members = members_of(ops, leader)
     ranks, spaces = int(ops[leader].ranks), int(ops[leader].spaces)
     local = loads.shape[1] // ranks
-    own = np.zeros((DRAWS, ranks, spaces, (local + spaces - 1) // spaces))
-    times = np.zeros((DRAWS, ranks, 2, spaces))
-    products, computing = np.zeros((members.shape[0], spaces)), np.zeros((members.shape[0], spaces))
-    pairs, touched = np.zeros(spaces), np.zeros(spaces)
-    for draw in range(DRAWS):
+    batches = np.zeros((r.DRAWS, ranks, spaces, (local + spaces - 1) // spaces))
+    times = np.zeros((r.DRAWS, ranks, 2, spaces))
+    group, room = Group(ops, members, units, loads, tokens), empty_spaces(members.shape[0])
+    for draw in range(r.DRAWS):
         for rank in range(ranks):
-            fill_spaces(
-                ops, members, tokens, loads, units, draw, rank,
-                times[draw, rank], products, computing, pairs, touched,
-            )  # fmt: skip
+            fill_spaces(group, draw, rank, room)
+            times[draw, rank] = room.times[:, :spaces]
             for index in range(local):
                 load = load_of(loads, tokens, draw, rank + index * ranks)
-                own[draw, rank, index % spaces, index // spaces] = load
-    return own, times
+                batches[draw, rank, index % spaces, index // spaces] = load
+    return batches, times
 
 
 @njit
-def split_experts(
-    ops: Any, leader: int, tokens: float, routing: Any, units: Any, rows: Any, chosen: Any
-) -> None:
+def empty_spaces(members: int) -> Spaces:
+    """Room for what memory spaces ask for and take, of a group with so many products."""
+    return Spaces(
+        np.zeros((2, r.SPACES)),
+        np.zeros((members, r.SPACES)),
+        np.zeros((members, r.SPACES)),
+        np.zeros(r.SPACES),
+        np.zeros(r.SPACES),
+    )
+
+
+@njit
+def choose_split(
+    masks: Ints, head: r.Op, nearest: int, draw: int, rank: int, starts: Floats, room: Spaces
+) -> int:
+    """Spaces of a rank that the second unit has in a drawn batch, as the group of `head` splits.
+
+    A user's policy says it in row `nearest` of `masks`.
+    """
+    if head.split == r.GIVEN:
+        return masks[nearest, draw, rank]
+    if head.split == r.EXACT:
+        return exact_split(room.times, starts, room.pairs, int(head.spaces))
+    return greedy_split(room.times, starts, room.pairs, int(head.spaces))
+
+
+@njit
+def split_rank(
+    run: Pass, members: Ints, mask: int, starts: Floats, room: Spaces, seconds: Floats
+) -> float:
+    """Seconds of the slower unit of one rank in one drawn batch, split as `mask` says.
+
+    Fills `seconds` [members, parts] and adds to the products' pairs and touched experts.
+    """
+    head = run.ops[members[0]]
+    spaces = int(head.spaces)
+    first, second = split_time(room.times, starts, room.pairs, spaces, mask)
+    for member in range(members.shape[0]):
+        op, row = run.ops[members[member]], run.rows[members[member]]
+        which = which_unit(op, head)
+        for part in range(PARTS):
+            seconds[member, part] = 0.0
+        for space in range(spaces):
+            if (mask >> space) & 1 == which and room.pairs[space] > 0.0:
+                seconds[member, WORKS] += room.products[member, space]
+                seconds[member, COMPUTES] += room.computing[member, space]
+                row[r.PAIR_SHARE] += room.pairs[space]
+                row[r.WEIGHT_SHARE] += room.touched[space]
+        if seconds[member, WORKS] > 0.0:
+            seconds[member, WORKS] += start_s(op, run.units[op.pinned])
+            if (which == FIRST) == (first >= second):
+                seconds[member, WAITED] = seconds[member, WORKS]
+                seconds[member, LAUNCHES] = waiting_s(op, run.units[op.pinned])
+    return max(first, second)
+
+
+@njit
+def split_experts(masks: Ints, run: Pass, leader: int, tokens: float) -> None:
     """Fill the rows of a group of expert products that two units share.
 
     Each product is there once for each unit, pinned to it. The layer takes the slower unit of the
     busiest rank; that unit's products count their time, the other's are done meanwhile.
     """
-    loads = routing.loads
-    members = members_of(ops, leader)
-    count = members.shape[0]
-    if tokens <= 0.0:
-        for member in range(count):
-            row = rows[members[member]]
-            for column in range(ROW_COLUMNS):
-                row[column] = 0.0
-            row[PAIR_SHARE] = row[WEIGHT_SHARE] = 1.0
-            chosen[members[member], UNIT] = -1
-            chosen[members[member], BOUND] = OVERHEAD
-        return
-    head = ops[leader]
-    spaces, ranks = int(head.spaces), int(head.ranks)
-    times, starts = np.zeros((2, SPACES)), np.zeros(2)
-    products, computing = np.zeros((count, SPACES)), np.zeros((count, SPACES))
-    pairs, touched = np.zeros(SPACES), np.zeros(SPACES)
-    worst, found = np.zeros((count, PARTS)), np.zeros((count, PARTS))
-    compute_s = np.zeros(count)
-    for member in range(count):
-        op = ops[members[member]]
-        which = which_unit(op, head)
-        starts[which] += start_s(op, units[op.pinned])
-        for column in range(ROW_COLUMNS):
-            rows[members[member], column] = 0.0
+    members = members_of(run.ops, leader)
+    head, count = run.ops[leader], members.shape[0]
+    room, starts, compute_s = empty_spaces(count), np.zeros(2), np.zeros(count)
+    worst, seconds = np.zeros((count, PARTS)), np.zeros((count, PARTS))
+    for index in members:
+        op = run.ops[index]
+        starts[which_unit(op, head)] += start_s(op, run.units[op.pinned])
+        for column in range(r.ROW_COLUMNS):
+            run.rows[index, column] = 0.0
+    group = Group(run.ops, members, run.units, run.routing.loads, tokens)
+    nearest = nearest_row(run.routing.mask_tokens, tokens) if head.split == r.GIVEN else 0
     all_touched = 0.0
-    for draw in range(DRAWS):
-        slowest = -1.0
-        for rank in range(ranks):
-            fill_spaces(
-                ops, members, tokens, loads, units, draw, rank,
-                times, products, computing, pairs, touched,
-            )  # fmt: skip
-            if head.split == GIVEN:
-                mask = routing.masks[nearest_row(routing.mask_tokens, tokens), draw, rank]
-            elif head.split == EXACT:
-                mask = exact_split(times, starts, pairs, spaces)
-            else:
-                mask = greedy_split(times, starts, pairs, spaces)
-            first, second = split_time(times, starts, pairs, spaces, mask)
-            for member in range(count):
-                op = ops[members[member]]
-                which = which_unit(op, head)
-                for column in range(PARTS):
-                    found[member, column] = 0.0
-                for space in range(spaces):
-                    if (mask >> space) & 1 == which and pairs[space] > 0.0:
-                        found[member, WORKS] += products[member, space]
-                        found[member, COMPUTES] += computing[member, space]
-                        rows[members[member], PAIR_SHARE] += pairs[space]
-                        rows[members[member], WEIGHT_SHARE] += touched[space]
-                if found[member, WORKS] > 0.0:
-                    found[member, WORKS] += start_s(op, units[op.pinned])
-                    if (which == FIRST) == (first >= second):
-                        found[member, WAITED] = found[member, WORKS]
-                        found[member, LAUNCHES] = waiting_s(op, units[op.pinned])
-            for space in range(spaces):
-                all_touched += touched[space]
-            if max(first, second) > slowest:
-                slowest = max(first, second)
-                worst, found = found, worst
+    for draw in range(r.DRAWS):
+        slowest_s = -1.0
+        for rank in range(int(head.ranks)):
+            fill_spaces(group, draw, rank, room)
+            mask = choose_split(masks, head, nearest, draw, rank, starts, room)
+            rank_s = split_rank(run, members, mask, starts, room, seconds)
+            for space in range(int(head.spaces)):
+                all_touched += room.touched[space]
+            if rank_s > slowest_s:
+                slowest_s = rank_s
+                worst, seconds = seconds, worst
         for member in range(count):
-            rows[members[member], BUSY_S] += worst[member, WORKS]
-            rows[members[member], SECONDS] += worst[member, WAITED]
-            rows[members[member], LAUNCH_S] += worst[member, LAUNCHES]
+            row = run.rows[members[member]]
+            row[r.BUSY_S] += worst[member, WORKS]
+            row[r.SECONDS] += worst[member, WAITED]
+            row[r.LAUNCH_S] += worst[member, LAUNCHES]
             compute_s[member] += worst[member, COMPUTES]
     for member in range(count):
-        op = ops[members[member]]
-        row = rows[members[member]]
-        unit = units[op.pinned]
-        mean_pairs, mean_touched = row[PAIR_SHARE] / DRAWS, row[WEIGHT_SHARE] / DRAWS
-        bound = COMPUTE_BOUND if compute_s[member] > 0.5 * row[BUSY_S] else MEMORY_BOUND
-        for column in (SECONDS, BUSY_S, LAUNCH_S):
-            row[column] *= op.layers / DRAWS
-        flops = mean_pairs * op.flops_per_token / op.top_k
-        row[COMPUTE_J] = flops * unit.J_per_flop[op.arithmetic] * op.layers
-        row[MEMORY_J] = op.layers * (
-            mean_touched * op.weight_B / op.experts * unit.weights_J_per_B
-            + mean_pairs * op.activation_B_per_token / op.top_k * unit.activations_J_per_B
-        )
-        row[PAIR_SHARE] = mean_pairs / (tokens * op.top_k)
-        row[WEIGHT_SHARE] /= all_touched
-        chosen[members[member], UNIT] = op.pinned
-        chosen[members[member], BOUND] = bound
+        settle_row(run, members[member], tokens, compute_s[member], all_touched)
+
+
+@njit
+def settle_row(run: Pass, index: int, tokens: float, compute_s: float, all_touched: float) -> None:
+    """Turn the sums over drawn batches in row `index` of a split product into means and joules.
+
+    `compute_s` of its seconds are compute-bound; `all_touched` experts are touched by all ranks.
+    """
+    op, row = run.ops[index], run.rows[index]
+    pairs, touched = row[r.PAIR_SHARE] / r.DRAWS, row[r.WEIGHT_SHARE] / r.DRAWS
+    run.chosen[index, r.UNIT] = op.pinned
+    compute_bound = compute_s > 0.5 * row[r.BUSY_S]
+    run.chosen[index, r.BOUND] = r.COMPUTE_BOUND if compute_bound else r.MEMORY_BOUND
+    for column in (r.SECONDS, r.BUSY_S, r.LAUNCH_S):
+        row[column] *= op.layers / r.DRAWS
+    flops, weight_B = pairs * op.flops_per_token / op.top_k, touched * op.weight_B / op.experts
+    activation_B = pairs * op.activation_B_per_token / op.top_k
+    asked = Demand(flops, weight_B, 0.0, activation_B, 1.0, 1.0, pairs, 0.0)
+    compute_J, memory_J = joules(op, asked, run.units[op.pinned])
+    row[r.COMPUTE_J], row[r.MEMORY_J] = compute_J * op.layers, memory_J * op.layers
+    row[r.PAIR_SHARE] = pairs / (tokens * op.top_k)
+    row[r.WEIGHT_SHARE] /= all_touched

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
-from sim.kernel.records import Routing
+from sim.kernel import records as r
+from sim.kernel.arrays import Floats, Ints, Record
 
 FINE, UNKNOWN, NOT_DECODING, NO_PROMPT, BAD_LAYERS = range(5)
 BAD_TOKENS, NO_MEMORY, BATCH_FULL, TWICE, NOT_SHOWN = range(5, 10)
@@ -24,17 +22,17 @@ class Replica(NamedTuple):
     accepted; None without speculation, so that what does it need not be compiled.
     """
 
-    ops: npt.NDArray[np.void]
-    routing: Routing
-    streams: npt.NDArray[np.void]
-    units: npt.NDArray[np.void]
-    links: npt.NDArray[np.void]
-    machine: np.void
-    policy: np.void
-    classes: npt.NDArray[np.int64]
-    leaders: npt.NDArray[np.int64]
-    reach: npt.NDArray[np.float64]
-    reached: npt.NDArray[np.float64] | None
+    ops: r.Ops
+    routing: r.Routing
+    streams: r.Streams
+    units: r.Units
+    links: r.Links
+    machine: Record
+    policy: Record
+    classes: Ints
+    leaders: Ints
+    reach: Floats
+    reached: Floats | None
 
 
 class Flow(NamedTuple):
@@ -44,14 +42,14 @@ class Flow(NamedTuple):
     of all prompts one after the other; `refs`, `older` and `newer` [blocks]: see `prefix`.
     """
 
-    requests: npt.NDArray[np.void]
-    waiting: npt.NDArray[np.int64]
-    running: npt.NDArray[np.int64]
-    picked: npt.NDArray[np.int64]
-    ids: npt.NDArray[np.int64]
-    refs: npt.NDArray[np.int64]
-    older: npt.NDArray[np.int64]
-    newer: npt.NDArray[np.int64]
+    requests: r.Requests
+    waiting: Ints
+    running: Ints
+    picked: Ints
+    ids: Ints
+    refs: Ints
+    older: Ints
+    newer: Ints
 
 
 class Scratch(NamedTuple):
@@ -63,15 +61,15 @@ class Scratch(NamedTuple):
     `features` and `experts` of one part.
     """
 
-    features: npt.NDArray[np.float64]
-    experts: npt.NDArray[np.float64]
-    rows: npt.NDArray[np.float64]
-    chosen: npt.NDArray[np.int64]
-    shares: npt.NDArray[np.float64]
-    direct: npt.NDArray[np.int64]
-    growth: npt.NDArray[np.float64]
-    alone: npt.NDArray[np.float64]
-    alone_experts: npt.NDArray[np.float64]
+    features: Floats
+    experts: Floats
+    rows: Floats
+    chosen: Ints
+    shares: Floats
+    direct: Ints
+    growth: Floats
+    alone: Floats
+    alone_experts: Floats
 
 
 class Books(NamedTuple):
@@ -82,10 +80,10 @@ class Books(NamedTuple):
     microbatches, and the same times the share of energy that a power limit left.
     """
 
-    memo: npt.NDArray[np.float64]
-    visits: npt.NDArray[np.float64]
-    seconds: npt.NDArray[np.float64]
-    joules: npt.NDArray[np.float64]
-    weights_B: npt.NDArray[np.float64]
-    gaps: npt.NDArray[np.float64]
-    log: npt.NDArray[np.float64]
+    memo: Floats
+    visits: Floats
+    seconds: Floats
+    joules: Floats
+    weights_B: Floats
+    gaps: Floats
+    log: Floats

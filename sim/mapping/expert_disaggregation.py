@@ -8,13 +8,12 @@ that have processors of both sides: a device of the attention side with its part
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 
 from sim.dtypes import COMPUTE, Precision
 from sim.errors import ConfigError, Infeasible, Problem
-from sim.graph import Graph, Kind
-from sim.hardware import Device, Memory, Processor, System
+from sim.graph import Graph, Kind, Side
+from sim.hardware import Device, Processor, System
 from sim.hardware.formats import for_weights
 from sim.hardware.records import link_records, processor_records, sustained_clock
 from sim.mapping.layout import Layout, Parallel, Split
@@ -30,8 +29,8 @@ EXPERTS = "experts"
 def both(attention: System, split: Split, weights: str) -> System:
     """`attention` with a part of the expert side in each device, for `weights` of that format.
 
-    Energies and static power of the expert side are those of as many of its devices as there are
-    for one of the attention side.
+    Static power is that of as many devices of the expert side as there are for one of the
+    attention side.
     """
     ratio = split.system.count / attention.count
     own, other = for_weights(attention.device, weights), for_weights(split.system.device, weights)
@@ -42,12 +41,15 @@ def both(attention: System, split: Split, weights: str) -> System:
         processors=(
             *(_without_experts(each, own) for each in own.processors),
             *(
-                _for_experts(each, other, names, ratio)
+                _for_experts(each, other, names)
                 for each in other.processors
                 if not each.operators or EXPERTS in each.operators
             ),
         ),
-        memories=(*own.memories, *(_memory(each, ratio) for each in other.memories)),
+        memories=(
+            *own.memories,
+            *(replace(each, name=f"experts-{each.name}") for each in other.memories),
+        ),
         static_W=_sum(own.static_W, other.static_W, ratio),
         tdp_W=_sum(own.tdp_W, other.tdp_W, ratio),
         power=own.power if other.power is not None else None,
@@ -75,9 +77,8 @@ def _without_experts(processor: Processor, device: Device) -> Processor:
     return replace(_clocked(processor, device), operators=rest)
 
 
-def _for_experts(processor: Processor, device: Device, taken: set[str], ratio: float) -> Processor:
-    """`processor` as it runs experts, for each device of the other side `ratio` of them."""
-    energy = processor.memory_energy_J_per_B
+def _for_experts(processor: Processor, device: Device, taken: set[str]) -> Processor:
+    """`processor` as it runs experts beside those whose names are `taken`."""
     name = processor.name if processor.name not in taken else f"experts-{processor.name}"
     return replace(
         _clocked(processor, device),
@@ -86,23 +87,6 @@ def _for_experts(processor: Processor, device: Device, taken: set[str], ratio: f
         weights_memory=f"experts-{processor.weights_memory}",
         kv_memory=f"experts-{processor.kv_memory}",
         activations_memory=f"experts-{processor.activations_memory}",
-        energy_J_per_flop=_times(processor.energy_J_per_flop, ratio),
-        memory_energy_J_per_B=None if energy is None else energy * ratio,
-        path_J_per_B=processor.path_J_per_B * ratio,
-        kv_path_J_per_B=processor.kv_path_J_per_B * ratio,
-    )
-
-
-def _times(energies: Mapping[str, float], ratio: float) -> dict[str, float]:
-    return {name: value * ratio for name, value in energies.items()}
-
-
-def _memory(memory: Memory, ratio: float) -> Memory:
-    energy = memory.energy_J_per_B
-    return replace(
-        memory,
-        name=f"experts-{memory.name}",
-        energy_J_per_B=None if energy is None else energy * ratio,
     )
 
 
@@ -175,6 +159,9 @@ def _program(
     program = sharded_program(graph, system, layout, precision, choices)
     program.machine["stages"] = choices.split.microbatches
     program.machine["sides"] = _round_trips(graph)
+    records = program.table.records
+    apart = records["side"] == Side.EXPERTS
+    records["copies"][apart] = choices.split.system.count / attention.count
     links = link_records(system.device.link, system.network, choices.split.link)
     return replace(program, links=links, split=choices.split)
 

@@ -23,6 +23,7 @@ from sim.engines.roofline import (
 )
 from sim.errors import ConfigError, Problem
 from sim.graph import Kind, Op, breakdown_class
+from sim.kernel.laws import pipeline_waits
 from sim.kernel.records import (
     BOUND,
     BUSY_S,
@@ -342,23 +343,24 @@ def _arithmetic_name(arithmetic: int) -> str:
     return "vector" if arithmetic == VECTOR else COMPUTE[arithmetic]
 
 
+WAITS = (
+    "a token alone takes longer",
+    "the slowest stage paces them",
+    "attention paces them",
+    "the busiest link paces them",
+    "keys and values from HBM pace them",
+)
+"""What tokens in a pipeline wait for longest, in the order of `kernel.laws.PipelineWaits`."""
+
+
 def _why_line(record: np.void, features: Floats, layers: int) -> str:
     """What the tokens in a pipeline wait for; `features` [stream, phase, feature]."""
     phase = int(record["phase"])
-    own, windowed = features[int(record["stream"])], features[int(record["windowed"])][phase, PAIRS]
-    tokens, pairs = float(own[phase, TOKENS]), float(own[phase, PAIRS])
-    pair_s = float(record["pair_s"])
-    line_s = pair_s * (record["in_line"] * pairs + record["in_line_windowed"] * windowed)
-    stage_s = pair_s * max(record["stage"] * pairs, record["stage_windowed"] * windowed)
-    cached = record["held"] * pairs + record["held_windowed"] * windowed
-    waits = {
-        "a token alone takes longer": record["latency_s"] + line_s / tokens,
-        "the slowest stage paces them": record["slot_s"] * tokens,
-        "attention paces them": max(stage_s, record["shared"] * line_s),
-        "the busiest link paces them": record["link_s"] * tokens
-        + record["answer_s"] * own[LOGITS, TOKENS],
-        "keys and values from HBM pace them": record["spill_s"]
-        * max(cached - float(record["on_chip_pairs"]), 0.0),
-    }
-    reason = max(waits, key=lambda name: float(waits[name]))
+    seen, windowed = features[int(record["stream"])], features[int(record["windowed"])]
+    tokens, pairs = float(seen[phase, TOKENS]), float(seen[phase, PAIRS])
+    answers = float(seen[LOGITS, TOKENS])
+    waits = pipeline_waits(
+        record["pipeline"], tokens, pairs, float(windowed[phase, PAIRS]), answers
+    )
+    reason = WAITS[waits.index(max(waits))]
     return f"{tokens:g} tokens one behind the other through {layers} layers: {reason}"

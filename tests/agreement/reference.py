@@ -206,8 +206,8 @@ class Machine:
                     seconds=seconds,
                     busy=seconds,
                     launch=launch * op.layers,
-                    compute_J=compute_J * op.layers,
-                    memory_J=memory_J * op.layers,
+                    compute_J=compute_J * op.layers * op.copies,
+                    memory_J=memory_J * op.layers * op.copies,
                     unit=number,
                     bound="compute" if compute > memory else "memory",
                 )

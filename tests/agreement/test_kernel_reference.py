@@ -17,7 +17,7 @@ from sim.engines.roofline import Batch, decode_batch, prefill_batch
 from sim.graph import Kind
 from sim.kernel import passes
 from sim.kernel.experts import expert_features
-from sim.kernel.records import JOULES, PAIR_SHARE, ROW_COLUMNS
+from sim.kernel.records import JOULES, PAIR_SHARE, ROW_COLUMNS, Pass
 from sim.mapping.program import Program
 from sim.workload.expert_slots import Placement
 from sim.workload.routing import Router
@@ -293,9 +293,8 @@ def test_evaluate_and_pass_time_agree() -> None:
     operators = len(of.table.records)
     rows = np.zeros((operators, ROW_COLUMNS))
     chosen = np.zeros((operators, 2), np.int64)
-    total = passes.evaluate(
-        of.table.records, features, experts, of.routing, of.units, of.links, rows, chosen
-    )
+    arrays = (of.table.records, features, experts, of.routing, of.units, of.links, rows, chosen)
+    total = passes.evaluate(Pass(*arrays))
     # sweep is what calls pass_time: one point, no host time, no static power, one device
     bare = of.machine.copy()
     bare["host_step_s"] = bare["host_sequence_s"] = bare["static_W"] = 0.0

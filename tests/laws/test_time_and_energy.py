@@ -159,16 +159,8 @@ def asked(of: Program, batch: Batch) -> np.ndarray:
     done = step(of, batch)
     shape = (len(of.table.records), len(of.units))
     demands, costs = np.empty((shape[0], 4)), np.empty((*shape, 5))
-    passes.candidates(
-        of.table.records,
-        done.features,
-        done.experts,
-        of.routing,
-        of.units,
-        done.rows,
-        demands,
-        costs,
-    )
+    arrays = (of.table.records, done.features, done.experts, of.routing, of.units, of.links)
+    passes.candidates(records.Pass(*arrays, done.rows, done.chosen), demands, costs)
     return demands
 
 

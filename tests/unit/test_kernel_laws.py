@@ -120,8 +120,12 @@ def test_a_unit_without_the_arithmetic_is_never_chosen() -> None:
         units[name] = 1.0 if units.dtype[name].kind == "f" else 1
     units["flop_per_s"][0] = np.nan  # would be faster in memory
     units["weights_B_per_s"][0] = 1e9
-    features = np.zeros((4, 4))
-    features[records.ALL] = 1.0
-    experts, no_loads = np.ones(3), np.zeros((1, 0))
-    asked = operators.demand(record, features, experts)
-    assert operators.place(record, asked, features, experts, no_loads, units)[0] == 1
+    features, experts = np.zeros((1, 4, 4)), np.ones((1, 3))
+    features[0, records.ALL] = 1.0
+    nowhere = records.Routing(
+        np.zeros((1, 4)), np.zeros((0, 2)), np.zeros((1, 0)), None, np.ones(0)
+    )
+    rows, chosen = np.zeros((1, records.ROW_COLUMNS)), np.zeros((1, 2), np.int64)
+    ops, links = np.array([record]), np.zeros(1, records.LINK)
+    passes.evaluate(records.Pass(ops, features, experts, nowhere, units, links, rows, chosen))
+    assert chosen[0, records.UNIT] == 1

@@ -19,10 +19,12 @@ from sim.graph import Graph, Op, Phase, lower
 from sim.hardware import Device
 from sim.hardware.records import link_records, processor_records
 from sim.kernel import passes
+from sim.kernel.records import Routing
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-NO_LOADS = np.zeros((1, 0))
+NOWHERE = Routing(np.zeros((1, 4)), np.zeros((0, 2)), np.zeros((1, 0)), None, np.zeros(0))
+"""Experts touched come with each row."""
 
 
 @dataclass(eq=False)
@@ -92,7 +94,7 @@ class Rows:
         units, links = hardware(devices, repeated=repeated)
         times = np.empty(len(index))
         on = index if len(units) > 1 else np.zeros(len(index), np.int64)
-        passes.operators(ops, which, features, experts, NO_LOADS, units, links, on, times)
+        passes.operators(ops, which, features, experts, NOWHERE, units, links, on, times)
         sums = np.bincount(index, times, rows)
         out[index] = sums[index]
         return out
