@@ -260,6 +260,14 @@ METRICS: Final[tuple[Metric, ...]] = (
         steady=lambda load: load.tok_per_s,
     ),
     Metric(
+        key="throughput_tok_per_s_per_device", title="Throughput per device", unit="tok/s",
+        better="max", band="rate",
+        text="Throughput over the devices that are on in the mean, of all systems and pools: what "
+        "makes systems of unlike size comparable.",
+        simulated=lambda run: rate(run.tokens, run.duration_s * run.devices),
+        steady=lambda load: load.tok_per_s / load.devices,
+    ),
+    Metric(
         key="prefill_tok_per_s", title="Prompt throughput", unit="tok/s", better="max",
         band="rate",
         text="Prompt tokens computed, recomputed ones included, over the same time.",
