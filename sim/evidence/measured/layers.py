@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-import numpy as np
-
 from sim.evidence.measured.attention import attention_op, causal_pairs
 from sim.evidence.measured.collectives import collective, without_shots
 from sim.evidence.measured.operators import Opened, Rows, Timed, known_format
@@ -120,7 +118,7 @@ def operators_of(shape: Shape, *, eager: bool = False) -> Mapping[str, Op]:
 
 
 def layer_operators(opened: Opened) -> Iterator[Timed]:
-    """Operators by their names in column layer, of one of `ways` slices, and sums of them."""
+    """Operators by their names in column layer, of one of `ways` slices."""
     timed = Rows()
     for (name, layer, ways), group in opened.groups("model", "layer", "ways"):
         model = load_named_model(str(name), opened.folder)
@@ -137,9 +135,6 @@ def layer_operators(opened: Opened) -> Iterator[Timed]:
         elif layer in known:
             there = group["measured"].notna().to_numpy()
             timed.add(known[layer], index[there], tokens=tokens[there])
-            if "whole" in group:
-                whole = group["whole"].to_numpy()[there].astype(np.int64)
-                timed.add(known[layer], whole, tokens=tokens[there])
     yield Timed(rows=timed)
 
 

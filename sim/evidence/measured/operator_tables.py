@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -40,13 +40,13 @@ OPERATORS: Final[Mapping[str, Operators]] = {
 
 
 @dataclass(kw_only=True, eq=False)
-class Made:
-    """What a table is predicted with, made once: a fit predicts it again and again."""
+class Prepared:
+    """What a table is predicted with, prepared once: a fit predicts it again and again."""
 
     opened: Opened
     timed: tuple[Timed, ...]
-    described: dict[str, Any] = field(default_factory=dict)
-    """Columns of the rows but what is predicted."""
+    rows: pd.DataFrame | None = None
+    """Its rows with the first predictions."""
 
 
 def predict(form: Format, table: Table, constants: Constants) -> pd.DataFrame:
@@ -58,13 +58,24 @@ def predict(form: Format, table: Table, constants: Constants) -> pd.DataFrame:
     if "operators" not in table.built:
         opened = Opened(form=form, frame=form.frame(table), device=device, folder=table.folder)
         timed = tuple(OPERATORS[form.operator](opened))
-        table.built["operators"] = Made(opened=opened, timed=timed)
-    made: Made = table.built["operators"]
-    seconds = seconds_of(made, device)
-    if not made.described:
-        made.described = _described(made.opened, seconds)
-    found = rows(predicted=seconds * PER_SECOND[form.unit], **made.described)
-    return found[found["measured"] > 0.0].reset_index(drop=True) if form.unpivot else found
+        table.built["operators"] = Prepared(opened=opened, timed=timed)
+    prepared: Prepared = table.built["operators"]
+    values = seconds_of(prepared, device) * PER_SECOND[form.unit]
+    if "whole" in prepared.opened.frame:
+        values = with_sums(values, prepared.opened.frame["whole"])
+    if prepared.rows is None:
+        prepared.rows = _described(prepared.opened, values)
+    predicted = prepared.rows.assign(predicted=values)
+    if form.unpivot:  # a column that is blank in a row
+        predicted = predicted[predicted["measured"] > 0.0].reset_index(drop=True)
+    return predicted
+
+
+def with_sums(values: Floats, whole: pd.Series) -> Floats:
+    """`values`, and the sum over those that name a row in `whole` where that names none."""
+    part = np.isfinite(values) & whole.notna().to_numpy()
+    sums = np.bincount(whole[part].astype(int), values[part], len(values))
+    return np.where(whole.isna() & (sums > 0.0), sums, values)
 
 
 def _unpredicted(form: Format, table: Table) -> pd.DataFrame:
@@ -76,30 +87,32 @@ def _unpredicted(form: Format, table: Table) -> pd.DataFrame:
     )  # fmt: skip
 
 
-def seconds_of(made: Made, device: Device) -> Floats:
+def seconds_of(prepared: Prepared, device: Device) -> Floats:
     """Seconds of each row; NaN where there is no operator for it, or no link takes it."""
-    seconds, numbers = np.full(len(made.opened.frame), np.nan), made.opened.form.numbers
-    for timed in made.timed:
-        own = timed.rows.seconds(timed.on(device), len(seconds), repeated=True)
-        seconds = np.where(np.isfinite(own), own, seconds)
+    opened = prepared.opened
+    seconds, numbers = np.full(len(opened.frame), np.nan), opened.form.numbers
+    for timed in prepared.timed:
+        some = timed.rows.seconds(timed.on(device), len(seconds), repeated=True)
+        seconds = np.where(np.isfinite(some), some, seconds)
     if "host_s" in numbers:  # launches one by one, which long kernels hide in part
         host_s, exposed = numbers["host_s"], numbers["host_exposed"]
         seconds = np.maximum(seconds, host_s) + exposed * np.minimum(seconds, host_s)
     return seconds
 
 
-def _described(opened: Opened, seconds: Floats) -> dict[str, Any]:
+def _described(opened: Opened, values: Floats) -> pd.DataFrame:
     frame, form = opened.frame, opened.form
     measured: Any = frame.get("measured")
     if isinstance(form.measured, Mapping):
         phases = [frame["phase"] == phase for phase in form.measured]
         measured = np.select(phases, [frame[f"measured {phase}"] for phase in form.measured])
     shape = text_of("|".join(f"{{{column}}}" for column in form.shape), frame)
-    return {
-        "measured": measured,
-        "device": opened.device.name,
-        "phase": text_of(form.phase, frame),
-        "dtype": text_of(form.dtype, frame),
-        "reason": np.where(np.isfinite(seconds), "", text_of(form.reason, frame)),
-        "fold": fold_of(shape) if form.shape else 0,
-    }
+    return rows(
+        measured,
+        values,
+        device=opened.device.name,
+        phase=text_of(form.phase, frame),
+        dtype=text_of(form.dtype, frame),
+        reason=np.where(np.isfinite(values), "", text_of(form.reason, frame)),
+        fold=fold_of(shape) if form.shape else 0,
+    )
