@@ -102,16 +102,16 @@ def fit_runtimes(
         if not wanted(name):
             continue
         runtime = runtimes.get(name) or load_runtime(name)
-        own = [
+        picked = [
             case
             for table in part["tables"]
             for case in cases.get(table, ())
             if case.runtime == name and case.program and case.phase in phases
         ]
-        own = sorted(own, key=lambda case: case.phase)  # so that even steps meet all phases
-        own = own[:: max(len(own) // MOST_CASES, 1)]
-        if own:
-            runtime = _fit_part(part, runtime, own, constants)
+        picked = sorted(picked, key=lambda case: case.phase)  # so that even steps meet all phases
+        picked = picked[:: max(len(picked) // MOST_CASES, 1)]
+        if picked:
+            runtime = _fit_part(part, runtime, picked, constants)
         elif forget:
             runtime = _with(runtime, dict.fromkeys(part["bounds"]))
         runtimes[name] = runtime

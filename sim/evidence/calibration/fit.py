@@ -105,11 +105,11 @@ def measured(form: Format, table: Table) -> Measured:
 
 def measured_tables(folder: Path, *families: str) -> list[Measured]:
     """Tables of some families in `folder`, but those that are unfit."""
-    found = [
+    tables = [
         measured(form, read_table(path, form.required))
         for form, path in tables_of(folder, *families)
     ]
-    return [one for one in found if one.name not in fits("tables")["unfit"]]
+    return [one for one in tables if one.name not in fits("tables")["unfit"]]
 
 
 def fitted_to(
@@ -152,7 +152,7 @@ def fitted(
         return weight * np.log(predict(constants) / measured)
 
     margin = 1e-9 * (high - low) / scale
-    found = least_squares(
+    least = least_squares(
         errors,
         np.clip(begun / scale, low / scale + margin, high / scale - margin),
         bounds=(low / scale, high / scale),
@@ -161,5 +161,5 @@ def fitted(
         diff_step=1e-3,
         max_nfev=evaluations,
     )
-    best = np.clip(found.x * scale, low, high)
+    best = np.clip(least.x * scale, low, high)
     return {**start, **dict(zip(names, map(float, best), strict=True))}

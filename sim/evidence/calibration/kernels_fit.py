@@ -20,12 +20,12 @@ MOST_ROWS: Final = 3000
 
 def wanted(part: Mapping[str, Any], rows: pd.DataFrame) -> pd.Series:
     """Rows that a part of `fits.yaml` is fitted on."""
-    own = rows["phase"].isin(part["phases"])
+    chosen = rows["phase"].isin(part["phases"])
     if "dtypes" in part:
-        own &= rows["dtype"].isin(part["dtypes"])
+        chosen &= rows["dtype"].isin(part["dtypes"])
     if "with" in part:
-        own &= bool((rows["phase"] == part["with"]).any())
-    return own & ~rows["dtype"].isin(part.get("but", ()))
+        chosen &= bool((rows["phase"] == part["with"]).any())
+    return chosen & ~rows["dtype"].isin(part.get("but", ()))
 
 
 def everywhere(kernels: Kernels) -> Constants:
@@ -78,11 +78,11 @@ def with_section(kernels: Kernels, section: str, numbers: Numbers) -> Kernels:
 
 def by_family(tables: Sequence[Measured]) -> dict[str, list[Measured]]:
     """Tables of each family of kernels."""
-    found: dict[str, list[Measured]] = {}
+    families: dict[str, list[Measured]] = {}
     for table in tables:
         if table.kernels is not None:
-            found.setdefault(table.kernels.name, []).append(table)
-    return dict(sorted(found.items()))
+            families.setdefault(table.kernels.name, []).append(table)
+    return dict(sorted(families.items()))
 
 
 def every(rows: pd.DataFrame) -> Floats:

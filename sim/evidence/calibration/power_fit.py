@@ -37,14 +37,14 @@ def metered(form: Format, table: Table) -> Measured:
 
 def fit(name: str, start: PowerLaw, tables: Sequence[Measured], keep: Keep) -> PowerLaw:
     """`start` with its constants fitted to the kept rows of `tables`."""
-    told, bounds = fits("power"), dict(fits("power")["bounds"])
+    part, bounds = fits("power"), dict(fits("power")["bounds"])
     seen: list[Seen] = []
     narrow = False
     for table in tables:
-        weight = table.rows["phase"].map(told["weights"]).fillna(0.0).to_numpy(float)
+        weight = table.rows["phase"].map(part["weights"]).fillna(0.0).to_numpy(float)
         wanted = keep(table.rows) & (weight > 0.0) & np.isfinite(table.rows["predicted"])
         index = np.flatnonzero(wanted)
-        narrow |= told["narrow"] in set(table.rows["dtype"].to_numpy()[index])
+        narrow |= part["narrow"] in set(table.rows["dtype"].to_numpy()[index])
         if len(index):
             weights = weight[index] * float(len(index)) ** -0.25
             seen.append(Seen(of=table, index=index, weights=weights))
@@ -115,9 +115,9 @@ def errors_of(name: str, law: PowerLaw, tables: Sequence[Measured]) -> Mapping[s
         predicted = table.predicted(Constants(power={name: law}))
         size = pd.Series(np.abs(predicted / table.rows["measured"] - 1.0))
         for phase in fits("power")["weights"]:
-            own = size[(table.rows["phase"] == phase) & np.isfinite(size)]
-            if len(own):
-                errors[f"{table.table.name} {phase}"] = float(own.median())
+            sizes = size[(table.rows["phase"] == phase) & np.isfinite(size)]
+            if len(sizes):
+                errors[f"{table.table.name} {phase}"] = float(sizes.median())
     return errors
 
 

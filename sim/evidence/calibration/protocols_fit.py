@@ -67,9 +67,9 @@ def picked(table: Measured, without: str) -> list[Picked]:
     family = kind.map(PHASES)
     if "shots" in frame:
         family = pd.Series("shot", index=rows.index)
-    found: list[Picked] = []
+    parts: list[Picked] = []
     for name in family[seen].unique():
-        keys = [each[seen & (family == name)] for each in (kind, frame["ranks"], size)]
+        keys = [values[seen & (family == name)] for values in (kind, frame["ranks"], size)]
         groups = pd.DataFrame(dict(enumerate(keys))).groupby([0, 1, 2])
         index = np.concatenate([_spread(group.index.to_numpy()) for _, group in groups])
         share = groups[0].transform("size").clip(upper=MOST_OF_A_SIZE)[index].to_numpy(float)
@@ -78,7 +78,7 @@ def picked(table: Measured, without: str) -> list[Picked]:
         if table.table.dataset == "vidur":
             weight = np.where(short, EAGER_WEIGHT, weight)
             weight *= np.where(elements[index] > LONGEST_B, LONGEST_WEIGHT, 1.0)
-        found.append(
+        parts.append(
             Picked(
                 of=table.of_rows(index),
                 family=str(name),
@@ -87,7 +87,7 @@ def picked(table: Measured, without: str) -> list[Picked]:
                 protocols=link.protocols.name,
             )
         )
-    return found
+    return parts
 
 
 def _spread(index: Places) -> Places:
@@ -105,22 +105,22 @@ def fit(constants: Constants, folder: Path, without: str) -> dict[str, Protocols
     tables = [
         one for table in measured_tables(folder, "collective") for one in picked(table, without)
     ]
-    found: dict[str, Protocols] = {}
+    protocols: dict[str, Protocols] = {}
     for name in library.files("protocols"):
         best = constants.of_protocols(name)
         if without == "devices":
-            mine = [table for table in tables if table.protocols != name]
+            known = [table for table in tables if table.protocols != name]
         else:
-            mine = [table for table in tables if table.protocols == name]
-        if not mine:
+            known = [table for table in tables if table.protocols == name]
+        if not known:
             continue
         for family in FAMILIES:
-            seen = [table for table in mine if table.family == family]
+            seen = [table for table in known if table.family == family]
             if seen:
                 best = _fit_family(best, family, seen)
-        on = dict.fromkeys(table.of.name for table in mine)
-        found[name] = replace(best, fitted_on=tuple(on))
-    return found
+        on = dict.fromkeys(table.of.name for table in known)
+        protocols[name] = replace(best, fitted_on=tuple(on))
+    return protocols
 
 
 def _fit_family(start: Protocols, family: str, tables: list[Picked]) -> Protocols:
@@ -137,18 +137,18 @@ def _fit_family(start: Protocols, family: str, tables: list[Picked]) -> Protocol
 
 def _numbers(protocols: Protocols, family: str) -> dict[str, float]:
     """Constants of a family by name."""
-    found: dict[str, float] = {}
+    numbers: dict[str, float] = {}
     lines: tuple[Line, ...] = getattr(protocols, family)
     for number, line in enumerate(lines):
-        found |= {f"launch {number}": line.launch_s, f"share {number}": line.share}
+        numbers |= {f"launch {number}": line.launch_s, f"share {number}": line.share}
         if family != "send":  # one hop: part of the launch
-            found[f"hop {number}"] = line.hop_s
+            numbers[f"hop {number}"] = line.hop_s
     if family == "reductions":
-        found |= {
+        numbers |= {
             "copy": protocols.copy, "switch_floor_s": protocols.switch_floor_s,
             "switch_s": protocols.switch_s, "switch_steps": protocols.switch_steps,
         }  # fmt: skip
-    return found
+    return numbers
 
 
 def _with(protocols: Protocols, family: str, numbers: Mapping[str, float]) -> Protocols:

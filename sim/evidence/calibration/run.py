@@ -53,23 +53,23 @@ def calibrated(folder: Path, date: str) -> Files:
     Constants are fitted to all of the measured tables in `folder`, then without each part of the
     shapes, then for each family to the devices of the others alone.
     """
-    tables, told = measured_tables(folder, *FAMILIES), fits("families")
+    tables, known = measured_tables(folder, *FAMILIES), fits("families")
     families = by_family(tables)
-    best = {name: fit(load_kernels(name), own, every) for name, own in families.items()}
+    best = {name: fit(load_kernels(name), seen, every) for name, seen in families.items()}
     best |= _unlimited(best, families)
-    if (nearest := told["nearest"][SHARED]) in families:
+    if (nearest := known["nearest"][SHARED]) in families:
         best[SHARED] = shared_fit.fit(
-            load_kernels(SHARED), told["process"], best[nearest], best, families
+            load_kernels(SHARED), known["process"], best[nearest], best, families
         )
     best |= experts_fit.fit(Constants(kernels=dict(best)), folder, "")
     for name, kernels in best.items():
-        own = tables if name == SHARED else families[name]
-        on = (table.name for table in own)
-        found = replace(kernels, fitted_on=(*on, *_of_experts(name, folder)))
+        seen = tables if name == SHARED else families[name]
+        on = (table.name for table in seen)
+        whole = replace(kernels, fitted_on=(*on, *_of_experts(name, folder)))
         devices = shared_fit.among(best, families) if name == SHARED else everywhere
-        errors = errors_of(found, own, devices)
+        errors = errors_of(whole, seen, devices)
         text = kernels_text(
-            found, title=title_of("kernels", name), date=date, errors=errors, about=ABOUT
+            whole, title=title_of("kernels", name), date=date, errors=errors, about=ABOUT
         )
         yield f"kernels/{name}.yaml", text
     for without in (*SHAPES, "devices"):
@@ -85,8 +85,8 @@ def _unlimited(
     """Families whose measured devices no power limit holds, with the energy that others imply."""
     known = shared_fit.limited(best, families)
     return {
-        name: shared_fit.with_flop(best[name], own[0].device.process, known, families)
-        for name, own in families.items()
+        name: shared_fit.with_flop(best[name], tables[0].device.process, known, families)
+        for name, tables in families.items()
         if name not in known
     }
 
@@ -96,15 +96,15 @@ def _held_out(
     without: str,
 ) -> Files:  # fmt: skip
     fitted: dict[str, Kernels] = {}
-    for name, own in families.items():
+    for name, tables in families.items():
         if without == "devices":
             others = {other: of for other, of in families.items() if other != name}
             nearest = fits("families")["nearest"][name]
             start = best[nearest if nearest in others else next(iter(others))]
-            process = own[0].device.process
+            process = tables[0].device.process
             fitted[name] = shared_fit.fit(best[name], process, start, best, others)
         else:
-            fitted[name] = fit(best[name], own, but(int(without.removeprefix("shapes-"))))
+            fitted[name] = fit(best[name], tables, but(int(without.removeprefix("shapes-"))))
     fitted |= experts_fit.fit(Constants(kernels=dict(fitted)), folder, without)
     fitted.pop(SHARED, None)
     for name, kernels in fitted.items():
@@ -170,8 +170,8 @@ def errors_of(
     for table in tables:
         rows = table.form.predict(table.table, devices(kernels))
         for part in fits("kernels"):
-            own = wanted(part, rows) & (rows["measured"] > 0.0)
-            if own.any():
-                size = (rows["predicted"] / rows["measured"] - 1.0).abs()[own]
+            chosen = wanted(part, rows) & (rows["measured"] > 0.0)
+            if chosen.any():
+                size = (rows["predicted"] / rows["measured"] - 1.0).abs()[chosen]
                 errors[f"{table.table.name} {part['section']}"] = float(size.median())
     return errors

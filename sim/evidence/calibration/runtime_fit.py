@@ -31,11 +31,11 @@ Keep = Callable[[Case], bool]
 
 def all_cases(folder: Path) -> dict[str, list[tuple[str, Case]]]:
     """Cases of every server table in `folder` with the table's name, by runtime."""
-    found: dict[str, list[tuple[str, Case]]] = {}
+    cases: dict[str, list[tuple[str, Case]]] = {}
     for form, path in tables_of(folder, *FAMILIES):
         for case in cases_of(form, read_table(path, form.required)):
-            found.setdefault(case.runtime, []).append((name_of(path), case))
-    return found
+            cases.setdefault(case.runtime, []).append((name_of(path), case))
+    return cases
 
 
 def fit_runtime(
@@ -48,7 +48,7 @@ def fit_runtime(
         if keep(case) and any(phase in phases for phase in case.measured)
     ]  # fmt: skip
     picked = [able[place] for place in _spread(len(able), MOST_CASES)]
-    told = [
+    points = [
         (table, case, phase)
         for table, case in picked
         for phase, value in case.measured.items()
@@ -56,12 +56,12 @@ def fit_runtime(
         and value > 0.0
         and np.isfinite(answered(case, servers)[0].get(phase, np.nan))
     ]
-    if not told:
+    if not points:
         return replace(start, host_step_s=None, host_sequence_s=None, fitted_on=())
 
     def predict(constants: Mapping[str, float]) -> Floats:
         servers.tried[name] = _with(start, constants)
-        return np.array([answered(case, servers)[0][phase] for _, case, phase in told])
+        return np.array([answered(case, servers)[0][phase] for _, case, phase in points])
 
     bounds = fits("servers")["bounds"]
     best = fitted(
@@ -69,30 +69,32 @@ def fit_runtime(
         {key: max(getattr(start, key) or 0.0, 0.01 * most) for key, (_, most) in bounds.items()},
         bounds,
         predict,
-        np.array([case.measured[phase] for _, case, phase in told]),
+        np.array([case.measured[phase] for _, case, phase in points]),
         evaluations=12,
     )
-    made = _fit_request(_with(start, best), picked, servers)
+    runtime = _fit_request(_with(start, best), picked, servers)
     del servers.tried[name]
-    tables = tuple(sorted({table for table, _, _ in told}))
-    return replace(made, fitted_on=tables)
+    tables = tuple(sorted({table for table, _, _ in points}))
+    return replace(runtime, fitted_on=tables)
 
 
 def _fit_request(start: Runtime, cases: Sequence[tuple[str, Case]], servers: Servers) -> Runtime:
     """`start` with what a request takes on its way to the engine, from first tokens of clients."""
-    told = [
+    first_tokens = [
         (case, case.measured["ttft"]) for _, case in cases
         if case.clients and case.measured.get("ttft", 0.0) > 0.0
         and np.isfinite(answered(case, servers)[0].get("ttft", np.nan))
     ]  # fmt: skip
     habits = start.habits
-    if not told or habits is None:
+    if not first_tokens or habits is None:
         return start
 
     def loss(request_s: float) -> float:
         servers.tried[start.name] = replace(start, habits=replace(habits, request_s=request_s))
-        found = np.array([answered(case, servers)[0]["ttft"] for case, _ in told])
-        return float(np.abs(np.log(found / np.array([each for _, each in told]))).mean())
+        predicted = np.array([answered(case, servers)[0]["ttft"] for case, _ in first_tokens])
+        return float(
+            np.abs(np.log(predicted / np.array([ttft_s for _, ttft_s in first_tokens]))).mean()
+        )
 
     # queues jump where requests move, so there is no slope to follow
     best = min(fits("servers")["requests"], key=loss)
@@ -127,29 +129,31 @@ def fit(
 
     servers = Servers(constants, folder)
     cases = all_cases(folder)
-    found: dict[str, Runtime] = {}
+    runtimes: dict[str, Runtime] = {}
     for name in fits("servers")["runtimes"]:
-        own = cases.get(name, [])
-        if best is not None and all(keep(case) for _, case in own):
-            found[name] = best[name]
+        known = cases.get(name, [])
+        if best is not None and all(keep(case) for _, case in known):
+            runtimes[name] = best[name]
         else:
-            found[name] = fit_runtime(name, own, servers, keep)
-    return found
+            runtimes[name] = fit_runtime(name, known, servers, keep)
+    return runtimes
 
 
 def errors_of(runtimes: Mapping[str, Runtime], folder: Path) -> dict[str, dict[str, float]]:
     """Median error of each runtime by table and phase."""
     servers = Servers(Constants(), folder, tried=dict(runtimes))
-    found: dict[str, dict[str, float]] = {}
+    errors: dict[str, dict[str, float]] = {}
     for name, cases in all_cases(folder).items():
         if name not in runtimes:
             continue
         sizes: dict[str, list[float]] = {}
         for table, case in cases:
-            told = answered(case, servers)[0]
+            answers = answered(case, servers)[0]
             for phase, measured in case.measured.items():
-                error = abs(told.get(phase, np.nan) / measured - 1.0) if measured > 0.0 else np.nan
+                error = (
+                    abs(answers.get(phase, np.nan) / measured - 1.0) if measured > 0.0 else np.nan
+                )
                 if np.isfinite(error):
                     sizes.setdefault(f"{table.split('/')[-1]} {phase}", []).append(error)
-        found[name] = {key: float(np.median(each)) for key, each in sizes.items()}
-    return found
+        errors[name] = {key: float(np.median(each)) for key, each in sizes.items()}
+    return errors

@@ -54,8 +54,10 @@ class Constants:
         if device.power is not None:
             device = _loaded(name, self.of_power(device.power.name, device.process))
         processors = tuple(
-            replace(each, kernels=self._kernels(each.kernels)) if each.kernels else each
-            for each in device.processors
+            replace(processor, kernels=self._kernels(processor.kernels))
+            if processor.kernels
+            else processor
+            for processor in device.processors
         )
         link = device.link
         if link is not None and link.protocols is not None:

@@ -108,7 +108,7 @@ def device_on(name: str, kind: str) -> Device:
         device = load_device(name)
     except ConfigError as error:
         raise Unsupported(f"no device {name}") from error
-    able = [each for each in device.processors if each.kind == kind]
+    able = [processor for processor in device.processors if processor.kind == kind]
     if not able:
         raise Unsupported(f"{device.title} has no processor of kind {kind}")
     return replace(device, processors=(able[0],), sources={})

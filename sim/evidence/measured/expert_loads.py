@@ -66,11 +66,11 @@ def _uniform(tokens: int, experts: int, top_k: int) -> Floats:
     """Pairs of each expert in a few batches of tokens that each pick their experts blindly."""
     random = np.random.default_rng(0)
     draws = int(np.clip(MOST_RANDOM // (tokens * experts), 1, 8))
-    found = np.empty((draws, experts))
+    loads = np.empty((draws, experts))
     for draw in range(draws):
         order = np.argpartition(random.random((tokens, experts)), top_k - 1, axis=1)
-        found[draw] = np.bincount(order[:, :top_k].ravel(), minlength=experts)
-    return found
+        loads[draw] = np.bincount(order[:, :top_k].ravel(), minlength=experts)
+    return loads
 
 
 def _power_law(tokens: int, experts: int, top_k: int, exponent: float) -> Floats:

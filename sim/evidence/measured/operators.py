@@ -154,7 +154,7 @@ def hardware(
     units = np.stack([processor_records(device)[:1] for device in every])
     units["launch_s"] = 0.0
     if repeated:
-        cache = [each.processors[0].cache_B for each in every]
+        cache = [device.processors[0].cache_B for device in every]
         units["cache_B"][:, 0] = cache
     return units, np.stack([link_records(device.link, None) for device in every])
 

@@ -41,19 +41,19 @@ class Replayed:
 
 
 def replayed(requests: npt.NDArray[Any]) -> Replayed:
-    """The requests of outcomes that are done."""
-    done = requests[requests["status"] == DONE]
-    times = latencies(done)
+    """The requests of outcomes that are answered."""
+    answered = requests[requests["status"] == DONE]
+    times = latencies(answered)
     return Replayed(
-        arrival_s=done["arrival_s"],
-        first_s=done["first_s"],
-        last_s=done["last_s"],
+        arrival_s=answered["arrival_s"],
+        first_s=answered["first_s"],
+        last_s=answered["last_s"],
         ttft_s=times["ttft_s"],
         tpot_s=times["tpot_s"],
-        input_tokens=done["input"],
-        output_tokens=done["output"],
-        end_s=float(done["last_s"].max(initial=0.0)),
-        lost=len(requests) - len(done),
+        input_tokens=answered["input"],
+        output_tokens=answered["output"],
+        end_s=float(answered["last_s"].max(initial=0.0)),
+        lost=len(requests) - len(answered),
     )
 
 

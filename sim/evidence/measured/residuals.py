@@ -63,28 +63,28 @@ def ratios(points: pd.DataFrame) -> pd.DataFrame:
 
     Columns: regime, ratio, table ("dataset/table"), device, split, held_out, fold, kernels.
     """
-    done = points[np.isfinite(points["predicted"]) & (points["measured"] > 0.0)]
-    done = pd.concat([done, _summed(done)], ignore_index=True)
-    made: list[pd.DataFrame] = []
-    for (family, phase), own in done.groupby(["family", "phase"], sort=True):
+    able = points[np.isfinite(points["predicted"]) & (points["measured"] > 0.0)]
+    able = pd.concat([able, _summed(able)], ignore_index=True)
+    parts: list[pd.DataFrame] = []
+    for (family, phase), group in able.groupby(["family", "phase"], sort=True):
         for names, sign in _of(str(family), str(phase)):
-            ratio = (own["measured"] / own["predicted"]) ** sign
+            ratio = (group["measured"] / group["predicted"]) ** sign
             for regime in names:
-                made.append(own.assign(regime=regime, ratio=ratio))
-    found = pd.concat(made, ignore_index=True)
-    found["table"] = found["dataset"] + "/" + found["table"]
-    kernels = {name: _kernels_of(name) for name in found["device"].unique()}
-    found["kernels"] = found["device"].map(kernels)
-    return found
+                parts.append(group.assign(regime=regime, ratio=ratio))
+    rows = pd.concat(parts, ignore_index=True)
+    rows["table"] = rows["dataset"] + "/" + rows["table"]
+    kernels = {name: _kernels_of(name) for name in rows["device"].unique()}
+    rows["kernels"] = rows["device"].map(kernels)
+    return rows
 
 
-def _summed(done: pd.DataFrame) -> pd.DataFrame:
+def _summed(able: pd.DataFrame) -> pd.DataFrame:
     """Sums of element-wise operators of a layer: the nth row of each, where there are several."""
-    own = done[(done["family"] == "layer") & done["phase"].str.fullmatch(regimes("summed"))]
+    operators = able[(able["family"] == "layer") & able["phase"].str.fullmatch(regimes("summed"))]
     keys = ["dataset", "table", "device", "dtype", "family", "split", "held_out"]
-    place = own.groupby([*keys, "phase"]).cumcount()
-    found = own.assign(place=place).groupby([*keys, "place"], as_index=False, sort=True)
-    sums: pd.DataFrame = found.agg(
+    place = operators.groupby([*keys, "phase"]).cumcount()
+    groups = operators.assign(place=place).groupby([*keys, "place"], as_index=False, sort=True)
+    sums: pd.DataFrame = groups.agg(
         measured=("measured", "sum"), predicted=("predicted", "sum"), count=("phase", "size")
     )
     most = sums.groupby(["dataset", "table"])["count"].transform("max")
@@ -110,14 +110,14 @@ def _kernels_of(device: str) -> str:
 
 def quantiles(rows: pd.DataFrame) -> Residual:
     """10, 50 and 90 % of `ratio` in `rows`, whose tables count alike."""
-    own = rows.sort_values("ratio", kind="stable")
-    sizes = own.groupby("table")["ratio"].transform("size")
+    ranked = rows.sort_values("ratio", kind="stable")
+    sizes = ranked.groupby("table")["ratio"].transform("size")
     weights = 1.0 / sizes.to_numpy(float)
     places = (np.cumsum(weights) - 0.5 * weights) / weights.sum()
-    low, mid, high = np.interp([0.1, 0.5, 0.9], places, own["ratio"].to_numpy(float))
+    low, mid, high = np.interp([0.1, 0.5, 0.9], places, ranked["ratio"].to_numpy(float))
     return Residual(
-        low=float(low), mid=float(mid), high=float(high), rows=len(own),
-        tables=int(own["table"].nunique()),
+        low=float(low), mid=float(mid), high=float(high), rows=len(ranked),
+        tables=int(ranked["table"].nunique()),
     )  # fmt: skip
 
 
@@ -128,17 +128,17 @@ def expected(rows: pd.DataFrame) -> Residual:
     (the prediction interval of a sample); `validation/test_bands_cover_measurements.py` leaves
     tables out.
     """
-    found = quantiles(rows)
-    factor = float(np.sqrt(1.0 + 1.0 / found.tables))
-    return stretched(found, factor, factor)
+    residual = quantiles(rows)
+    factor = float(np.sqrt(1.0 + 1.0 / residual.tables))
+    return stretched(residual, factor, factor)
 
 
 def hull(residual: Residual, others: Iterable[Residual]) -> Residual:
-    """`residual` stretched so that it reaches as far as each of `others`."""
+    """`residual` stretched so that it reaches as far as one of `others`."""
     known = [residual, *others]
     return Residual(
-        low=min(each.low for each in known), mid=residual.mid,
-        high=max(each.high for each in known), rows=residual.rows, tables=residual.tables,
+        low=min(one.low for one in known), mid=residual.mid,
+        high=max(one.high for one in known), rows=residual.rows, tables=residual.tables,
     )  # fmt: skip
 
 
@@ -159,21 +159,21 @@ def generation(name: str, rows: pd.DataFrame) -> Tabled:
     known = rows[rows["split"] == "calibrated"]
     calibrated: dict[str, Residual] = {}
     held_out: dict[str, Residual] = {}
-    for regime, own in known.groupby("regime", sort=True):
-        if len(own) < FEWEST:
+    for regime, group in known.groupby("regime", sort=True):
+        if len(group) < FEWEST:
             continue
-        calibrated[str(regime)] = expected(own)
+        calibrated[str(regime)] = expected(group)
         held = rows[(rows["regime"] == regime) & (rows["held_out"] != "")]
         # constants that other generations gave know less than those of this one: a part of the
         # shapes left out stands for a new device of the generation as much as they do
-        found = expected(held) if len(held) else calibrated[str(regime)]
-        held_out[str(regime)] = hull(found, [calibrated[str(regime)]])
+        unseen = expected(held) if len(held) else calibrated[str(regime)]
+        held_out[str(regime)] = hull(unseen, [calibrated[str(regime)]])
     return Tabled(
         levels={"calibrated": calibrated, "held-out": held_out},
         tables=tuple(sorted(known["table"].unique())),
         measured={
-            str(regime): tuple(sorted(own["device"].unique()))
-            for regime, own in known.groupby("regime", sort=True)
+            str(regime): tuple(sorted(group["device"].unique()))
+            for regime, group in known.groupby("regime", sort=True)
             if str(regime) in calibrated
         },
     )
@@ -186,58 +186,62 @@ def unmeasured(generations: Iterable[Tabled], rows: pd.DataFrame, alone: pd.Data
     with its own constants as products' is. Whole servers keep the widest of any generation, as what
     their kernels lack is in the kernels' regimes. `alone` are rows predicted by shares of peaks.
     """
-    each = list(generations)
-    found: dict[str, Residual] = {}
-    regimes = sorted({name for one in each for name in one.levels["held-out"]} - set(EDGE))
-    for regime in sorted(regimes, key=lambda name: name != PRODUCT):
-        own = rows[(rows["regime"] == regime) & (rows["held_out"] == "devices")]
-        known = [one.levels["held-out"][regime] for one in each if regime in one.levels["held-out"]]
-        parts = [expected(part) for _, part in own.groupby("kernels", sort=True)]
+    tabled = list(generations)
+    levels: dict[str, Residual] = {}
+    names = sorted({name for one in tabled for name in one.levels["held-out"]} - set(EDGE))
+    for regime in sorted(names, key=lambda name: name != PRODUCT):
+        held = rows[(rows["regime"] == regime) & (rows["held_out"] == "devices")]
+        known = [
+            one.levels["held-out"][regime] for one in tabled if regime in one.levels["held-out"]
+        ]
+        parts = [expected(part) for _, part in held.groupby("kernels", sort=True)]
         every = rows[(rows["regime"] == regime) & (rows["split"] == "calibrated")]
         if parts:
-            found[regime] = hull(expected(own), [*parts, *known])
+            levels[regime] = hull(expected(held), [*parts, *known])
             continue
         if regime in SERVERS:
-            found[regime] = hull(expected(every), known)
+            levels[regime] = hull(expected(every), known)
             continue
         plain, base = expected(every), _products(rows)
-        wide = found[PRODUCT]
+        wide = levels[PRODUCT]
         widened = stretched(plain, wide.down / base.down, wide.up / base.up)
-        found[regime] = hull(widened, known)
+        levels[regime] = hull(widened, known)
     host = _host()
-    found[HOST] = host
-    estimated = dict(found)
-    for name, own in alone.groupby("regime", sort=True):
-        estimated[str(name)] = hull(expected(own), [found[str(name)]])
-    wide, narrow = estimated[PRODUCT], found[PRODUCT]
-    for regime in set(found) - set(alone["regime"]) - {*SERVERS, HOST}:
-        widened = stretched(found[regime], wide.down / narrow.down, wide.up / narrow.up)
-        estimated[regime] = hull(widened, [found[regime]])
+    levels[HOST] = host
+    estimated = dict(levels)
+    for name, held in alone.groupby("regime", sort=True):
+        estimated[str(name)] = hull(expected(held), [levels[str(name)]])
+    wide, narrow = estimated[PRODUCT], levels[PRODUCT]
+    for regime in set(levels) - set(alone["regime"]) - {*SERVERS, HOST}:
+        widened = stretched(levels[regime], wide.down / narrow.down, wide.up / narrow.up)
+        estimated[regime] = hull(widened, [levels[regime]])
     return Tabled(
-        levels={"unmeasured": found, "estimated": estimated},
+        levels={"unmeasured": levels, "estimated": estimated},
         tables=tuple(sorted(rows.loc[rows["held_out"] == "devices", "table"].unique())),
         measured={},
     )
 
 
 def _products(rows: pd.DataFrame) -> Residual:
-    own = rows[(rows["regime"] == PRODUCT) & (rows["split"] == "calibrated")]
-    return expected(own)
+    products = rows[(rows["regime"] == PRODUCT) & (rows["split"] == "calibrated")]
+    return expected(products)
 
 
 def _host() -> Residual:
     """Host time of an iteration in fitted runtimes of servers, over what a device estimates."""
     estimate = Constants().device("h100-sxm").host_step_s
-    made = []
+    ratios = []
     for name in library.files("runtimes"):
         runtime = load_runtime(name)
         dated = any(re.fullmatch(regimes("dated"), table) for table in runtime.fitted_on)
         if runtime.habits is not None and runtime.host_step_s is not None and not dated:
             sequence_s = runtime.host_sequence_s or 0.0
             host_s = runtime.host_step_s + SEQUENCES * sequence_s
-            made.append({"table": name, "ratio": max(host_s, 1e-6) / estimate})
-    found = expected(pd.DataFrame(made))
-    return hull(found, [Residual(low=min(found.low, 1.0), mid=1.0, high=max(found.high, 1.0))])
+            ratios.append({"table": name, "ratio": max(host_s, 1e-6) / estimate})
+    residual = expected(pd.DataFrame(ratios))
+    return hull(
+        residual, [Residual(low=min(residual.low, 1.0), mid=1.0, high=max(residual.high, 1.0))]
+    )
 
 
 def by_shares(folder: Path, tables: Sequence[str]) -> pd.DataFrame:
@@ -260,25 +264,25 @@ def _by_shares(path: Path, form: Format) -> list[pd.DataFrame]:
     try:
         table = read_table(path, form.required)
         rows = form.predict(table, Constants(shares_alone=True))
-    except (ConfigError, Infeasible):  # `validate` has told it
+    except (ConfigError, Infeasible):  # `validate` has named it
         return []
     long = rows["predicted"] / PER_SECOND[form.unit] * 1e6 >= LONG_US
-    told: dict[str, Any] = {"dataset": table.dataset, "table": table.name, "family": form.family}
-    return [rows[long].assign(split="zero-shot", held_out="kernels", **told)]
+    named: dict[str, Any] = {"dataset": table.dataset, "table": table.name, "family": form.family}
+    return [rows[long].assign(split="zero-shot", held_out="kernels", **named)]
 
 
 def residuals(points: pd.DataFrame, folder: Path) -> Mapping[str, Tabled]:
     """Residuals by name of their file: each generation's, edge runtimes', and all others'."""
     rows = ratios(points)
     edge = rows["regime"].isin(EDGE)
-    made: dict[str, Tabled] = {}
+    tabled: dict[str, Tabled] = {}
     for name in library.files("errors"):
-        own = rows[(rows["kernels"] == name) & ~edge]
-        if len(own[own["split"] == "calibrated"]):
-            made[name] = generation(name, own)
-    fitted = {table for one in made.values() for table in one.tables}
+        group = rows[(rows["kernels"] == name) & ~edge]
+        if len(group[group["split"] == "calibrated"]):
+            tabled[name] = generation(name, group)
+    fitted = {table for one in tabled.values() for table in one.tables}
     alone = by_shares(folder, sorted(fitted))
-    others = unmeasured(made.values(), rows[~edge], alone)
+    others = unmeasured(tabled.values(), rows[~edge], alone)
     if edge.any():
-        made["edge"] = generation("edge", rows[edge])
-    return made | {"unmeasured": others}
+        tabled["edge"] = generation("edge", rows[edge])
+    return tabled | {"unmeasured": others}

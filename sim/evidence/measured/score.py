@@ -59,16 +59,16 @@ class Group:
 def scored(dataset: str, table: str, rows: pd.DataFrame) -> Iterator[Group]:
     """Groups of `rows`: measured and predicted values, NaN predicted where a row is unsupported."""
     for key, group in rows.groupby(list(GROUP), sort=True, dropna=False):
-        device, phase, dtype, split, held_out = (str(each) for each in key)
-        done = group[np.isfinite(group["predicted"])]
-        measured = done["measured"].to_numpy(float)
-        predicted = done["predicted"].to_numpy(float)
-        if len(done) == 0:
+        device, phase, dtype, split, held_out = (str(part) for part in key)
+        able = group[np.isfinite(group["predicted"])]
+        measured = able["measured"].to_numpy(float)
+        predicted = able["predicted"].to_numpy(float)
+        if len(able) == 0:
             measured = predicted = np.array([np.nan])
         errors = predicted / measured - 1.0
         size = np.abs(errors)
         low, high = np.quantile(predicted / measured, [0.1, 0.9])
-        rank, regret, _ = ranking(done)
+        rank, regret, _ = ranking(able)
         yield Group(
             dataset=dataset,
             table=table,
@@ -77,8 +77,8 @@ def scored(dataset: str, table: str, rows: pd.DataFrame) -> Iterator[Group]:
             dtype=dtype,
             split="calibrated" if split == "calibrated" else "zero-shot",
             held_out=held_out,
-            n=len(done),
-            coverage=len(done) / len(group),
+            n=len(able),
+            coverage=len(able) / len(group),
             median_ape=float(np.median(size)),
             mape=float(np.mean(size)),
             p90_ape=float(np.quantile(size, 0.9)),
@@ -123,7 +123,7 @@ def ranking(rows: pd.DataFrame) -> tuple[float | None, float | None, int]:
 
 def spearman(a: Floats, b: Floats) -> float | None:
     """Spearman's rank correlation; None where one side is constant."""
-    x, y = (pd.Series(each).rank().to_numpy(float) for each in (a, b))
+    x, y = (pd.Series(side).rank().to_numpy(float) for side in (a, b))
     if np.ptp(x) == 0.0 or np.ptp(y) == 0.0:
         return None
     return float(np.corrcoef(x, y)[0, 1])

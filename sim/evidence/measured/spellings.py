@@ -51,8 +51,8 @@ def _device_names(text: str) -> Iterator[str]:
         if match := re.search(pattern, bare):
             texts.append(match.expand(name) or bare.replace(match[0], ""))
     yield lower.replace(" ", "-")
-    for each in texts:
-        words = re.sub(rf"\b({devices['noise']})\b", " ", each.replace("_", " ")).strip()
+    for spelling in texts:
+        words = re.sub(rf"\b({devices['noise']})\b", " ", spelling.replace("_", " ")).strip()
         plain = re.sub(r"[\s-]+", "-", words).strip("-")
         plain = re.sub(r"\brtx(\d)", r"rtx-\1", plain)
         yield from (devices["names"].get(plain, plain), plain)

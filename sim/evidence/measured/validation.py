@@ -143,7 +143,7 @@ def predictions(form: Format, table: Table) -> Iterator[pd.DataFrame]:
     """Rows of a table with the constants as they are, then with those that haven't seen them."""
     rows = form.predict(table, Constants())
     name = f"{table.dataset}/{table.name}"
-    devices = [str(each) for each in rows["device"].unique()]
+    devices = [str(name) for name in rows["device"].unique()]
     fitted = {device for device in devices if name in fitted_on(device)}
     known = rows["device"].isin(fitted).to_numpy()
     yield rows.assign(
@@ -157,9 +157,9 @@ def predictions(form: Format, table: Table) -> Iterator[pd.DataFrame]:
         else:
             predicted = pd.Series(np.full(len(rows), np.nan))
             for part in range(FOLDS):
-                own = (rows[kind if kind in rows else "fold"] == part).to_numpy()
+                hidden = (rows[kind if kind in rows else "fold"] == part).to_numpy()
                 other = form.predict(table, Constants(without=f"{kind}-{part}"))["predicted"]
-                predicted[own] = other[own]
+                predicted[hidden] = other[hidden]
         held = rows.assign(
             predicted=predicted, family=form.family, split="zero-shot", held_out=kind
         )
@@ -169,15 +169,15 @@ def predictions(form: Format, table: Table) -> Iterator[pd.DataFrame]:
 def fitted_on(device: str) -> tuple[str, ...]:
     """Tables that constants of a device were fitted on."""
     try:
-        found = Constants().device(device)
+        known = Constants().device(device)
     except ConfigError:  # a row of an unknown device says so itself
         return ()
     names = [table for name in library.files("runtimes") for table in load_runtime(name).fitted_on]
-    for processor in found.processors:
+    for processor in known.processors:
         names += processor.kernels.fitted_on if processor.kernels else ()
-    names += found.power.fitted_on if found.power else ()
-    if found.link is not None and found.link.protocols is not None:
-        names += found.link.protocols.fitted_on
+    names += known.power.fitted_on if known.power else ()
+    if known.link is not None and known.link.protocols is not None:
+        names += known.link.protocols.fitted_on
     return tuple(names)
 
 
@@ -197,21 +197,21 @@ def _families(points: pd.DataFrame) -> Iterator[Mapping[str, Any]]:
 
     With them how well they choose: among devices or degrees for the same work (`score.ranking`).
     """
-    done = points[np.isfinite(points["predicted"])]
-    errors = (done["predicted"] / done["measured"] - 1.0).abs()
+    able = points[np.isfinite(points["predicted"])]
+    errors = (able["predicted"] / able["measured"] - 1.0).abs()
     keys = ["family", "phase", "split", "held_out"]
-    for key, own in done.assign(error=errors).groupby(keys, sort=True):
-        family, phase, split, held_out = (str(each) for each in key)
-        by_group = own.groupby(["table", *GROUP])["error"].median()
-        named = own["choice"].where(own["choice"] == "", own["table"] + "|" + own["choice"])
-        rank, regret, choices = ranking(own.assign(choice=named))
+    for key, group in able.assign(error=errors).groupby(keys, sort=True):
+        family, phase, split, held_out = (str(part) for part in key)
+        by_group = group.groupby(["table", *GROUP])["error"].median()
+        named = group["choice"].where(group["choice"] == "", group["table"] + "|" + group["choice"])
+        rank, regret, choices = ranking(group.assign(choice=named))
         yield {
             "family": family,
             "phase": phase,
             "split": split,
             "held_out": held_out,
-            "n": len(own),
-            "median_ape": float(own["error"].median()),
+            "n": len(group),
+            "median_ape": float(group["error"].median()),
             "worst_group": float(by_group.max()),
             "choices": choices,
             "rank": rank,
