@@ -19,8 +19,9 @@ import click
 def command(data: str | None, output: Path | None, date: str) -> None:
     """Fit the constants of kernels to measured times again, and write their YAML files.
 
-    With each file come those fitted without a part of the shapes, or from other families' devices
-    alone: `sim validate` predicts with them what they haven't seen.
+    The section `held_out` of each file has what differs in constants fitted without a part of the
+    shapes, or from other families' devices alone: `sim validate` predicts with them what they
+    haven't seen.
     """
     from sim.config import library
     from sim.evidence.calibration.run import calibrated

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
     help="Also write the residuals that error bands rest on, as YAML files in this folder (the "
-    "library's own: hw_configs/errors).",
+    "library's own: hw_configs/fitted/errors).",
 )
 @click.option("--date", help="Date to write into these files, e.g. 2026-11-28.")
 def command(

@@ -15,15 +15,20 @@ Made = TypeVar("Made", bound=Form)
 
 
 def fitted_form(
-    kind: str, form: type[Made], name: str, base: Path | None = None
+    kind: str, form: type[Made], name: str, base: Path | None = None, *, without: str = ""
 ) -> tuple[str, Made, Document]:
-    """Name, form and document of a kind's entry, by name or by path from `base`; read once."""
-    found, read, document = _read(kind, form, name, base or Path())
+    """Name, form and document of a kind's entry, by name or by path from `base`; read once.
+
+    With constants that haven't seen the part `without` of the data, where the file has such.
+    """
+    stem, read, document = _read(kind, form, name, base or Path(), without)
     assert isinstance(read, form)
-    return found, read, document
+    return stem, read, document
 
 
 @cache
-def _read(kind: str, form: type[Form], name: str, base: Path) -> tuple[str, Form, Document]:
-    found, document = library.found_document(kind, name, base)
-    return found, validated(form, document), document
+def _read(
+    kind: str, form: type[Form], name: str, base: Path, without: str
+) -> tuple[str, Form, Document]:
+    stem, document = library.found_document(kind, name, base, without=without)
+    return stem, validated(form, document), document

@@ -306,13 +306,13 @@ def to_protocols(form: ProtocolsForm, name: str) -> Protocols:
     )
 
 
-def load_kernels(name: str, base: Path | None = None) -> Kernels:
-    """The kernels of a name or a path."""
-    found, form, _ = fitted_form("kernels", KernelsForm, name, base)
-    return to_kernels(form, found)
+def load_kernels(name: str, base: Path | None = None, *, without: str = "") -> Kernels:
+    """The kernels of a name or a path; `without` as in `fitted_form`."""
+    stem, form, _ = fitted_form("kernels", KernelsForm, name, base, without=without)
+    return to_kernels(form, stem)
 
 
-def load_protocols(name: str, base: Path | None = None) -> Protocols:
-    """The protocols of a name or a path."""
-    found, form, _ = fitted_form("protocols", ProtocolsForm, name, base)
-    return to_protocols(form, found)
+def load_protocols(name: str, base: Path | None = None, *, without: str = "") -> Protocols:
+    """The protocols of a name or a path; `without` as in `fitted_form`."""
+    stem, form, _ = fitted_form("protocols", ProtocolsForm, name, base, without=without)
+    return to_protocols(form, stem)

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any, Final
 
 HARDWARE: Final = "hw_configs"
+FITTED: Final = "hw_configs/fitted"
 WORKLOADS: Final = "workloads"
 
 
@@ -80,13 +81,13 @@ _TABLE: Final = (
     Kind(name="costs", form="cost_form:PracticeForm"),
     Kind(name="studies", top=WORKLOADS, single="study", form="study_form:StudyForm",
          marks=("axes",), schema="study"),
-    Kind(name="runtimes", form="runtime_form:RuntimeForm", marks=("fitted",),
+    Kind(name="runtimes", top=FITTED, form="runtime_form:RuntimeForm", marks=("fitted",),
          numbers="runtime_form:runtime_numbers"),
     Kind(name="hosts", form="offload_form:HostFileForm"),
-    Kind(name="kernels", single="kernels", form="kernels_form:KernelsForm"),
-    Kind(name="protocols", form="kernels_form:ProtocolsForm"),
-    Kind(name="power", single="power law", form="power_form:PowerLawForm"),
-    Kind(name="errors", single="table of errors", form="errors_form:ErrorsForm"),
+    Kind(name="kernels", top=FITTED, single="kernels", form="kernels_form:KernelsForm"),
+    Kind(name="protocols", top=FITTED, form="kernels_form:ProtocolsForm"),
+    Kind(name="power", top=FITTED, single="power law", form="power_form:PowerLawForm"),
+    Kind(name="errors", top=FITTED, single="table of errors", form="errors_form:ErrorsForm"),
     Kind(name="families", single="family", form="device_form:DeviceForm"),
     Kind(name="papers", form="inputs:InputsForm", shown=False),
 )  # fmt: skip

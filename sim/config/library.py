@@ -5,18 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from sim.config.document import Document, extended, read_document, value_at
+from sim.config.document import Document, extended, merged, read_document, value_at
 from sim.config.kinds import KINDS
 from sim.errors import ConfigError, Key, Problem
 from sim.techniques import TECHNIQUES
 
 Given = str | Path | Mapping[str, Any]
 """What names a thing: a name of the library, a path, or the thing itself as a mapping."""
+HELD_OUT: Final = "held_out"
+"""Section of a fitted file: what differs in constants that haven't seen a part of the data."""
 
 
 def folder(kind: str) -> Path:
@@ -102,8 +105,34 @@ def unknown(kind: str, name: str, known: Iterable[str], near: str | None = None)
     return f"unknown {noun} '{name}'; {hint}`sim list {kind}` shows all{path}"
 
 
-def found_document(kind: str, name: str, base: Path) -> tuple[str, Document]:
-    """Name and document, `extends` applied, of a name of the library or a path from `base`."""
+def found_document(kind: str, name: str, base: Path, *, without: str = "") -> tuple[str, Document]:
+    """Name and document, `extends` applied, of a name of the library or a path from `base`.
+
+    Of fitted constants, those that haven't seen the part `without` of the data, if the file has
+    such.
+    """
+    stem, document = _found_document(kind, name, base)
+    return stem, _held_out(document, without)
+
+
+def _held_out(document: Document, without: str) -> Document:
+    if not isinstance(document.data, dict) or HELD_OUT not in document.data:
+        return document
+    parts = document.data[HELD_OUT]
+    if not isinstance(parts, dict) or not all(isinstance(part, dict) for part in parts.values()):
+        message = "a mapping of parts of the data is due, each with the constants that differ"
+        raise ConfigError([document.problem((HELD_OUT,), message)])
+    kept = {key: value for key, value in document.data.items() if key != HELD_OUT}
+    places = {key: at for key, at in document.places.items() if key[:1] != (HELD_OUT,)}
+    whole = replace(document, data=kept, places=places)
+    if without not in parts:
+        return whole
+    part, place = document.under((HELD_OUT, without)), document.place((HELD_OUT, without))
+    changed = merged(whole, part).with_value(("fitted", "on"), [], place)
+    return changed.with_value(("fitted", "median_error"), {}, place)
+
+
+def _found_document(kind: str, name: str, base: Path) -> tuple[str, Document]:
     if is_path(name):
         path = path_from(name, base)
         return path.stem, with_bases(kind, read_document(path))

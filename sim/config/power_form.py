@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 
-from sim.config import library
 from sim.config.fields import ByteEnergy, Factor, FlopEnergy, Form, Power, ShareOfPeak, Text
+from sim.config.fitted_files import fitted_form
 from sim.config.kernels_form import FittedForm
-from sim.config.validate import validated
 from sim.hardware.power import PowerLaw
 
 
@@ -44,14 +42,13 @@ def to_law(form: PowerLawForm, name: str) -> PowerLaw:
     )
 
 
-@cache
-def law_form(name: str, base: Path) -> tuple[str, PowerLawForm]:
+def law_form(name: str, base: Path, *, without: str = "") -> tuple[str, PowerLawForm]:
     """Name and form of a power law, by name or path."""
-    found, document = library.found_document("power", name, base)
-    return found, validated(PowerLawForm, document)
+    stem, form, _ = fitted_form("power", PowerLawForm, name, base, without=without)
+    return stem, form
 
 
-def load_law(name: str, base: Path | None = None) -> PowerLaw:
-    """The power law of a name or a path."""
-    found, form = law_form(name, base or Path())
-    return to_law(form, found)
+def load_law(name: str, base: Path | None = None, *, without: str = "") -> PowerLaw:
+    """The power law of a name or a path; `without` as in `fitted_form`."""
+    stem, form = law_form(name, base or Path(), without=without)
+    return to_law(form, stem)

@@ -105,10 +105,10 @@ def _habits(form: HabitsForm) -> Habits:
     )
 
 
-def load_runtime(name_or_path: str, base: Path | None = None) -> Runtime:
-    """The runtime of a name or a path."""
-    found, form, _ = fitted_form("runtimes", RuntimeForm, name_or_path, base)
-    return to_runtime(form, found)
+def load_runtime(name_or_path: str, base: Path | None = None, *, without: str = "") -> Runtime:
+    """The runtime of a name or a path; `without` as in `fitted_form`."""
+    stem, form, _ = fitted_form("runtimes", RuntimeForm, name_or_path, base, without=without)
+    return to_runtime(form, stem)
 
 
 def runtime_numbers(name: str, document: Document) -> Mapping[str, Sourced]:

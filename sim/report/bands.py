@@ -48,7 +48,7 @@ def band_lines(bands: Mapping[str, Band]) -> list[Text]:
     return [
         Text(
             "In brackets: 10 to 90 % of what measurements were beside predictions, "
-            f"{'; '.join(sentences)}. Tables: hw_configs/errors.",
+            f"{'; '.join(sentences)}. Tables: hw_configs/fitted/errors.",
             style="yellow" if unbuilt else "dim",
         )
     ]

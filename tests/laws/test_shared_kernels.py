@@ -125,9 +125,10 @@ def test_a_scale_without_cores_is_told(tmp_path: Path) -> None:
     import sim.config.library as library
 
     text = (library.folder("kernels") / "nvidia.yaml").read_text(encoding="utf-8")
-    lines = [line for line in text.splitlines() if not line.startswith("cores:")]
+    cores = "cores:\n  lanes: 128\n  matrix: 1024\n  source: nvidia-sm-widths\n"
+    assert cores in text
     path = tmp_path / "odd.yaml"
-    path.write_text("\n".join(lines), encoding="utf-8")
+    path.write_text(text.replace(cores, ""), encoding="utf-8")
     with pytest.raises(ConfigError, match="cores"):
         load_kernels(str(path))
 

@@ -126,7 +126,7 @@ def test_run_shows_bands_and_says_that_a_chip_is_unbuilt(
     (tpot,) = (line for line in text.splitlines() if line.strip().startswith("TPOT"))
     assert tpot.count(" to ") == 1
     assert "time calibrated on this device" in text
-    assert "hw_configs/errors" in text
+    assert "hw_configs/fitted/errors" in text
     assert run("run", "llama-8b-azure-h100", "--set", "system=duplex", *limit) == 0
     assert "unbuilt: of a chip that doesn't exist" in capsys.readouterr().out
 

@@ -12,7 +12,7 @@ import pytest
 
 from sim.config.fitted_files import fitted_form
 from sim.config.runtime_form import RuntimeForm, load_runtime
-from sim.evidence.calibration.written import runtime_text
+from sim.evidence.calibration.documents import fitted_text, runtime_numbers
 from sim.evidence.measured.constants import Constants
 from sim.evidence.measured.formats import COLUMNS, Unsupported
 from sim.evidence.measured.registry import formats_of
@@ -137,8 +137,14 @@ def test_a_runtime_s_file_reads_as_it_was_written(tmp_path: Path) -> None:
     _, form, _ = fitted_form("runtimes", RuntimeForm, "vllm-0.12")
     path = tmp_path / "vllm-0.12.yaml"
     path.write_text(
-        runtime_text(
-            runtime, form.habits, title="t", date="2026-11-28", errors={"a b": 0.1}, about="x"
+        fitted_text(
+            "runtimes",
+            "vllm-0.12",
+            runtime_numbers(runtime, form.habits),
+            date="2026-11-28",
+            fitted_on=runtime.fitted_on,
+            errors={"a b": 0.1},
+            held_out={},
         )
     )
     assert load_runtime(str(path)) == runtime

@@ -11,10 +11,9 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from sim.config.library import title_of
 from sim.config.power_form import load_law
+from sim.evidence.calibration.documents import fitted_text, power_numbers
 from sim.evidence.calibration.fit import Measured, Numbers, Seen, fits, fitted_to
-from sim.evidence.calibration.written import power_text
 from sim.evidence.measured.constants import Constants, slug
 from sim.evidence.measured.formats import Format
 from sim.evidence.measured.registry import tables_of
@@ -64,30 +63,27 @@ def _with(law: PowerLaw, numbers: Numbers) -> PowerLaw:
     return replace(law, **changed)
 
 
-def calibrated(folder: Path, date: str, about: str, held_out: str) -> Iterator[tuple[str, str]]:
-    """Files of power laws, by path below hw_configs, with their text.
+def calibrated(folder: Path, date: str) -> Iterator[tuple[str, str]]:
+    """Files of power laws, by path below hw_configs/fitted, with their text.
 
-    Constants are fitted to all tables of power in `folder`, then without each family of models,
-    then for each process without the devices made on it. Nothing is yielded without a table.
+    Constants are fitted to all tables of power in `folder`; those held out without each family of
+    models, and for each process without the devices made on it. Nothing without a table.
     """
     tables = [
         metered(form, read_table(path, form.required)) for form, path in tables_of(folder, "energy")
     ]
     for name in fits("power")["laws"] if tables else ():
-        title = title_of("power", name)
         best = fit(name, load_law(name), tables, _every)
-        fitted_on = tuple(table.name for table in tables)
-        text = power_text(
-            replace(best, fitted_on=fitted_on), title=title, date=date,
-            errors=errors_of(name, best, tables), about=about,
+        text = fitted_text(
+            "power", name, power_numbers(best), date=date,
+            fitted_on=tuple(table.name for table in tables),
+            errors=errors_of(name, best, tables),
+            held_out={
+                without: power_numbers(fit(name, best, tables, keep))
+                for without, keep in _held_out(tables)
+            },
         )  # fmt: skip
         yield f"power/{name}.yaml", text
-        for without, keep in _held_out(tables):
-            text = power_text(
-                replace(fit(name, best, tables, keep), fitted_on=()), title=title, date=date,
-                errors={}, about=held_out.format(without),
-            )  # fmt: skip
-            yield f"power/held-out/{name}.without-{without}.yaml", text
 
 
 def _held_out(tables: Sequence[Measured]) -> Iterator[tuple[str, Keep]]:

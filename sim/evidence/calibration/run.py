@@ -9,7 +9,6 @@ from typing import Final
 
 from sim.config.fitted_files import fitted_form
 from sim.config.kernels_form import load_kernels
-from sim.config.library import title_of
 from sim.config.runtime_form import RuntimeForm
 from sim.evidence.calibration import (
     edge_fit,
@@ -18,6 +17,13 @@ from sim.evidence.calibration import (
     protocols_fit,
     runtime_fit,
     shared_fit,
+)
+from sim.evidence.calibration.documents import (
+    Data,
+    fitted_text,
+    kernels_numbers,
+    protocols_numbers,
+    runtime_numbers,
 )
 from sim.evidence.calibration.fit import Measured, fits, measured_tables
 from sim.evidence.calibration.kernels_fit import (
@@ -29,7 +35,6 @@ from sim.evidence.calibration.kernels_fit import (
     fit,
     wanted,
 )
-from sim.evidence.calibration.written import kernels_text, protocols_text, runtime_text
 from sim.evidence.measured.constants import Constants
 from sim.evidence.measured.formats import FOLDS
 from sim.hardware.kernels import Kernels
@@ -37,8 +42,6 @@ from sim.hardware.runtime import Runtime
 
 SHARED: Final = "nvidia"
 """What every generation has alike: the kernels of devices whose generation nobody measured."""
-ABOUT: Final = "Written by `sim calibrate`: fit again rather than change by hand."
-HELD_OUT: Final = "Fitted without {}: `sim validate` predicts those with it. No device names it."
 SERVERS_HELD_OUT: Final = tuple(
     f"{kind}-{part}" for kind in ("degrees", "models") for part in range(FOLDS)
 )
@@ -48,10 +51,10 @@ Files = Iterator[tuple[str, str]]
 
 
 def calibrated(folder: Path, date: str) -> Files:
-    """Files of kernels, protocols and power laws, by path below hw_configs, with their text.
+    """Files of kernels, protocols and power laws, by path below hw_configs/fitted, with their text.
 
-    Constants are fitted to all of the measured tables in `folder`, then without each part of the
-    shapes, then for each family to the devices of the others alone.
+    Constants are fitted to all of the measured tables in `folder`; those that each file holds out
+    without each part of the shapes, and for each family to the devices of the others alone.
     """
     tables, known = measured_tables(folder, *FAMILIES), fits("families")
     families = by_family(tables)
@@ -62,20 +65,22 @@ def calibrated(folder: Path, date: str) -> Files:
             load_kernels(SHARED), known["process"], best[nearest], best, families
         )
     best |= experts_fit.fit(Constants(kernels=dict(best)), folder, "")
+    held_out: dict[str, dict[str, Data]] = {name: {} for name in best}
+    for without in (*SHAPES, "devices"):
+        for name, kernels in _held_out(best, families, folder, without).items():
+            held_out[name][without] = kernels_numbers(kernels)
     for name, kernels in best.items():
         seen = tables if name == SHARED else families[name]
         on = (table.name for table in seen)
-        whole = replace(kernels, fitted_on=(*on, *_of_experts(name, folder)))
         devices = shared_fit.among(best, families) if name == SHARED else everywhere
-        errors = errors_of(whole, seen, devices)
-        text = kernels_text(
-            whole, title=title_of("kernels", name), date=date, errors=errors, about=ABOUT
-        )
+        text = fitted_text(
+            "kernels", name, kernels_numbers(kernels), date=date,
+            fitted_on=(*on, *_of_experts(name, folder)),
+            errors=errors_of(kernels, seen, devices), held_out=held_out[name],
+        )  # fmt: skip
         yield f"kernels/{name}.yaml", text
-    for without in (*SHAPES, "devices"):
-        yield from _held_out(best, families, folder, date, without)
     yield from _protocols(folder, date)
-    yield from power_fit.calibrated(folder, date, ABOUT, HELD_OUT)
+    yield from power_fit.calibrated(folder, date)
     yield from runtimes(folder, date)
 
 
@@ -92,9 +97,9 @@ def _unlimited(
 
 
 def _held_out(
-    best: Mapping[str, Kernels], families: Mapping[str, list[Measured]], folder: Path, date: str,
-    without: str,
-) -> Files:  # fmt: skip
+    best: Mapping[str, Kernels], families: Mapping[str, list[Measured]], folder: Path, without: str
+) -> dict[str, Kernels]:
+    """Kernels of each family fitted without its devices, or without a part of the shapes."""
     fitted: dict[str, Kernels] = {}
     for name, tables in families.items():
         if without == "devices":
@@ -106,52 +111,51 @@ def _held_out(
         else:
             fitted[name] = fit(best[name], tables, but(int(without.removeprefix("shapes-"))))
     fitted |= experts_fit.fit(Constants(kernels=dict(fitted)), folder, without)
-    fitted.pop(SHARED, None)
-    for name, kernels in fitted.items():
-        text = kernels_text(
-            replace(kernels, fitted_on=()), title=title_of("kernels", name), date=date, errors={},
-            about=HELD_OUT.format("its devices" if without == "devices" else without),
-        )  # fmt: skip
-        yield f"kernels/held-out/{name}.without-{without}.yaml", text
+    return {name: kernels for name, kernels in fitted.items() if name != SHARED}
 
 
 def _protocols(folder: Path, date: str) -> Files:
-    for without in ("", *SHAPES):
-        for name, found in protocols_fit.fit(Constants(), folder, without).items():
-            text = protocols_text(
-                replace(found, fitted_on=()) if without else found,
-                title=title_of("protocols", name), date=date, errors={},
-                about=HELD_OUT.format(without) if without else ABOUT,
-            )  # fmt: skip
-            held = f"held-out/{name}.without-{without}" if without else name
-            yield f"protocols/{held}.yaml", text
+    parts = ("", *SHAPES)
+    partial = {without: protocols_fit.fit(Constants(), folder, without) for without in parts}
+    for name, protocols in partial.pop("").items():
+        held_out = {
+            without: protocols_numbers(others[name])
+            for without, others in partial.items()
+            if name in others
+        }
+        yield (
+            f"protocols/{name}.yaml",
+            fitted_text(
+                "protocols", name, protocols_numbers(protocols), date=date,
+                fitted_on=protocols.fitted_on, errors={}, held_out=held_out,
+            ),
+        )  # fmt: skip
 
 
 def runtimes(folder: Path, date: str) -> Files:
     """Files of runtimes of servers and of edge devices, with kernels as the files have them."""
-    for fitting, held_out in ((runtime_fit, SERVERS_HELD_OUT), (edge_fit, EDGE_HELD_OUT)):
+    for fitting, parts in ((runtime_fit, SERVERS_HELD_OUT), (edge_fit, EDGE_HELD_OUT)):
         best = fitting.fit(Constants(), folder)
         errors = fitting.errors_of(best, folder)
-        for name, found in best.items():
-            yield f"runtimes/{name}.yaml", _runtime_text(found, name, date, errors[name], ABOUT)
-        for without in held_out:
-            for name, found in fitting.fit(Constants(), folder, without, best).items():
-                text = _runtime_text(
-                    replace(found, fitted_on=()), name, date, {}, HELD_OUT.format(without)
-                )
-                yield f"runtimes/held-out/{name}.without-{without}.yaml", text
+        partial = {without: fitting.fit(Constants(), folder, without, best) for without in parts}
+        for name, runtime in best.items():
+            _, form, _ = fitted_form("runtimes", RuntimeForm, name)
+            held_out = {
+                without: _runtime_numbers(others[name], form)
+                for without, others in partial.items()
+                if name in others
+            }
+            yield (
+                f"runtimes/{name}.yaml",
+                fitted_text(
+                    "runtimes", name, _runtime_numbers(runtime, form), date=date,
+                    fitted_on=runtime.fitted_on, errors=errors[name], held_out=held_out,
+                ),
+            )  # fmt: skip
 
 
-def _runtime_text(
-    runtime: Runtime, name: str, date: str, errors: Mapping[str, float], about: str
-) -> str:
-    _, form, _ = fitted_form("runtimes", RuntimeForm, name)
-    if runtime.fitted_on:  # those without a part of the data only predict what was left out
-        runtime = replace(runtime, runs_on=form.runs_on)
-    return runtime_text(
-        runtime, form.habits, title=title_of("runtimes", name), date=date, errors=errors,
-        about=about,
-    )  # fmt: skip
+def _runtime_numbers(runtime: Runtime, form: RuntimeForm) -> Data:
+    return runtime_numbers(replace(runtime, runs_on=form.runs_on), form.habits)
 
 
 def _of_experts(name: str, folder: Path) -> Iterator[str]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from pathlib import Path
 
-from sim.config import library
 from sim.config.catalogue import load_device
 from sim.config.kernels_form import load_kernels, load_protocols
 from sim.config.power_form import load_law
@@ -79,25 +77,17 @@ class Constants:
         """Kernels of a name, of the file that hasn't seen what is left out where there is one."""
         if self.everywhere is not None:
             return self.everywhere
-        return self.kernels.get(name) or load_kernels(str(self._file("kernels", name)))
+        return self.kernels.get(name) or load_kernels(name, without=self.without)
 
     def of_protocols(self, name: str) -> Protocols:
         """Protocols of a name, likewise."""
-        return self.protocols.get(name) or load_protocols(str(self._file("protocols", name)))
+        return self.protocols.get(name) or load_protocols(name, without=self.without)
 
     def of_runtime(self, name: str) -> Runtime:
         """Runtime of a name, likewise."""
-        if name in self.runtimes:
-            return self.runtimes[name]
-        held_out = library.folder("runtimes") / "held-out" / f"{name}.without-{self.without}.yaml"
-        return load_runtime(str(held_out) if held_out.is_file() else name)
+        return self.runtimes.get(name) or load_runtime(name, without=self.without)
 
     def of_power(self, name: str, process: str | None) -> PowerLaw:
         """Power law of a name, likewise; without devices, it is without those of one process."""
         without = slug(process or "") if self.without == "devices" else self.without
-        held_out = library.folder("power") / "held-out" / f"{name}.without-{without}.yaml"
-        return self.power.get(name) or load_law(str(held_out) if held_out.is_file() else name)
-
-    def _file(self, kind: str, name: str) -> Path:
-        held_out = library.folder(kind) / "held-out" / f"{name}.without-{self.without}.yaml"
-        return held_out if held_out.is_file() else library.folder(kind) / f"{name}.yaml"
+        return self.power.get(name) or load_law(name, without=without)
