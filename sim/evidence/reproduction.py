@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from sim.notebook import html_table
+
+SHOWN: Final = (
+    "id", "quantity", "unit", "published", "simulated", "error_unit", "error", "tolerance",
+    "kind", "status", "source",
+)  # fmt: skip
+"""What JSON has of every row."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +23,7 @@ class Row:
     or in the quantity's own unit where it counts things. `at_least` judges only what falls short.
     `bounds` of the simulated value judge instead of a tolerance: the printed one must lie within.
     kind: "predicted" by the simulation; "calibrated" where constants were fitted on it; "identity"
-    for arithmetic that can only fail by a mistake.
+    for arithmetic that can only fail by a mistake. `reason` is why so much is tolerated.
     """
 
     id: str
@@ -26,7 +32,8 @@ class Row:
     published: float
     simulated: float
     error_unit: Literal["relative", "points"] = "relative"
-    tolerance: float | None = 0.10
+    tolerance: float | None
+    reason: str = ""
     kind: Literal["predicted", "calibrated", "identity"] = "predicted"
     source: str
     at_least: bool = False
@@ -53,19 +60,8 @@ class Row:
 
     def to_json(self) -> dict[str, Any]:
         """The row as plain values."""
-        return {
-            "id": self.id,
-            "quantity": self.quantity,
-            "unit": self.unit,
-            "published": self.published,
-            "simulated": self.simulated,
-            "error_unit": self.error_unit,
-            "error": self.error,
-            "tolerance": self.tolerance,
-            "kind": self.kind,
-            "status": self.status,
-            "source": self.source,
-        } | ({} if self.bounds is None else {"low": self.bounds[0], "high": self.bounds[1]})
+        ends = {} if self.bounds is None else dict(zip(("low", "high"), self.bounds, strict=True))
+        return {name: getattr(self, name) for name in SHOWN} | ends
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,15 +83,18 @@ class Reproduction:
         rows = [[getattr(row, name) for name in names] for row in self.rows]
         return html_table(self.title, names, rows)
 
+    @property
+    def summary(self) -> Mapping[str, int]:
+        """Rows by status."""
+        statuses = [row.status for row in self.rows]
+        return {status: statuses.count(status) for status in ("pass", "miss", "info")}
+
     def to_json(self) -> dict[str, Any]:
         """The reproduction as plain values, figures' tables left out."""
-        count = dict.fromkeys(("pass", "miss", "info"), 0)
-        for row in self.rows:
-            count[row.status] += 1
         return {
             "paper": self.paper,
             "title": self.title,
-            "summary": count,
+            "summary": self.summary,
             "assumptions": list(self.assumptions),
             "rows": [row.to_json() for row in self.rows],
             "residuals": dict(self.residuals),

@@ -49,7 +49,7 @@ def reproduction_report(reproduction: Reproduction) -> RenderableType:
 
 
 def _notes(reproduction: Reproduction) -> list[str]:
-    summary = reproduction.to_json()["summary"]
+    summary = reproduction.summary
     lines = [f"{summary['pass']} pass, {summary['miss']} miss, {summary['info']} shown only"]
     lines += [f"Assumed: {each}" for each in reproduction.assumptions]
     lines += [f"Open, {key}: {why}" for key, why in reproduction.residuals.items()]

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 import sim
 from sim.config.inputs import load_inputs
-from sim.evidence.papers.hnlpu_chips import operators_of, rows
+from sim.evidence.papers import reproduce
+from sim.evidence.papers.hnlpu.designs import operators_of, simulated
 from sim.hardware.hardwired.operators import leakage_J
 from sim.workload.layers import build_graph
 
@@ -63,7 +64,8 @@ def test_leakage_is_power_times_time() -> None:
 
 def test_rows_of_the_evidence() -> None:
     graph = build_graph(sim.load_model("gpt-oss-120b"))
-    found = {row.id: row for row in rows(load_inputs("hnlpu"), graph)}
+    ids = simulated(load_inputs("hnlpu"), graph)
+    found = {row.id: row for row in reproduce("hnlpu").rows if row.id in ids}
     assert [row.id for row in found.values() if row.status == "miss"] == []
     assert found["I-leakage"].simulated == pytest.approx(0.76, abs=0.005)
     assert found["I-link-column"].simulated == pytest.approx(3.32, abs=0.005)

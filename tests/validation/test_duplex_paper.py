@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sim.evidence.papers import reproduce
-from sim.evidence.papers.duplex_systems import released_split
+from sim.evidence.papers.duplex.systems import released_split
 from sim.evidence.reproduction import Reproduction
 from sim.report.evidence import reproduction_page
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from sim.config.catalogue import load_system
 from sim.evidence.papers import layered_prefill, reproduce
+from sim.evidence.papers.layered_prefill.laboratory import one_prompt
 from sim.evidence.reproduction import Reproduction
 
 MISSES = {
@@ -48,6 +50,6 @@ def test_more_groups_mean_smaller_gaps_and_a_later_first_token(found: Reproducti
 
 
 def test_the_set_up_gives_equal_results_each_time() -> None:
-    system = layered_prefill.load_system("h100-x2")
-    one, other = (layered_prefill.one_prompt(system, 2048) for _ in "ab")
+    system = load_system("h100-x2")
+    one, other = (one_prompt(system, 2048) for _ in "ab")
     assert one.to_json() == other.to_json()

@@ -9,26 +9,51 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.config.memory_form import memory_kind
+from sim.evidence.papers.published import printed
 
 Floats = npt.NDArray[np.float64]
 
 OP_PER_B: Final = np.array([1.0, 2.0, 4.0, 8.0, 16.0, 32.0])
 UNITS: Final = {"bank-pim": 1.0, "bank-group-pim": 8.0, "logic-pim": 8.0}
 """Peak Op/B of each unit at its own bandwidth."""
-PRINTED: Final = np.array(
-    [
-        [0.08, 0.16, 0.35, 0.81, 1.00, 1.00],
-        [1.00, 1.00, 1.00, 1.00, 0.96, 0.67],
-        [0.66, 0.66, 0.65, 0.65, 0.61, 0.40],
-    ]
-)
-"""Cells of the figure, each column relative to its worst; rows in the order of `UNITS`."""
 CONSTANTS: Final = (
     "pJ a flop on the DRAM die",
     "pJ a flop on the logic die",
     "area of Bank-PIM over BankGroup-PIM",
     "area of Logic-PIM over BankGroup-PIM",
 )
+
+
+@cache
+def figure() -> Floats:
+    """Cells of the figure, each column relative to its worst; rows in the order of `UNITS`."""
+    return np.array(
+        [[printed("duplex", cell_id(unit, intensity)) for intensity in OP_PER_B] for unit in UNITS]
+    )
+
+
+def cell_id(unit: str, intensity: float) -> str:
+    """The id of a printed cell."""
+    return f"F8-{unit}-{intensity:g}"
+
+
+def simulated() -> dict[str, float]:
+    """The cells with fitted constants, their error, and columns in the printed order."""
+    constants = fit()
+    table = cells(constants)
+    values = {
+        cell_id(unit, intensity): float(table[row, column])
+        for row, unit in enumerate(UNITS)
+        for column, intensity in enumerate(OP_PER_B)
+    }
+    order = float(same_order(constants))
+    return values | {"F8": 100.0 * rms(constants), "F8-order": order}
+
+
+def constants_in_words() -> str:
+    """The constants fitted on the figure."""
+    constants = zip(CONSTANTS, fit(), strict=True)
+    return "fitted on Fig. 8: " + ", ".join(f"{name} {value:.3g}" for name, value in constants)
 
 
 def cells(constants: Floats) -> Floats:
@@ -56,7 +81,7 @@ def cells(constants: Floats) -> Floats:
 
 def errors(constants: Floats) -> Floats:
     """Relative error of each cell."""
-    return np.asarray(cells(constants) / PRINTED - 1.0)
+    return np.asarray(cells(constants) / figure() - 1.0)
 
 
 @cache
@@ -87,14 +112,14 @@ def rms(constants: Floats) -> float:
 def same_order(constants: Floats) -> int:
     """Columns, of six, in which the three units come in the printed order."""
     table = cells(constants)
-    return sum(_agrees(table[:, column], PRINTED[:, column]) for column in range(PRINTED.shape[1]))
+    return sum(_agrees(column, shown) for column, shown in zip(table.T, figure().T, strict=True))
 
 
-def _agrees(ours: Floats, printed: Floats) -> bool:
+def _agrees(ours: Floats, shown: Floats) -> bool:
     """Whether what is printed apart comes in the same order; cells printed equal may go any way."""
     return all(
-        (ours[a] - ours[b]) * (printed[a] - printed[b]) > 0.0
+        (ours[a] - ours[b]) * (shown[a] - shown[b]) > 0.0
         for a in range(3)
         for b in range(a)
-        if printed[a] != printed[b]
+        if shown[a] != shown[b]
     )

@@ -17,9 +17,7 @@ from sim.mapping.hardwired import Grid
 
 Values = float | npt.NDArray[np.float64]
 Inputs = Mapping[str, Values]
-BLOCKS: Final = (
-    "hn_array", "vex", "control", "attention_buffer", "interconnect", "hbm_phy",
-)  # fmt: skip
+BLOCKS: Final = ("hn_array", "vex", "control", "attention_buffer", "interconnect", "hbm_phy")
 
 
 def chip_total(inputs: Inputs, unit: str) -> float:
@@ -35,9 +33,11 @@ def grid_of(inputs: Inputs) -> Grid:
 def stack_of(inputs: Inputs) -> LayerStack:
     """The paper's mask layers."""
     return LayerStack(
-        euv=int(inputs["euv_layers"]), duv=int(inputs["duv_layers"]),
-        own_duv=int(inputs["own_duv_layers"]), euv_weight=float(inputs["euv_weight"]),
-    )  # fmt: skip
+        euv=int(inputs["euv_layers"]),
+        duv=int(inputs["duv_layers"]),
+        own_duv=int(inputs["own_duv_layers"]),
+        euv_weight=float(inputs["euv_weight"]),
+    )
 
 
 def pipeline_of(inputs: Inputs, layers: int) -> Pipeline:
@@ -98,7 +98,9 @@ def hnlpu_ownership(
     respin = stack_of(inputs).own_cost(inputs["mask_set_USD"], chips) + systems * chips * module
     static = build + infrastructure + electricity + spares * chips * module
     return _with_carbon(
-        inputs, drawn, systems * chips,
+        inputs,
+        drawn,
+        systems * chips,
         {
             "infrastructure": infrastructure,
             "capex": build + infrastructure,
@@ -107,7 +109,7 @@ def hnlpu_ownership(
             "static": static,
             "dynamic": static + 2.0 * respin,
         },
-    )  # fmt: skip
+    )
 
 
 def h100_ownership(inputs: Inputs, gpus: float) -> dict[str, Values]:
@@ -123,12 +125,18 @@ def h100_ownership(inputs: Inputs, gpus: float) -> dict[str, Values]:
     )
     total = capex + electricity + maintenance
     return _with_carbon(
-        inputs, drawn, gpus,
+        inputs,
+        drawn,
+        gpus,
         {
-            "infrastructure": infrastructure, "capex": capex, "electricity": electricity,
-            "maintenance": maintenance, "static": total, "dynamic": total,
+            "infrastructure": infrastructure,
+            "capex": capex,
+            "electricity": electricity,
+            "maintenance": maintenance,
+            "static": total,
+            "dynamic": total,
         },
-    )  # fmt: skip
+    )
 
 
 def _with_carbon(

@@ -27,6 +27,7 @@ DEVICES: Final = {
     "bank-pim": "bank-pim-micro24",
     "bank-group-pim": "bank-group-pim-micro24",
 }
+FP16: Final = {"weights": "fp16", "kv": "fp16", "activations": "fp16"}
 NETWORK: Final[dict[str, Any]] = {
     "name": "infiniband",
     "source": "duplex-simulator",
@@ -156,7 +157,7 @@ def run(
         "name": f"{model} on {kind}",
         "model": model_of(model),
         "system": system,
-        "dtype": {"weights": "fp16", "kv": "fp16", "activations": "fp16"},
+        "dtype": FP16,
         "traffic": traffic,
         "router": {"kind": "uniform", "draw": "sampled"},
         "scheduler": {

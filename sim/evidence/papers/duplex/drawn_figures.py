@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from sim.engines.roofline import Batch, decode_batch, prefill_batch, step
-from sim.evidence.papers.duplex_systems import (
+from sim.evidence.papers.duplex.systems import (
     BATCHES,
     DENSE,
     SETUPS,
@@ -37,7 +37,7 @@ FIVE: Final[tuple[Kind, ...]] = ("gpu", "2xgpu", "duplex", "duplex+pe", "duplex+
 
 def figures(progress: Callable[[str], None]) -> dict[str, Table]:
     """Tables by name of the figure."""
-    found: dict[str, Table] = {}
+    tables: dict[str, Table] = {}
     for name, rows in (
         ("figure-4", figure_4),
         ("figure-12", figure_12),
@@ -48,8 +48,8 @@ def figures(progress: Callable[[str], None]) -> dict[str, Table]:
         ("infiniband", infiniband),
     ):
         progress(name)
-        found[name] = list(rows())
-    return found
+        tables[name] = list(rows())
+    return tables
 
 
 def figure_4() -> Iterator[Mapping[str, Any]]:
@@ -74,19 +74,19 @@ def figure_4() -> Iterator[Mapping[str, Any]]:
 
 
 def _parts(prepared: Prepared, work: Batch) -> dict[str, float]:
-    done = step(prepared.program, work)
+    timed = step(prepared.program, work)
     shares = dict.fromkeys(dict.fromkeys(CLASSES.values()), 0.0)
-    for op, row in zip(prepared.program.table.graph.ops, done.rows, strict=True):
-        shares[CLASSES[breakdown_class(op)]] += float(row[SECONDS]) / done.seconds
+    for op, row in zip(prepared.program.table.graph.ops, timed.rows, strict=True):
+        shares[CLASSES[breakdown_class(op)]] += float(row[SECONDS]) / timed.seconds
     return {f"{name}_share": share for name, share in shares.items()} | {
-        "stage_ms": 1e3 * done.seconds
+        "stage_ms": 1e3 * timed.seconds
     }
 
 
 def _latencies(run: Run) -> dict[str, float]:
     metrics = run.metrics
     return {
-        **{f"tbt_{each}_ms": 1e3 * metrics["tbt_s"][each] for each in ("p50", "p90", "p99")},
+        **{f"tbt_{part}_ms": 1e3 * metrics["tbt_s"][part] for part in ("p50", "p90", "p99")},
         "t2ft_p50_s": metrics["ttft_s"]["p50"],
         "e2e_p50_s": metrics["e2e_s"]["p50"],
     }
@@ -191,7 +191,7 @@ def figure_16() -> Iterator[Mapping[str, Any]]:
 def _energies(run: Run) -> dict[str, float]:
     """Joules a generated token by part of the model, of memory and of compute."""
     tokens = sum(outcome.generated_tokens for outcome in run.served.outcomes)
-    found = {
+    joules = {
         f"{part}_{kind}_J": 0.0
         for part in ("fc", "attention", "moe")
         for kind in ("dram", "compute")
@@ -203,6 +203,6 @@ def _energies(run: Run) -> dict[str, float]:
         ):
             part = CLASSES[breakdown_class(op)]
             if part != "communication":
-                found[f"{part}_compute_J"] += float(compute)
-                found[f"{part}_dram_J"] += float(memory)
-    return found
+                joules[f"{part}_compute_J"] += float(compute)
+                joules[f"{part}_dram_J"] += float(memory)
+    return joules
