@@ -23,8 +23,12 @@ class Timed(Machine):
     program: Program
 
     def iteration(
-        self, prompts: list[tuple[int, int, int, int]], decodes: list[tuple[int, int]]
+        self,
+        prompts: list[tuple[int, int, int, int]],
+        decodes: list[tuple[int, int]],
+        group: set[int] | None = None,
     ) -> tuple[float, float, list[Any]]:
+        assert group is None, "all layers pass in one step"
         batch = Batch(
             prompts=tuple(entry[:3] for entry in prompts),
             decodes=tuple((prompt, context - prompt) for prompt, context in decodes),

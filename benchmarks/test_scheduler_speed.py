@@ -14,8 +14,8 @@ from sim.config.catalogue import load_model, load_system
 from sim.dtypes import Precision
 from sim.engines.policy import Iteration, Prompt, View
 from sim.engines.scheduler import Scheduler
-from sim.engines.serving import serve_trace
-from sim.engines.serving.engine import Outcome
+from sim.engines.serving import Kind, Requests, serve_trace
+from sim.engines.serving.outcome import Outcome
 from sim.mapping.assemblies import assemble
 from sim.mapping.capacity import budget
 from sim.mapping.layout import Parallel
@@ -67,7 +67,8 @@ def program() -> Program:
 
 def serve(program: Program, scheduler: Scheduler, trace: Trace) -> Outcome:
     kv_B = budget(program, utilization=0.9, tokens=8192, sequences=scheduler.max_batch).kv_B
-    (outcome,) = serve_trace(program, scheduler, kv_B, trace).outcomes
+    kind = Kind(program=program, scheduler=scheduler, kv_B=kv_B)
+    (outcome,) = serve_trace(kind, Requests.of(kind, trace)).outcomes
     return outcome
 
 

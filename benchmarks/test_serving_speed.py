@@ -15,8 +15,9 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from sim.config.catalogue import load_model, load_system
 from sim.dtypes import Precision
 from sim.engines.scheduler import Scheduler
-from sim.engines.serving import engine, serve_trace
-from sim.engines.serving.engine import Outcome
+from sim.engines.serving import Kind, Requests, fleet, serve_trace
+from sim.engines.serving.outcome import Outcome
+from sim.engines.serving.pool import OF_SYSTEM
 from sim.mapping.assemblies import assemble
 from sim.mapping.capacity import budget
 from sim.mapping.layout import Parallel
@@ -46,7 +47,8 @@ def kv_B(program: Program) -> float:
 
 
 def serve(program: Program, trace: Trace) -> Outcome:
-    (outcome,) = serve_trace(program, SCHEDULER, kv_B(program), trace).outcomes
+    kind = Kind(program=program, scheduler=SCHEDULER, kv_B=kv_B(program))
+    (outcome,) = serve_trace(kind, Requests.of(kind, trace)).outcomes
     return outcome
 
 
@@ -88,7 +90,7 @@ def test_azure_against_loops_that_yield_every_iteration(
     plain = plain_simpy.serve(program, SCHEDULER, kv_B(program), part)
     plain_s = (time.perf_counter() - begin) / plain.iterations
 
-    monkeypatch.setattr(engine, "ITERATIONS_PER_CALL", 1)
+    monkeypatch.setattr(fleet, "OF_SYSTEM", replace(OF_SYSTEM, iterations=1))
     begin = time.perf_counter()
     stopped = serve(program, part)
     stopped_s = (time.perf_counter() - begin) / stopped.iterations

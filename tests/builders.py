@@ -9,9 +9,10 @@ from typing import Any, Literal
 import numpy as np
 
 from sim.dtypes import Precision
+from sim.engines import serving
 from sim.engines.scheduler import Scheduler
-from sim.engines.serving import serve_trace
-from sim.engines.serving.engine import Outcome
+from sim.engines.serving import Kind, Requests
+from sim.engines.serving.outcome import Outcome, Served, Watch
 from sim.hardware import Device, Efficiency, Link, Memory, Processor, System
 from sim.hardware.device import Split
 from sim.mapping.assemblies import assemble
@@ -32,7 +33,7 @@ from sim.workload.expert_slots import Placement
 from sim.workload.layers import build_graph
 from sim.workload.routing import Router
 from sim.workload.speculation import Speculation, draft_graph, unfit
-from sim.workload.traffic import Trace
+from sim.workload.traffic import Closed, Trace
 
 HIDDEN, VOCABULARY = 64, 1000
 
@@ -242,9 +243,35 @@ def trace(*requests: tuple[float, int, int]) -> Trace:
     )
 
 
+def serve_trace(of: Program, scheduler: Scheduler, kv_B: float, requests: Trace) -> Served:
+    """What replicas of `of` do with `requests`."""
+    kind = Kind(program=of, scheduler=scheduler, kv_B=kv_B)
+    return serving.serve_trace(kind, Requests.of(kind, requests))
+
+
 def served(
     of: Program, scheduler: Scheduler, kv_B: float, requests: Trace, log: int = 0
 ) -> Outcome:
     """What the one replica of `of` did with `requests`."""
-    (outcome,) = serve_trace(of, scheduler, kv_B, requests, log_iterations=log).outcomes
+    kind = Kind(program=of, scheduler=scheduler, kv_B=kv_B)
+    watch = Watch(log_iterations=log)
+    (outcome,) = serving.serve_trace(kind, Requests.of(kind, requests), watch=watch).outcomes
     return outcome
+
+
+def serve_closed(
+    of: Program, scheduler: Scheduler, kv_B: float, loop: Closed, requests: Trace, seed: int = 0
+) -> Served:
+    """What replicas of `of` do with clients who send `requests`."""
+    kind = Kind(program=of, scheduler=scheduler, kv_B=kv_B)
+    return serving.serve_closed(kind, Requests.of(kind, requests), loop, seed=seed)
+
+
+def at_once(inputs: Any, outputs: Any) -> Trace:
+    """Requests of such lengths, which clients send."""
+    return Trace(
+        name="made",
+        arrival_s=np.zeros(len(inputs)),
+        input_tokens=np.asarray(inputs),
+        output_tokens=np.asarray(outputs),
+    )

@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 
 from sim.config.scenarios import load_scenario
-from sim.engines.serving.pool import Kind
-from sim.engines.serving.simulation import Served
+from sim.engines.fleet import Autoscale
+from sim.engines.serving import Kind, Requests, conversations, disaggregation
+from sim.engines.serving.autoscaling import Autoscaler, Scaling
+from sim.engines.serving.fleet import Crew, Faults
+from sim.engines.serving.outcome import Served
 from sim.kernel.records import DONE, REJECTED
 from sim.scenario import Scheduler
 from sim.simulation.prepare import Prepared, prepare
@@ -40,6 +43,36 @@ def kind(system: str = "h100-x1", *, kv_tokens: int | None = None, **changes: An
     if kv_tokens is not None:
         kv_B = float(prepared.program.streams["kv_B"].sum()) * kv_tokens
     return Kind(program=prepared.program, scheduler=scheduler, kv_B=kv_B)
+
+
+def serve_fleet(
+    kinds: list[Kind], counts: list[int], trace: Trace, **more: Any
+) -> tuple[Served, Faults, int]:
+    """What a crew does with a trace, what failed, and how many requests were tried again."""
+    crew = Crew(kinds=kinds, counts=counts, requests=Requests.of(kinds[0], trace), **more)
+    served, faults = crew.serve(), crew.faults()
+    return served, faults, faults.retried
+
+
+def serve_autoscaled(
+    own: Kind, rule: Autoscale, trace: Trace, **more: Any
+) -> tuple[Served, Faults, int, Scaling]:
+    """As `serve_fleet`, on the replicas that `rule` keeps on, and when they were."""
+    scaler = Autoscaler(rule=rule)
+    return *serve_fleet([own], [rule.most], trace, scaler=scaler, **more), scaler.scaling()
+
+
+def serve_following(own: Kind, trace: Trace, systems: int = 1) -> Served:
+    """As `conversations.serve_following`, of a trace."""
+    return conversations.serve_following(own, Requests.of(own, trace), systems=systems)
+
+
+def serve_disaggregated(
+    prefill: tuple[Kind, int], decode: tuple[Kind, int], trace: Trace, transfer: Any, **more: Any
+) -> Any:
+    """As `disaggregation.serve_disaggregated`, of a trace."""
+    requests = Requests.of(prefill[0], trace)
+    return disaggregation.serve_disaggregated(prefill, decode, requests, transfer, **more)
 
 
 def traffic(seed: int, requests: int, rate: float, longest: int = 600) -> Trace:

@@ -7,7 +7,7 @@ from builders import trace
 from hypothesis import strategies as st
 
 from sim.engines.scheduler import Scheduler
-from sim.engines.serving.engine import Outcome
+from sim.engines.serving.outcome import Outcome
 from sim.kernel.records import LOG_JOULES, LOG_SECONDS, LOG_SEQUENCES
 from sim.mapping.program import Program
 from sim.workload.traffic import Trace

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from sim.engines.serving.simulation import Progress
+    from sim.engines.serving.outcome import Progress
 
 Decorated = Callable[..., Any]
 

@@ -9,7 +9,8 @@ import click
 from sim.cli.output import check_writable, print_json, progress, scenario_options
 from sim.config.scenarios import load_scenario
 from sim.results.run import Run
-from sim.results.simulate import simulate
+from sim.results.simulate import run_prepared
+from sim.scenario import Scenario
 from sim.simulation.prepare import prepare
 
 
@@ -35,6 +36,11 @@ from sim.simulation.prepare import prepare
     metavar="FROM TO",
     help="Only what is under way between these simulated seconds.",
 )
+@click.option(
+    "--allow-code",
+    is_flag=True,
+    help="Import and run the scheduler that the scenario names (scheduler.policy).",
+)
 def command(
     scenario: str,
     sets: tuple[str, ...],
@@ -42,17 +48,22 @@ def command(
     output: Path | None,
     timeline: Path | None,
     window: tuple[float, float] | None,
+    allow_code: bool,
 ) -> None:
     """Simulate SCENARIO, a name (`sim list scenarios`) or a YAML file."""
     if window is not None and timeline is None:
         raise click.UsageError("--timeline-window needs --timeline FILE")
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)  # before the work, as it may not be allowed
+    loaded = load_scenario(scenario, sets=sets, allow_code=allow_code)
+    policy = loaded.scheduler.policy
+    if policy is not None:
+        click.echo(f"runs code: {policy.__module__}:{policy.__qualname__}", err=True)
     if timeline is None:
         with progress(scenario) as update:
-            run = simulate(scenario, sets=sets, on_progress=update)
+            run = run_prepared(prepare(loaded), on_progress=update)
     else:
-        run = _with_timeline(scenario, sets, timeline, window)
+        run = _with_timeline(loaded, scenario, timeline, window)
     if output is not None:
         _write(run, output)
     if as_json:
@@ -65,13 +76,13 @@ def command(
 
 
 def _with_timeline(
-    scenario: str, sets: tuple[str, ...], path: Path, window: tuple[float, float] | None
+    loaded: Scenario, scenario: str, path: Path, window: tuple[float, float] | None
 ) -> Run:
     from sim.report.timeline import write_timeline
     from sim.results.timeline import recorded
 
     check_writable(path)
-    prepared = prepare(load_scenario(scenario, sets=sets))
+    prepared = prepare(loaded)
     with progress(scenario) as update:
         timeline = recorded(prepared, window_s=window, on_progress=update)
     count = write_timeline(timeline, path)

@@ -23,10 +23,12 @@ from sim.config.fields import (
 from sim.config.fleet_form import DisaggregateForm, FailuresForm, Fleet
 from sim.config.offload_form import HostForm, TierForm
 from sim.config.parallel_form import ParallelForm
+from sim.config.policy_code import policy_name
 from sim.config.speculation_form import SpeculationForm
 from sim.config.split_form import SplitForm
 from sim.config.traffic_form import Traffic, not_negative
-from sim.engines.scheduler import CHOICES, Scheduler
+from sim.engines.scheduler import Scheduler
+from sim.engines.scheduler_kinds import CHOICES
 
 
 def _choice(name: str) -> OneOf:
@@ -56,6 +58,8 @@ class SchedulerForm(Form):
     host: HostForm | None = None
     kv_tiers: tuple[TierForm, ...] = ()
     kv_loads: Annotated[str, _choice("kv_loads")] = Scheduler.kv_loads
+    policy: Annotated[str, BeforeValidator(policy_name)] | None = None
+    """A scheduler of your own, `module:function`; it needs `sim run --allow-code`."""
 
 
 class RouterForm(Form):

@@ -16,6 +16,7 @@ from sim.config.digest import digest
 from sim.config.document import Document, value_at
 from sim.config.dtype_form import DTypeForm, kv_of
 from sim.config.fields import Reading
+from sim.config.policy_code import policy_of
 from sim.config.provenance import Noted, leaves
 from sim.config.python_parts import SETTINGS, changed_scenario, check_reach, ready
 from sim.config.replacements import Replacements
@@ -53,13 +54,16 @@ def load_scenario(
     given: str | Path | Mapping[str, Any] | Scenario,
     *,
     sets: Sequence[str] = (),
+    allow_code: bool = False,
     **parts: Unpack[Replacements],
 ) -> Scenario:
     """The scenario of a name, a path, a mapping like the YAML, or a Scenario ready-made.
 
     `sets` are "path=value" strings: they reach keys of the scenario and everything its references
     name (`system.device.memories.hbm.bandwidth=5 TB/s`). `parts` are keys of the scenario, each a
-    name, what the YAML would say, or an object. Raises ConfigError with everything wrong at once.
+    name, what the YAML would say, or an object. Only with `allow_code` is a scheduler imported that
+    the scenario names (`scheduler.policy: module:function`). Raises ConfigError with everything
+    wrong at once.
     """
     replacements: dict[str, Any] = {**parts}
     if isinstance(sets, str):
@@ -77,7 +81,8 @@ def load_scenario(
             for key, value in replacements.items()
             if SETTINGS.get(key, key) not in settings
         }
-        return changed_scenario(load_scenario(given, sets=sets, **rest), (), settings)
+        scenario = load_scenario(given, sets=sets, allow_code=allow_code, **rest)
+        return changed_scenario(scenario, (), settings)
     if isinstance(replacements.get("system"), Device):
         replacements["system"] = catalogue.one_of(replacements["system"])
     if isinstance(given, Mapping):
@@ -94,7 +99,7 @@ def load_scenario(
         # a place of its own: relative paths start from the current folder
         document = document.with_value((key,), plain, Place(file=f"argument {key}"))
     check_reach(sets, objects)
-    return load_document(document, sets=sets, name=name, objects=objects)
+    return load_document(document, sets=sets, name=name, objects=objects, allow_code=allow_code)
 
 
 def load_document(
@@ -103,11 +108,13 @@ def load_document(
     sets: Sequence[str] = (),
     name: str = "inline",
     objects: Mapping[str, Any] | None = None,
+    allow_code: bool = False,
 ) -> Scenario:
     """The scenario that `document` describes, with "path=value" changes."""
     document = fleets.with_system(changed(document, sets))
     with placing(document.written):
-        return _Loader(document=document, objects=objects or {}).scenario(name)
+        loader = _Loader(document=document, objects=objects or {}, allow_code=allow_code)
+        return loader.scenario(name)
 
 
 @dataclass(kw_only=True)
@@ -116,6 +123,7 @@ class _Loader:
 
     document: Document
     objects: Mapping[str, Any]
+    allow_code: bool
     problems: list[Problem] = field(default_factory=list)
     noted: Noted = field(default_factory=Noted)
     runtime: Runtime | None = None
@@ -133,7 +141,7 @@ class _Loader:
         model = self._try(("model",), self._model)
         traffic = self._try(("traffic",), lambda: self._traffic(form.traffic))
         costing = self._try(("cost",), lambda: self._costing(form.cost))
-        scheduler = self._try(("scheduler",), lambda: _scheduler(form.scheduler))
+        scheduler = self._try(("scheduler",), lambda: _scheduler(form.scheduler, self.allow_code))
         fleet, apart = self._pools(form, system)
         split = None if form.split is None else self._split(form.split)
         drafted = self._try(("speculation",), lambda: self._speculation(form.speculation, model))
@@ -384,12 +392,14 @@ def _seconds(time: Reading | None) -> float | None:
     return None if time is None else time.value
 
 
-def _scheduler(form: SchedulerForm) -> Scheduler:
+def _scheduler(form: SchedulerForm, allow_code: bool) -> Scheduler:
     """The scheduler, times in seconds."""
-    read = {"deadline", "deadline_per_token", "host", "kv_tiers"}
+    read = {"deadline", "deadline_per_token", "host", "kv_tiers", "policy"}
+    policy = None if form.policy is None else policy_of(form.policy, allowed=allow_code)
     hosted = form.preemption == "swap" or form.host is not None
     return Scheduler(
         **form.model_dump(exclude=read),
+        policy=policy,
         host=offload_form.host_of(form.host) if hosted else None,
         kv_tiers=offload_form.tiers_of(form.kv_tiers),
         deadline_s=_seconds(form.deadline) or 0.0,

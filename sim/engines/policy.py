@@ -48,11 +48,12 @@ class View:
     prefilled, generated, layer (first that tokens on their way have yet to pass), on_way.
     """
 
-    __slots__ = ("_engine", "_state")
+    __slots__ = ("_flow", "_number", "_pool", "_replica", "_state")
 
-    def __init__(self, engine: Any) -> None:
-        self._engine = engine
-        self._state = engine.state[0]
+    def __init__(self, pool: Any, number: int) -> None:
+        self._pool, self._number, self._flow = pool, number, pool.flow(number)
+        self._replica = pool.replica
+        self._state = pool.states[number]
 
     @property
     def now_s(self) -> float:
@@ -61,59 +62,76 @@ class View:
 
     @property
     def requests(self) -> npt.NDArray[np.void]:
-        """All requests handed to the engine; they can't be written."""
-        records: npt.NDArray[np.void] = self._engine.requests.view()
+        """All requests of the traffic, also those of other engines; they can't be written."""
+        records: npt.NDArray[np.void] = self._flow.requests.view()
         records.flags.writeable = False
         return records
 
     @property
     def waiting(self) -> Numbers:
-        """Requests that have arrived and wait, the one that would be served next first."""
+        """Requests that have arrived and wait, the one that would be served next first.
+
+        Nobody while caches are in host memory, which come back first.
+        """
         head, tail, now_s = (self._state[name] for name in ("head", "tail", "now_s"))
-        queue: Numbers = self._engine.waiting[head:tail]
-        arrivals, count = self._engine.requests["arrival_s"], 0
-        while count < len(queue) and arrivals[queue[count]] <= now_s:
+        queue: Numbers = self._flow.waiting[head:tail]
+        requests, count = self._flow.requests, 0
+        if self._state["swapped"]:
+            return queue[:0]
+        while count < len(queue) and requests["arrival_s"][queue[count]] <= now_s:
             count += 1
-        return queue[:count]
+        partly = requests["prefilled"][queue[:count]] < requests["target"][queue[:count]]
+        chosen: Numbers = queue[:count][partly]
+        return chosen
+
+    @property
+    def swapped(self) -> Numbers:
+        """Requests whose caches are in host memory; they come back as soon as there is room."""
+        head = self._state["head"]
+        numbers: Numbers = self._flow.waiting[head : head + self._state["swapped"]]
+        return numbers
 
     @property
     def running(self) -> Numbers:
         """Requests with memory, in order of admission."""
-        numbers: Numbers = self._engine.running[: self._state["running"]]
+        numbers: Numbers = self._flow.running[: self._state["running"]]
         return numbers
 
     @property
     def decoding(self) -> Numbers:
         """Those of `running` whose whole prompt is in memory."""
-        return self._with_prompt(True)
+        running, requests = self.running, self._flow.requests
+        whole = requests["prefilled"][running] == requests["target"][running]
+        chosen: Numbers = running[whole]
+        return chosen
 
     @property
     def prefilling(self) -> Numbers:
-        """Those of `running` whose prompt is not all in memory yet."""
-        return self._with_prompt(False)
-
-    def _with_prompt(self, whole: bool) -> Numbers:
-        running, requests = self.running, self._engine.requests
-        chosen: Numbers = running[
-            (requests["prefilled"][running] == requests["target"][running]) == whole
-        ]
+        """Those of `running` whose prompt is not all in memory yet, but for those being loaded."""
+        running, requests = self.running, self._flow.requests
+        partly = requests["prefilled"][running] < requests["target"][running]
+        chosen: Numbers = running[partly & (requests["ready_s"][running] <= self._state["now_s"])]
         return chosen
 
     @property
     def layers(self) -> int:
         """Layers of the model's decoder."""
-        return int(self._engine.replica.reach.shape[1]) - 1
+        return int(self._replica.reach.shape[1]) - 1
 
     @property
     def max_batch(self) -> int:
         """Most requests that may run."""
-        return int(self._engine.replica.policy["max_batch"])
+        return int(self._replica.policy["max_batch"])
 
     @property
     def free_B(self) -> float:
         """Bytes of KV memory left on each device."""
-        return float(self._engine.replica.policy["capacity_B"] - self._state["kv_used_B"])
+        return float(self._replica.policy["capacity_B"] - self._state["kv_used_B"])
+
+    def left(self, number: int) -> int:
+        """Tokens of a prompt to compute yet, without those that the prefix cache has now."""
+        return int(self._pool.tokens_left(self._number, number))
 
     def need_B(self, number: int) -> float:
-        """Bytes on each device that request `number` gets when it is admitted."""
-        return float(self._engine.need_B(number))
+        """Bytes on each device by which the admission of request `number` leaves less free."""
+        return float(self._pool.need_B(self._number, number))

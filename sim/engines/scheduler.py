@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from sim.engines.offload import Host, Tier, wrong_host, wrong_tiers
+from sim.engines.scheduler_kinds import CHOICES, KINDS, SchedulerKind
 from sim.errors import ConfigError, Problem
 from sim.kernel.records import TIERS
 
@@ -18,43 +19,6 @@ if TYPE_CHECKING:
 Policy = Callable[["View"], "Iteration"]
 """A policy of the user's: from what it sees to what the engine does next."""
 
-CHOICES: Final[Mapping[str, Mapping[str, str]]] = {
-    "kind": {
-        "continuous": "whole prompts join the running decodes in one mixed iteration (Orca)",
-        "chunked-prefill": "decodes first, prompts in chunks up to `token_budget` tokens an "
-        "iteration (Sarathi, vLLM V1)",
-        "layered-prefill": "prompts of up to `max_prefill_tokens` pass one of up to `groups` "
-        "groups of layers an iteration, beside the decodes, which pass all",
-        "prefill-first": "whole prompts run alone, before any decode",
-        "static": "a batch is done before the next one begins",
-    },
-    "order": {
-        "arrival": "who came first",
-        "shortest": "the shortest prompt",
-        "deadline": "who is due first: `deadline`, and `deadline_per_token` of the prompt, after "
-        "arrival",
-        "priority": "the class with the smallest number, and of equal ones who came first (vLLM)",
-    },
-    "group_rule": {
-        "paper": "a group of layers for every `group_tokens` prompt tokens, rounded up",
-        "release": "the same, rounded to powers of two as the authors' code does",
-    },
-    "kv_reserve": {
-        "paged": "memory grows with what is generated; preemption where it runs out",
-        "full": "input and output tokens are reserved at admission",
-    },
-    "preemption": {
-        "recompute": "a preempted cache is dropped, and computed again",
-        "swap": "it goes to the `host`'s memory and back, where that has room and the prompt is "
-        "whole (vLLM V0)",
-    },
-    "kv_loads": {
-        "async": "prompts found in `kv_tiers` are loaded beside the iterations of others",
-        "blocking": "before their own iteration, for which all in it wait",
-        "layerwise": "in it, a layer while the one before computes",
-    },
-}
-"""What a scheduler may be told by name, and what each name means: the one list of them."""
 COUNTS: Final = (
     "max_batch", "token_budget", "max_prefill_tokens", "groups", "group_tokens", "kv_block",
 )  # fmt: skip
@@ -137,12 +101,14 @@ class Scheduler:
                 problems.append(("host", "swapped caches need one: memory, bandwidth, latency"))
             if self.kv_reserve == "full":
                 problems.append(("preemption", "kv_reserve full never preempts: leave it out"))
-            if self.policy is not None:
-                problems.append(("preemption", "a policy of your own preempts by recompute"))
         return problems
+
+    @property
+    def rules(self) -> SchedulerKind:
+        """The row of its kind."""
+        return KINDS[self.kind]
 
     @property
     def prompt_tokens(self) -> int:
         """Most prompt tokens of an iteration, but that one longer prompt goes alone."""
-        chunked = self.kind == "chunked-prefill"
-        return self.token_budget if chunked else self.max_prefill_tokens
+        return int(getattr(self, self.rules.budget))

@@ -23,6 +23,7 @@ from sim.kernel.records import (
     IDLE,
     LIMIT,
     LOG_FULL,
+    NO_END,
 )
 from sim.kernel.requests import (
     choose,
@@ -36,6 +37,7 @@ from sim.kernel.requests import (
     take_ready,
 )
 from sim.kernel.speculation import speculative_iteration
+from sim.kernel.state import Books, Flow
 from sim.kernel.steps import add_decodes, fill_prompts, run_parts
 from sim.kernel.tiers import next_ready
 
@@ -170,3 +172,82 @@ def serve(
             until_s = min(until_s, next_arrival(flow, engine, policy))
         most = stretch_length(flow, engine, replica.streams, policy, last - engine.iterations)
         decode_stretch(replica, flow, engine, decoders, most, until_s, scratch, books)
+
+
+@njit
+def advance(
+    replica: Any, flows: Any, engines: Any, scratch: Any, ledgers: Any, until_s: float,
+    limit: int, ended: Any,
+) -> int:  # fmt: skip
+    """Let every engine work until `until_s`, which an iteration under way may exceed.
+
+    `flows` is a `Flow` and `ledgers` are `Books` whose arrays have one more axis in front, the
+    engine; but for `requests`, `ids` and `memo`, which all engines have in common. `ended`
+    [engines] becomes how many requests had ended by `until_s`. Returns the first engine that has
+    done `limit` iterations, or has no room left for gaps; -1 where none has.
+    """
+    for number in range(engines.shape[0]):
+        engine = engines[number]
+        if engine.now_s <= until_s:
+            ended[number] = engine.completed + engine.rejected
+        if engine.now_s >= until_s or (engine.head >= engine.tail and engine.running == 0):
+            continue
+        flow = Flow(
+            flows.requests, flows.waiting[number], flows.running[number], flows.picked[number],
+            flows.ids, flows.refs[number], flows.older[number], flows.newer[number],
+        )  # fmt: skip
+        books = Books(
+            ledgers.memo, ledgers.visits[number], ledgers.seconds[number], ledgers.joules[number],
+            ledgers.weights_B[number], ledgers.gaps[number], ledgers.log[number],
+        )  # fmt: skip
+        last = engine.iterations + limit
+        while engine.now_s < until_s and (engine.head < engine.tail or engine.running > 0):
+            before = engine.completed + engine.rejected
+            left = last - engine.iterations
+            reason = serve(replica, flow, engine, scratch, books, until_s, left, True)
+            # it returns after the iteration in which one ends, so all of these end at its end
+            over = engine.now_s > until_s
+            ended[number] = before if over else engine.completed + engine.rejected
+            if reason in (LOG_FULL, LIMIT):
+                return number
+    return -1
+
+
+@njit
+def deal_to_least(
+    replica: Any, flows: Any, engines: Any, scratch: Any, ledgers: Any, ended: Any, issued: Any,
+    alive: Any, home: Any, first: int, last: int, turn: int,
+) -> Any:  # fmt: skip
+    """Hand requests [first, last) one by one, as they arrive, to the engine with the fewest.
+
+    Fewest requests that have not ended by then, of the `alive`; of equal ones the first from
+    `turn` on. Answers to one prompt go together. `home` gets each one's engine. Returns the next
+    request, the next turn and the engine with no room left for gaps (-1: none); stops early also
+    where a queue is full.
+    """
+    requests, waiting, count = flows.requests, flows.waiting, engines.shape[0]
+    for number in range(first, last):
+        now_s = requests[number].arrival_s
+        full = advance(replica, flows, engines, scratch, ledgers, now_s, NO_END, ended)
+        if full >= 0:
+            return number, turn, full
+        best = -1
+        parent = requests[number].parent
+        if parent > 0 and number > 0 and requests[number - 1].parent == parent:
+            best = home[number - 1]
+        for step in range(count if best < 0 else 0):
+            engine = (turn + step) % count
+            if alive[engine] and (
+                best < 0 or issued[engine] - ended[engine] < issued[best] - ended[best]
+            ):
+                best = engine
+        state = engines[best]
+        if state.tail >= waiting.shape[1]:
+            return number, turn, -1
+        waiting[best, state.tail] = number
+        state.tail += 1
+        state.now_s = max(state.now_s, now_s)
+        issued[best] += 1
+        home[number] = best
+        turn = (best + 1) % count
+    return last, turn, -1

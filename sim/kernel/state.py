@@ -8,7 +8,7 @@ from sim.kernel import records as r
 from sim.kernel.arrays import Floats, Ints, Record
 
 FINE, UNKNOWN, NOT_DECODING, NO_PROMPT, BAD_LAYERS = range(5)
-BAD_TOKENS, NO_MEMORY, BATCH_FULL, TWICE, NOT_SHOWN = range(5, 10)
+BAD_TOKENS, NO_MEMORY, BATCH_FULL, TWICE, NOT_SHOWN, SWAPPED, LOADING = range(5, 12)
 """What is wrong with an iteration that a policy of the user's asked for."""
 
 

@@ -6,8 +6,10 @@ from typing import Any
 
 from sim.kernel import passes
 from sim.kernel.compiled import njit
+from sim.kernel.copies import swap_in
 from sim.kernel.iteration import microbatches, share_layers
-from sim.kernel.records import RUNNING, WAITING
+from sim.kernel.prefix import idle_among, known_blocks
+from sim.kernel.records import WAITING
 from sim.kernel.requests import (
     admit,
     close_gap,
@@ -18,6 +20,7 @@ from sim.kernel.requests import (
     grow,
     prefill,
     rejected,
+    take_ready,
 )
 from sim.kernel.sequences import add_decode, add_prefill, kv_bytes
 from sim.kernel.state import (
@@ -25,10 +28,12 @@ from sim.kernel.state import (
     BAD_TOKENS,
     BATCH_FULL,
     FINE,
+    LOADING,
     NO_MEMORY,
     NO_PROMPT,
     NOT_DECODING,
     NOT_SHOWN,
+    SWAPPED,
     TWICE,
     UNKNOWN,
 )
@@ -52,7 +57,14 @@ def asked_iteration(
     if wrong != FINE:
         return wrong, number
     requests, parts, prompt_tokens = flow.requests, cuts.shape[0] - 1, 0
-    sequences = decodes.shape[0] + prompts.shape[0]
+    sequences = decodes.shape[0]
+    for index in range(prompts.shape[0]):
+        prompt_tokens += prompts[index, 1]
+        if prompts[index, 1] > 0:
+            sequences += 1
+    if sequences == 0:  # all that it asked for is being loaded
+        settle(replica, flow, engine)
+        return FINE, 0
     micro = microbatches(replica.machine, float(sequences))
     for part in range(parts):
         features = scratch.features[part]
@@ -61,7 +73,8 @@ def asked_iteration(
             request = requests[decodes[index]]
             add_decode(replica.streams, features, request.input, request.input + request.generated)
         for index in range(prompts.shape[0]):
-            if prompts[index, 2] <= cuts[part] and cuts[part + 1] <= prompts[index, 3]:
+            inside = prompts[index, 2] <= cuts[part] and cuts[part + 1] <= prompts[index, 3]
+            if inside and prompts[index, 1] > 0:
                 request = requests[prompts[index, 0]]
                 add_prefill(
                     replica.streams, features, request.input, request.prefilled,
@@ -71,8 +84,6 @@ def asked_iteration(
             features /= micro
         passes.spread_over_groups(features, replica.streams.shape[0], replica.machine.groups)
         share_layers(replica.reach, cuts[part], cuts[part + 1], scratch.shares[part])
-    for index in range(prompts.shape[0]):
-        prompt_tokens += prompts[index, 1]
     run_parts(
         replica, engine, scratch, books, parts, micro, sequences, decodes.shape[0], prompt_tokens,
         0, replica.reach.shape[1] - 1,
@@ -82,12 +93,28 @@ def asked_iteration(
         close_gap(request, engine, books.gaps)
         if emit(request, engine):
             finish(request, flow, engine, replica.policy)
+    engine.load_s = 0.0
     for index in range(prompts.shape[0]):
-        passed(replica, requests[prompts[index, 0]], prompts[index], flow, engine, books.gaps)
+        if prompts[index, 1] > 0:
+            passed(replica, requests[prompts[index, 0]], prompts[index], flow, engine, books.gaps)
     compact(requests, flow.running, engine)
-    grow(flow, engine, replica.streams, replica.policy)
-    turn_away(replica, flow, engine)
+    settle(replica, flow, engine)
     return FINE, 0
+
+
+@njit
+def settle(replica: Any, flow: Any, engine: Any) -> None:
+    """What is not for a policy to decide, as the built-in schedulers do it.
+
+    Caches that came with a request or lie in host memory come in, those that decode grow, and what
+    could never fit is turned away.
+    """
+    streams, policy, preemptions = replica.streams, replica.policy, engine.preemptions
+    take_ready(flow, engine, streams, policy)
+    grow(flow, engine, streams, policy)
+    if engine.swapped > 0 and engine.preemptions == preemptions:
+        swap_in(flow, engine, streams, policy)
+    turn_away(replica, flow, engine)
 
 
 @njit
@@ -104,31 +131,38 @@ def passed(replica: Any, request: Any, row: Any, flow: Any, engine: Any, gaps: A
 def admitted(replica: Any, flow: Any, engine: Any, decodes: Any, prompts: Any) -> Any:
     """Check an iteration, and admit those of its prompts that wait.
 
-    First all is checked, then all is done: what is wrong changes nothing.
+    First all is checked, then all is done: what is wrong changes nothing. Tokens that the prefix
+    cache has are taken from `prompts`, and all of those that are being loaded.
     """
     requests, layers = flow.requests, replica.reach.shape[1] - 1
     need_B, fresh = 0.0, 0
     for index in range(decodes.shape[0]):
         number = decodes[index]
-        if number < 0 or number >= engine.tail:
+        if number < 0 or number >= requests.shape[0]:
             return UNKNOWN, number
-        request = requests[number]
-        if request.status != RUNNING or not decoding(request):
+        runs = place_of(number, flow.running, 0, engine.running) >= 0
+        if not runs or not decoding(requests[number]):
             return NOT_DECODING, number
         for other in range(index):
             if decodes[other] == number:
                 return TWICE, number
     for index in range(prompts.shape[0]):
         number, tokens, first, last = prompts[index]
-        if number < 0 or number >= engine.tail:
+        if number < 0 or number >= requests.shape[0]:
             return UNKNOWN, number
         request = requests[number]
         for other in range(index):
             if prompts[other, 0] == number:
                 return TWICE, number
         waits = request.status == WAITING and request.arrival_s <= engine.now_s
-        if not waits and (request.status != RUNNING or decoding(request)):
+        waits = waits and place_of(number, flow.waiting, engine.head, engine.tail) >= 0
+        runs = place_of(number, flow.running, 0, engine.running) >= 0
+        if waits and engine.swapped > 0:
+            return SWAPPED, number
+        if decoding(request) or not (waits or runs):
             return NO_PROMPT, number
+        if runs and request.ready_s > engine.now_s:
+            return LOADING, number
         if first != request.layer or last <= first or last > layers:
             return BAD_LAYERS, number
         most = request.on_way if request.on_way > 0 else request.target - request.prefilled
@@ -136,7 +170,7 @@ def admitted(replica: Any, flow: Any, engine: Any, decodes: Any, prompts: Any) -
             return BAD_TOKENS, number
         if waits:
             fresh += 1
-            need_B += room_for(replica, request)
+            need_B += need_at_admission(replica, flow, engine, request)
             if engine.kv_used_B + need_B > replica.policy.capacity_B:
                 return NO_MEMORY, number
             if engine.running + fresh > replica.policy.max_batch:
@@ -145,15 +179,44 @@ def admitted(replica: Any, flow: Any, engine: Any, decodes: Any, prompts: Any) -
         request = requests[prompts[index, 0]]
         if request.status == WAITING:
             leave_queue(flow, engine, prompts[index, 0])
+            known = found_blocks(replica, flow, engine, request)
             need_B = room_for(replica, request)
-            admit(request, prompts[index, 0], need_B, 0, flow, engine, replica.policy)
+            admit(request, prompts[index, 0], need_B, known, flow, engine, replica.policy)
+            prompts[index, 1] = min(prompts[index, 1], request.target - request.prefilled)
+            if request.ready_s > engine.now_s:
+                prompts[index, 1] = 0
     engine.kv_peak_B = max(engine.kv_peak_B, engine.kv_used_B)
     return FINE, 0
 
 
 @njit
+def found_blocks(replica: Any, flow: Any, engine: Any, request: Any) -> int:
+    """Blocks of a prompt that are in the prefix cache now."""
+    if replica.policy.prefix_blocks == 0:
+        return 0
+    return known_blocks(flow, engine, replica.policy, request)
+
+
+@njit
+def need_at_admission(replica: Any, flow: Any, engine: Any, request: Any) -> float:
+    """Bytes by which an admission makes the memory in use more: blocks in use are there already."""
+    known = found_blocks(replica, flow, engine, request)
+    taken_B = (idle_among(flow, request, known) - known) * engine.block_B
+    return room_for(replica, request) + taken_B
+
+
+@njit
+def tokens_left(replica: Any, flow: Any, engine: Any, request: Any) -> int:
+    """Tokens of a prompt to compute yet, of one that waits without those in the prefix cache."""
+    if request.status == WAITING:
+        known = found_blocks(replica, flow, engine, request)
+        return request.target - known * engine.block_tokens
+    return request.target - request.prefilled
+
+
+@njit
 def room_for(replica: Any, request: Any) -> float:
-    """Bytes that a request gets at admission."""
+    """Bytes that a request has from its admission on, with those of blocks that it shares."""
     tokens = request.target
     if replica.policy.reserve_full == 1:
         tokens = request.input + request.output
@@ -161,11 +224,18 @@ def room_for(replica: Any, request: Any) -> float:
 
 
 @njit
+def place_of(number: int, rows: Any, first: int, last: int) -> int:
+    """Where in `rows` [first, last) a request stands; -1: it is another engine's."""
+    for index in range(first, last):
+        if rows[index] == number:
+            return index
+    return -1
+
+
+@njit
 def leave_queue(flow: Any, engine: Any, number: int) -> None:
     """Take a request out of the queue, whose order stays."""
-    at = engine.head
-    while flow.waiting[at] != number:
-        at += 1
+    at = place_of(number, flow.waiting, engine.head, engine.tail)
     for index in range(at, engine.head, -1):
         flow.waiting[index] = flow.waiting[index - 1]
     engine.head += 1

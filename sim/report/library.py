@@ -14,7 +14,8 @@ from sim.config.fleets import with_system
 from sim.config.library import document_of, names, title_of
 from sim.dtypes import Precision
 from sim.engines.fleet import ROUTES, Fleet
-from sim.engines.scheduler import CHOICES, Scheduler
+from sim.engines.scheduler import Scheduler
+from sim.engines.scheduler_kinds import CHOICES
 from sim.evidence.papers import PAPERS
 from sim.report.tables import table
 from sim.results.describe import describe_model

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from sim.config.replacements import Replacements
-from sim.engines.serving.simulation import Progress
+from sim.engines.serving.outcome import Progress
 from sim.errors import ConfigError, Infeasible
 from sim.hardware import Device, System
 from sim.notebook import html_table

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sim.engines.serving.simulation import Served
+from sim.engines.serving.outcome import Served
 from sim.kernel.records import DONE, REJECTED
 from sim.notebook import html_table
 from sim.results.accounts import OF_HARDWARE, OF_SERVICE, Account

@@ -8,8 +8,7 @@ from typing import Any, Unpack
 
 from sim.config.replacements import Replacements
 from sim.config.scenarios import load_scenario
-from sim.engines.serving.engine import ALWAYS
-from sim.engines.serving.simulation import Progress
+from sim.engines.serving.outcome import ALWAYS, Progress
 from sim.results.run import Run
 from sim.scenario import Scenario
 from sim.simulation.execute import execute
@@ -21,16 +20,19 @@ def simulate(
     *,
     sets: Sequence[str] = (),
     on_progress: Progress | None = None,
+    allow_code: bool = False,
     **replacements: Unpack[Replacements],
 ) -> Run:
     """The result of `scenario`: a name, a path, a mapping like the YAML, or a ready Scenario.
 
     `sets` are "path=value" strings as for `sim run --set`; `replacements` are scenario keys
-    (`system="h100-x4"`), as names, paths, mappings or objects.
+    (`system="h100-x4"`), as names, paths, mappings or objects. With `allow_code` a scheduler that
+    the scenario names is imported and runs.
     Raises ConfigError for wrong input, Infeasible for a design that cannot work.
     """
     return run_prepared(
-        prepare(load_scenario(scenario, sets=sets, **replacements)), on_progress=on_progress
+        prepare(load_scenario(scenario, sets=sets, allow_code=allow_code, **replacements)),
+        on_progress=on_progress,
     )
 
 

@@ -23,8 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sim.engines.serving.engine import ALWAYS, Outcome
-from sim.engines.serving.simulation import Progress
+from sim.engines.serving.outcome import ALWAYS, Outcome, Progress
 from sim.errors import ConfigError, Problem
 from sim.kernel.records import (
     COLLECTIVE,

@@ -6,9 +6,10 @@ import math
 from typing import Any, Literal
 
 from sim.engines.roofline import Batch, decode_batch, prefill_batch, step
-from sim.engines.serving.replica import CUT, policy_record
+from sim.engines.serving.replica import policy_record
 from sim.errors import ConfigError, Problem
 from sim.kernel import sequences as features
+from sim.kernel.records import WHOLE
 from sim.simulation.prepare import Prepared
 from sim.workload.traffic import Closed
 
@@ -28,7 +29,7 @@ def typical_batch(
     output = max(round(float(requests.output_tokens.mean())), 1)
     if phase == "prefill":
         scheduler = prepared.scenario.scheduler
-        limit = scheduler.prompt_tokens if scheduler.kind in CUT else prompt
+        limit = prompt if scheduler.rules.cut == WHOLE else scheduler.prompt_tokens
         tokens = context or min(prompt, limit)
         count = sequences or 1
         about = {"sequences": count, "prompt_tokens": tokens, "tokens": count * tokens}

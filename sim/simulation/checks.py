@@ -13,6 +13,7 @@ from typing import Final
 from sim.engines.fleet import Fleet
 from sim.errors import ConfigError, Problem
 from sim.graph import Graph
+from sim.kernel.records import LAYERED
 from sim.mapping.layout import Layout
 from sim.scenario import Scenario
 from sim.workload.architecture import Architecture
@@ -32,7 +33,7 @@ class Case:
     def layered(self) -> bool:
         """Whether prompts pass the layers group by group."""
         scheduler = self.scenario.scheduler
-        return scheduler.kind == "layered-prefill" and scheduler.policy is None
+        return scheduler.rules.cut == LAYERED and scheduler.policy is None
 
 
 Check = Callable[[Case], str | None]
@@ -84,14 +85,6 @@ def prefix_cache_needs_blocks(case: Case) -> str | None:
             "needs traffic that says what prompts consist of: `sessions`, a trace with `hash_ids` "
             "(Mooncake's JSON lines), or several answers to a prompt (`traffic.samples`)"
         )
-    return None
-
-
-def prefix_cache_and_policy(case: Case) -> str | None:
-    """A policy of the user's is not told what is cached."""
-    scheduler = case.scenario.scheduler
-    if scheduler.prefix_cache and scheduler.policy is not None:
-        return "goes with built-in schedulers, not with a policy of your own"
     return None
 
 
@@ -189,13 +182,6 @@ def self_speculation_and_techniques(case: Case) -> str | None:
     return None
 
 
-def pools_and_policy(case: Case) -> str | None:
-    """Replicas of a fleet are advanced in compiled code."""
-    if case.scenario.scheduler.policy is not None:
-        return "a fleet runs built-in schedulers so far: leave `fleet` or the policy out"
-    return None
-
-
 PREFIX_ROUTE: Final = "prefix needs replicas that keep prefixes: scheduler.prefix_cache: true"
 
 
@@ -221,7 +207,6 @@ def pools_apart_need_decoder(case: Case) -> str | None:
 CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
     "scheduler.prefix_cache": (
         prefix_cache_needs_blocks,
-        prefix_cache_and_policy,
         prefix_cache_and_images,
     ),
     "scheduler.order": (order_needs_priorities,),
@@ -243,7 +228,6 @@ SPECULATION_CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
 """What a scenario with speculation is checked for."""
 
 POOL_CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
-    "scheduler.policy": (pools_and_policy,),
     "fleet.route": (fleet_route_needs_prefixes,),
     "disaggregate.route": (pools_apart_route_needs_prefixes,),
     "disaggregate": (pools_apart_need_decoder,),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from sim.engines.serving.engine import ALWAYS
-from sim.engines.serving.simulation import Progress
+from sim.engines.serving.outcome import ALWAYS, Progress
 from sim.simulation.fleet import served_by_pools
 from sim.simulation.outcomes import Outcomes, ReplicaGroup
 from sim.simulation.prepare import Prepared

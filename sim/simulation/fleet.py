@@ -9,17 +9,16 @@ from dataclasses import replace
 import numpy as np
 
 from sim.engines.fleet import Autoscale, Disaggregation, Fleet, Pool
-from sim.engines.serving.autoscaling import Scaling
-from sim.engines.serving.disaggregation import Cache, serve_disaggregated
-from sim.engines.serving.fleet import Trouble, serve_autoscaled, serve_fleet
-from sim.engines.serving.pool import Kind
-from sim.engines.serving.simulation import Progress, Served, Window
+from sim.engines.serving.autoscaling import Autoscaler, Scaling
+from sim.engines.serving.disaggregation import Transfer, serve_disaggregated
+from sim.engines.serving.fleet import Crew, Trouble
+from sim.engines.serving.outcome import Progress, Served, Watch, Window
 from sim.errors import placing
 from sim.mapping.transfer import cache_bytes
 from sim.simulation.checks import Case, check_autoscale, check_pools, check_replicas
 from sim.simulation.outcomes import FleetEvents, Outcomes, ReplicaGroup
 from sim.simulation.prepare import Prepared, draft_of, prepare
-from sim.simulation.serve import serve
+from sim.simulation.serve import kind_of, requests_of, serve
 from sim.workload.traffic import Closed
 
 
@@ -59,14 +58,6 @@ def _prepared(prepared: Prepared, pool: Pool) -> Prepared:
     return prepare(alone, within=pool.written)
 
 
-def _kind(prepared: Prepared) -> Kind:
-    return Kind(
-        program=prepared.program,
-        scheduler=prepared.scenario.scheduler,
-        kv_B=prepared.budget.kv_B,
-    )
-
-
 def _replicas(pools: Sequence[Pool], ready: Sequence[Prepared]) -> list[int]:
     """Copies of the model in each pool."""
     return [pool.replicas * one.program.layout.dp for pool, one in zip(pools, ready, strict=True)]
@@ -93,19 +84,20 @@ def _routed(prepared: Prepared, fleet: Fleet, on_progress: Progress | None) -> O
     ready = [_prepared(prepared, pool) for pool in fleet.pools]
     counts = _replicas(fleet.pools, ready)
     check_replicas(fleet, sum(counts))
-    served, faults, retried = serve_fleet(
-        [_kind(each) for each in ready],
-        counts,
-        prepared.requests,
+    kinds = [kind_of(each) for each in ready]
+    crew = Crew(
+        kinds=kinds,
+        counts=counts,
+        requests=requests_of(prepared, kinds[0]),
         route=fleet.route,
         trouble=_trouble(prepared, fleet),
-        extra_prompt=prepared.extra_prompt,
-        on_progress=on_progress,
+        watch=Watch(on_progress=on_progress),
     )
+    served = crew.serve()
     return Outcomes(
         served=served,
         groups=_groups(fleet.pools, ready, served, [""] * len(ready)),
-        fleet=FleetEvents(route=fleet.route, faults=faults, retried=retried),
+        fleet=FleetEvents(route=fleet.route, faults=crew.faults()),
     )
 
 
@@ -129,15 +121,17 @@ def _autoscaled(
         weights_B = prepared.budget.weights_B * layout.devices
         loading_s = weights_B / rule.load_B_per_s
         rule = replace(rule, start_up_s=rule.start_up_s + loading_s, load_B_per_s=None)
-    served, faults, retried, scaling = serve_autoscaled(
-        _kind(prepared),
-        rule,
-        prepared.requests,
+    kind, scaler = kind_of(prepared), Autoscaler(rule=rule)
+    crew = Crew(
+        kinds=[kind],
+        counts=[rule.most],
+        requests=requests_of(prepared, kind),
         route=fleet.route,
         trouble=_trouble(prepared, fleet),
-        extra_prompt=prepared.extra_prompt,
-        on_progress=on_progress,
+        scaler=scaler,
+        watch=Watch(on_progress=on_progress),
     )
+    served, scaling = crew.serve(), scaler.scaling()
     (group,) = _groups(fleet.pools, [prepared], served, [""])
     if rule.least < rule.most:
         share = _on_share(scaling, served.window)
@@ -145,9 +139,7 @@ def _autoscaled(
     return Outcomes(
         served=served,
         groups=(group,),
-        fleet=FleetEvents(
-            route=fleet.route, faults=faults, retried=retried, rule=rule, scaling=scaling
-        ),
+        fleet=FleetEvents(route=fleet.route, faults=crew.faults(), rule=rule, scaling=scaling),
     )
 
 
@@ -175,29 +167,28 @@ def _disaggregated(
     scenario = prepared.scenario
     pools = apart.prefill, apart.decode
     ready = [_prepared(prepared, pool) for pool in pools]
-    prefill, decode = (_kind(each) for each in ready)
+    prefill, decode = (kind_of(each) for each in ready)
     # what comes over the link is a request's own: there is nothing to share blocks with
     alone = replace(decode.scheduler, prefix_cache=False, kv_tiers=())
     decode = replace(decode, scheduler=alone)
     counts = _replicas(pools, ready)
     requests, draft = prepared.requests, draft_of(scenario)
     kept = replace(prepared.graph, ops=(*prepared.graph.ops, *(draft.ops if draft else ())))
-    cache = Cache(
+    transfer = Transfer(
         prompt_B=cache_bytes(
             kept, scenario.precision, requests.input_tokens + prepared.extra_prompt
         ),
         layers=prepared.graph.layers,
+        link=apart.link,
+        overlap=apart.overlap,
     )
     served, transfers = serve_disaggregated(
-        ([prefill], [counts[0]]),
-        ([decode], [counts[1]]),
-        requests,
-        cache,
-        apart.link,
-        overlap=apart.overlap,
+        (prefill, counts[0]),
+        (decode, counts[1]),
+        requests_of(prepared, prefill),
+        transfer,
         route=apart.route,
-        extra_prompt=prepared.extra_prompt,
-        on_progress=on_progress,
+        watch=Watch(on_progress=on_progress),
     )
     joule_per_B = apart.link.energy_J_per_B
     size_B = float(transfers.size_B.sum())

@@ -13,9 +13,8 @@ import numpy.typing as npt
 from sim.engines.fleet import Autoscale
 from sim.engines.serving.autoscaling import Scaling
 from sim.engines.serving.disaggregation import Transfers
-from sim.engines.serving.engine import Outcome
 from sim.engines.serving.fleet import Faults
-from sim.engines.serving.simulation import Served
+from sim.engines.serving.outcome import Outcome, Served
 from sim.hardware import System
 from sim.simulation.prepare import Prepared
 
@@ -104,7 +103,6 @@ class FleetEvents:
 
     route: str
     faults: Faults | None = None
-    retried: int = 0
     transfers: Transfers | None = None
     transfer_J: float = 0.0
     rule: Autoscale | None = None

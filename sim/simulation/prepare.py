@@ -10,6 +10,7 @@ import numpy as np
 from sim.engines.scheduler import Scheduler
 from sim.errors import ConfigError, Infeasible, Key, placing
 from sim.graph import Graph
+from sim.kernel.records import CHUNKED, LAYERED, WHOLE
 from sim.mapping.assemblies import assembly_of
 from sim.mapping.capacity import Budget, budget
 from sim.mapping.program import Choices, Program
@@ -173,10 +174,11 @@ def _most_tokens(scheduler: Scheduler, longest: int, *, causal: bool, ahead: int
     `ahead` tokens are drafted for each sequence.
     """
     limit, batch = scheduler.prompt_tokens, scheduler.max_batch * (1 + ahead)
-    if scheduler.kind == "chunked-prefill" and causal:
+    cut = scheduler.rules.cut if causal else WHOLE
+    if cut == CHUNKED:
         return max(limit, batch)
-    if scheduler.kind == "layered-prefill" and causal:
+    if cut == LAYERED:
         return min(limit, longest * scheduler.max_batch) + batch
     # prompts go together up to the limit, and one longer than it goes alone
     prompts = max(longest, min(limit, longest * scheduler.max_batch))
-    return prompts + (0 if scheduler.kind == "prefill-first" else batch)
+    return prompts + (batch if scheduler.rules.mixes or scheduler.rules.static else 0)

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from sim.engines.serving.clients import serve_closed
 from sim.engines.serving.conversations import serve_following
-from sim.engines.serving.engine import ALWAYS
-from sim.engines.serving.simulation import Progress, Served, serve_closed, serve_trace
+from sim.engines.serving.fleet import serve_trace
+from sim.engines.serving.outcome import ALWAYS, Progress, Served, Watch
+from sim.engines.serving.replica import Kind
+from sim.engines.serving.requests import Requests
 from sim.simulation.prepare import Prepared
 from sim.workload.traffic import Closed
+
+
+def kind_of(prepared: Prepared) -> Kind:
+    """What each replica of a prepared scenario runs."""
+    return Kind(
+        program=prepared.program,
+        scheduler=prepared.scenario.scheduler,
+        kv_B=prepared.budget.kv_B,
+    )
+
+
+def requests_of(prepared: Prepared, kind: Kind) -> Requests:
+    """The requests of a prepared scenario as a table for replicas of a `kind`."""
+    return Requests.of(kind, prepared.requests, extra_prompt=prepared.extra_prompt)
 
 
 def serve(
@@ -24,28 +39,14 @@ def serve(
     `systems` are as many alike, for traffic that looks at answers: closed loops, sessions that
     wait. Each logs the first `log` iterations under way within `log_window_s` (from, until).
     """
-    scenario, requests = prepared.scenario, prepared.requests
-    engine = prepared.program, scenario.scheduler, prepared.budget.kv_B
-    more: dict[str, Any] = {
-        "extra_prompt": prepared.extra_prompt,
-        "on_progress": on_progress,
-        "log_iterations": log,
-        "log_window_s": log_window_s,
-    }
+    scenario, kind = prepared.scenario, kind_of(prepared)
+    requests = requests_of(prepared, kind)
+    watch = Watch(on_progress=on_progress, log_iterations=log, log_window_s=log_window_s)
     if isinstance(scenario.traffic, Closed):
         return serve_closed(
-            *engine,
-            scenario.traffic,
-            requests.input_tokens,
-            requests.output_tokens,
-            scenario.seed,
-            priority=requests.priority,
-            blocks=requests.blocks,
-            parent=requests.parent,
-            systems=systems,
-            **more,
+            kind, requests, scenario.traffic, seed=scenario.seed, systems=systems, watch=watch
         )
     if requests.follows is not None:
-        return serve_following(*engine, requests, systems=systems, **more)
+        return serve_following(kind, requests, systems=systems, watch=watch)
     assert systems == 1
-    return serve_trace(*engine, requests, **more)
+    return serve_trace(kind, requests, watch=watch)

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import simpy
-from builders import SCHEDULERS, program, trace
+from builders import SCHEDULERS, program, serve_trace, trace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_prefix_cache import PLENTY, TOKENS, conversations, counted, whole_blocks, with_blocks
 
 from sim.engines.offload import Tier
 from sim.engines.scheduler import Scheduler
-from sim.engines.serving import Engine, serve_trace
-from sim.engines.serving.engine import Outcome
+from sim.engines.serving import Kind, Requests
+from sim.engines.serving.fleet import Crew
+from sim.engines.serving.outcome import Outcome
 from sim.errors import ConfigError, Infeasible
 from sim.kernel.records import DONE, LOADS
 from sim.workload.traffic import Trace
@@ -149,16 +149,13 @@ def test_blocks_are_in_one_place_each_and_add_up(
         prefix_cache=True, prefix_blocks=most, kv_block=1, watermark=0.0, token_budget=16,
         kv_tiers=tiers, kv_loads=loads,  # type: ignore[arg-type]
     )  # fmt: skip
-    env = simpy.Environment()
-    engine = Engine(env, program("dense"), scheduler, tokens * TOKEN_B)
-    engine.submit(
-        requests.arrival_s, requests.input_tokens, requests.output_tokens, requests.blocks
-    )
-    env.process(engine.run())
-    env.run()
-    state, refs = engine.state[0], engine.refs
-    assert (engine.requests["status"] == DONE).all()
-    assert (engine.requests["kv_B"] == 0.0).all()
+    kind_ = Kind(program=program("dense"), scheduler=scheduler, kv_B=tokens * TOKEN_B)
+    crew = Crew(kinds=[kind_], counts=[1], requests=Requests.of(kind_, requests))
+    crew.serve()
+    (pool,) = crew.pools
+    state, refs = pool.states[0], pool.flows.refs[0]
+    assert (crew.table["status"] == DONE).all()
+    assert (crew.table["kv_B"] == 0.0).all()
     assert state["kv_used_B"] == 0.0
     assert state["kv_peak_B"] <= tokens * TOKEN_B * (1.0 + 1e-12)
     assert (refs <= 0).all()
@@ -173,8 +170,8 @@ def test_blocks_are_in_one_place_each_and_add_up(
         walked, last = [], -1
         while oldest >= 0:
             walked.append(int(oldest))
-            assert engine.older[oldest] == last
-            last, oldest = oldest, engine.newer[oldest]
+            assert pool.flows.older[0][oldest] == last
+            last, oldest = oldest, pool.flows.newer[0][oldest]
         assert last == newest
         assert sorted(walked) == np.flatnonzero(refs == place).tolist()
     assert state["tier_in"][0] == state["dropped_blocks"]

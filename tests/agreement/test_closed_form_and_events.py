@@ -5,13 +5,23 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import simpy
-from builders import MODELS, SCHEDULERS, program, served, trace
+from builders import (
+    MODELS,
+    SCHEDULERS,
+    at_once,
+    program,
+    serve_closed,
+    serve_trace,
+    served,
+    trace,
+)
 
 from sim.engines import roofline
 from sim.engines.roofline import Batch
 from sim.engines.scheduler import Scheduler
-from sim.engines.serving import serve_closed, serve_trace
+from sim.engines.serving import Kind, Requests
 from sim.engines.serving.engine import Engine
+from sim.engines.serving.pool import OF_SYSTEM, Pool
 from sim.mapping.program import Program
 from sim.workload.routing import Router
 from sim.workload.traffic import Closed, Constant
@@ -112,25 +122,32 @@ def test_requests_arriving_as_events_are_served_as_if_known() -> None:
     of, scheduler = program("hybrid"), Scheduler(kind="chunked-prefill", token_budget=32)
     env = simpy.Environment()
     sent = 0
+    rows = trace(*zip(arrivals, inputs, outputs, strict=True))
 
-    def horizon() -> float:
-        return float(arrivals[sent]) if sent < len(arrivals) else np.inf
+    class Feed:
+        def horizon_s(self, engine: Engine) -> float:
+            return float(arrivals[sent]) if sent < len(arrivals) else np.inf
 
-    engine = Engine(env, of, scheduler, KV_B, horizon=horizon)
+        def on_completion(self, engine: Engine) -> None:
+            pass
+
+    kind = Kind(program=of, scheduler=scheduler, kv_B=KV_B)
+    pool = Pool(kind=kind, count=1, requests=Requests.of(kind, rows), room=OF_SYSTEM)
+    engine = Engine(env=env, pool=pool, source=Feed())
 
     def source():  # type: ignore[no-untyped-def]
         nonlocal sent
         for index, arrival in enumerate(arrivals):
             yield env.timeout(arrival - env.now)
-            one = slice(index, index + 1)
             sent = index + 1
-            engine.submit(np.array([env.now]), inputs[one], outputs[one])
+            pool.requests.table["arrival_s"][index] = env.now
+            engine.hand_over(np.array([index]))
 
     env.process(source())
     env.process(engine.run())
     env.run()
-    want = served(of, scheduler, KV_B, trace(*zip(arrivals, inputs, outputs, strict=True)))
-    got = engine.outcome()
+    want = served(of, scheduler, KV_B, rows)
+    got = pool.outcome(0, pool.requests.table)
     for column in ("admitted_s", "first_s", "last_s", "max_gap_s"):
         assert got.requests[column] == pytest.approx(want.requests[column], rel=EXACT)
     assert got.iterations == want.iterations
@@ -143,7 +160,7 @@ def closed(replicas: int, start: str) -> bytes:
         concurrency=10, requests=100, input=Constant(tokens=1), output=Constant(tokens=1),
         start=start,  # type: ignore[arg-type]
     )  # fmt: skip
-    result = serve_closed(of, Scheduler(max_batch=4), 60000.0, loop, inputs, outputs, 7)
+    result = serve_closed(of, Scheduler(max_batch=4), 60000.0, loop, at_once(inputs, outputs), 7)
     parts = [
         part.tobytes()
         for outcome in result.outcomes

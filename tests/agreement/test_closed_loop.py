@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from builders import program
+from builders import at_once, program, serve_closed
 
 from sim.engines.scheduler import Scheduler
-from sim.engines.serving import serve_closed
-from sim.engines.serving.simulation import Served
+from sim.engines.serving.outcome import Served
 from sim.kernel.records import RUNNING
 from sim.results.metrics import Measurement, measured
 from sim.scenario import Slo
@@ -36,8 +35,7 @@ def closed(
         Scheduler(max_batch=clients),
         2.0**40,
         loop,
-        np.full(number, 32),
-        outputs,
+        at_once(np.full(number, 32), outputs),
         seed=5,
     )
 

@@ -11,14 +11,23 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import sim
 from sim.engines.fleet import Slowdown
-from sim.engines.serving import serve_trace
-from sim.engines.serving.disaggregation import Cache, serve_disaggregated
-from sim.engines.serving.fleet import Trouble, serve_fleet
-from sim.engines.serving.simulation import Served
+from sim.engines.serving import Requests
+from sim.engines.serving.disaggregation import Transfer
+from sim.engines.serving.fleet import Crew, Trouble
+from sim.engines.serving.outcome import Served
+from sim.engines.serving.pool import OF_FLEET
 from sim.hardware import Link
 from sim.mapping.transfer import cache_bytes
 from sim.workload.traffic import Blocks, Trace
-from tests.fleets import kind, ready, records_of, traffic
+from tests.builders import serve_trace
+from tests.fleets import (
+    kind,
+    ready,
+    records_of,
+    serve_disaggregated,
+    serve_fleet,
+    traffic,
+)
 
 KINDS = ("chunked-prefill", "layered-prefill", "continuous", "prefill-first", "static")
 ENDLESS = Link(name="endless", bandwidth_B_per_s=1e30, latency_s=0.0)
@@ -153,9 +162,8 @@ def test_the_least_loaded_replica_is_the_one_with_fewest_requests_not_ended() ->
 def test_prefill_alone_decides_the_first_token_of_pools_apart() -> None:
     trace = traffic(8, 100, 40.0)
     sizes = cache_bytes(ready().graph, ready().scenario.precision, trace.input_tokens)
-    apart, sent = serve_disaggregated(
-        ([kind()], [100]), ([kind()], [100]), trace, Cache(prompt_B=sizes, layers=32), ENDLESS
-    )
+    transfer = Transfer(prompt_B=sizes, layers=32, link=ENDLESS)
+    apart, sent = serve_disaggregated((kind(), 100), (kind(), 100), trace, transfer)
     prompts = Trace(
         name="prompts",
         arrival_s=trace.arrival_s,
@@ -191,11 +199,12 @@ def test_a_slow_replica_takes_as_much_longer_as_said() -> None:
     assert slow.busy_s - slow.host_s == pytest.approx(2.5 * (usual.busy_s - usual.host_s))
 
 
-def test_many_gaps_are_kept_to_a_few_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_gaps_are_kept_to_a_few_bits() -> None:
     trace = traffic(10, 200, 60.0)
     exact = serve_fleet([kind()], [1], trace)[0].outcomes[0].gaps
-    monkeypatch.setattr("sim.engines.serving.pool.EXACT_GAPS", 100)
-    kept = serve_fleet([kind()], [1], trace)[0].outcomes[0].gaps
+    room, own = replace(OF_FLEET, exact=100), kind()
+    crew = Crew(kinds=[own], counts=[1], requests=Requests.of(own, trace), room=room)
+    kept = crew.serve().outcomes[0].gaps
     assert len(kept) < 0.9 * len(exact)
     assert kept[:, 1].sum() == exact[:, 1].sum()
     one, other = (np.repeat(own[:, 0], own[:, 1].astype(int)) for own in (exact, kept))

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import program, trace
+from builders import program, serve_trace, trace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim.engines.scheduler import Scheduler
-from sim.engines.serving import serve_trace
-from sim.engines.serving.engine import Outcome
+from sim.engines.serving.outcome import Outcome
 from sim.errors import ConfigError, Infeasible
 from sim.kernel.records import DONE
 from sim.results.simulate import simulate

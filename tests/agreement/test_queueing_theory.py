@@ -18,12 +18,11 @@ import math
 
 import numpy as np
 import pytest
-from builders import program, served, trace
+from builders import at_once, program, serve_closed, served, trace
 
 from sim.engines import roofline
 from sim.engines.scheduler import Scheduler
-from sim.engines.serving import serve_closed
-from sim.engines.serving.engine import Outcome
+from sim.engines.serving.outcome import Outcome
 from sim.kernel.records import DONE, LOG_COLUMNS, PREFILL, SEQUENCES
 from sim.workload.traffic import Closed, Constant
 
@@ -109,7 +108,7 @@ def test_little_law_of_a_closed_loop(replicas: int) -> None:
         start="cold",
     )  # fmt: skip
     of = program("dense", count=replicas, tp=1, dp=replicas)
-    result = serve_closed(of, Scheduler(max_batch=5), KV_B, loop, inputs, outputs, 0)
+    result = serve_closed(of, Scheduler(max_batch=5), KV_B, loop, at_once(inputs, outputs))
     requests = np.concatenate([outcome.requests for outcome in result.outcomes])
     ends = np.sort(requests["last_s"][requests["status"] == DONE])
     stop = float(ends[loop.requests - 1])

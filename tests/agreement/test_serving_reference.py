@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from sim.dtypes import Precision
 from sim.engines.scheduler import Scheduler
-from sim.engines.serving.engine import Outcome
+from sim.engines.serving.outcome import Outcome
 from sim.kernel.records import DONE, REJECTED
 from sim.mapping.assemblies import assemble
 from sim.mapping.layout import Parallel

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from builders import drafted, trace
+from builders import drafted, served, trace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_serving_reference import (
@@ -20,7 +20,6 @@ from test_serving_reference import (
 from sim.engines.offload import Host
 from sim.engines.roofline import Batch, step
 from sim.engines.scheduler import Scheduler
-from sim.engines.serving import serve_trace
 from sim.kernel.records import CACHED, DECODE, LOG_COLUMNS
 from sim.workload.routing import Router
 from sim.workload.traffic import Trace
@@ -69,7 +68,7 @@ def test_closed_form_equals_events(name: str) -> None:
     """A prompt, then steps one by one, each at the context that the last one left."""
     of = PROGRAMS[name]
     requests = trace((0.0, 20, 30))
-    (got,) = serve_trace(of, Scheduler(), 2.0**30, requests, log_iterations=100).outcomes
+    got = served(of, Scheduler(), 2.0**30, requests, log=100)
     features = got.log[:, LOG_COLUMNS:].reshape(len(got.log), 2, len(of.streams), 4, 4)
     contexts = features[1:, 0, 0, DECODE, CACHED].astype(int) - of.ahead
     steps = [step(of, Batch(prompts=((20, 0, 20),)))]

@@ -138,7 +138,6 @@ def test_what_makes_no_sense_is_refused() -> None:
     for changes, message in (
         ({}, "swapped caches need one"),
         ({"host": HOST, "kv_reserve": "full"}, "never preempts"),
-        ({"host": HOST, "policy": lambda view: None}, "preempts by recompute"),
         ({"host": replace(HOST, bandwidth_B_per_s=0.0)}, "host.bandwidth"),
     ):
         with pytest.raises(ConfigError, match=message):

@@ -13,10 +13,17 @@ from hypothesis import strategies as st
 import sim
 from sim.engines.fleet import Autoscale, Breakdowns, Outage
 from sim.engines.serving.autoscaling import OFF, UP, Autoscaler, Scaling
-from sim.engines.serving.fleet import Trouble, serve_autoscaled, serve_fleet
-from sim.engines.serving.simulation import Served
+from sim.engines.serving.fleet import Trouble
+from sim.engines.serving.outcome import Served
 from sim.workload.traffic import Blocks, Trace
-from tests.fleets import check_conserved, kind, records_of, traffic
+from tests.fleets import (
+    check_conserved,
+    kind,
+    records_of,
+    serve_autoscaled,
+    serve_fleet,
+    traffic,
+)
 
 RULE = Autoscale(
     least=1, most=4, target=4.0, start_up_s=0.5, period_s=0.25, stabilization_s=1.0, tolerance=0.1

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from small_runs import TRACES, check_sums, schedulers
 
 from sim.engines.scheduler import Scheduler
-from sim.engines.serving.engine import Outcome
+from sim.engines.serving.outcome import Outcome
 from sim.engines.serving.replica import policy_record
 from sim.kernel import sequences
 from sim.kernel.records import DECODE, DONE, LOG_COLUMNS, PREFILL, REJECTED, TOKENS

@@ -9,14 +9,22 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from sim.engines.fleet import Breakdowns, Outage, Slowdown
-from sim.engines.serving.disaggregation import Cache, sent, serve_disaggregated
-from sim.engines.serving.fleet import Crew, Trouble, serve_fleet
-from sim.engines.serving.request_table import requests_of
+from sim.engines.serving import Requests
+from sim.engines.serving.disaggregation import Transfer, sent
+from sim.engines.serving.fleet import Crew, Trouble
 from sim.hardware import Link
 from sim.kernel.records import DONE, REJECTED
 from sim.mapping.transfer import cache_bytes
 from sim.workload.traffic import Blocks, Trace
-from tests.fleets import check_conserved, kind, ready, records_of, traffic
+from tests.fleets import (
+    check_conserved,
+    kind,
+    ready,
+    records_of,
+    serve_disaggregated,
+    serve_fleet,
+    traffic,
+)
 
 ROUTES = ("round-robin", "least-loaded", "by-length")
 KINDS = ("chunked-prefill", "layered-prefill", "continuous", "prefill-first", "static")
@@ -80,10 +88,8 @@ def test_pools_apart_serve_every_request_once(
 ) -> None:
     trace = traffic(seed, 50, rate)
     sizes = cache_bytes(ready().graph, ready().scenario.precision, trace.input_tokens)
-    cache = Cache(prompt_B=sizes, layers=32)
-    served, sent_ = serve_disaggregated(
-        ([first], [2]), ([second], [2]), trace, cache, LINK, overlap=overlap, route=route
-    )
+    transfer = Transfer(prompt_B=sizes, layers=32, link=LINK, overlap=overlap)
+    served, sent_ = serve_disaggregated((first, 2), (second, 2), trace, transfer, route=route)
     check_conserved(served, trace)
     went = trace.output_tokens > 1
     assert len(sent_.sender) <= went.sum()
@@ -102,8 +108,7 @@ def test_no_replica_is_idle_while_its_queue_holds_a_request(route: str) -> None:
     """Advanced to any moment, what is queued has arrived before only where the batch is full."""
     own = kind(max_batch=2, kind="continuous")
     trace = traffic(3, 80, 100.0)
-    table = requests_of(own.scheduler, trace.arrival_s, trace.input_tokens, trace.output_tokens)
-    crew = Crew(kinds=[own], counts=[3], table=table, route=route)
+    crew = Crew(kinds=[own], counts=[3], requests=Requests.of(own, trace), route=route)
     (pool,) = crew.pools
     cuts = np.linspace(0.01, trace.arrival_s[-1] + 1.0, 50)
     done = 0
@@ -113,8 +118,8 @@ def test_no_replica_is_idle_while_its_queue_holds_a_request(route: str) -> None:
         done = last
         crew.advance(float(at_s))
         for number, state in enumerate(pool.states):
-            queued = pool.waiting[number, state["head"] : state["tail"]]
-            here = (table["arrival_s"][queued] <= at_s).sum()
+            queued = pool.flows.waiting[number, state["head"] : state["tail"]]
+            here = (crew.table["arrival_s"][queued] <= at_s).sum()
             assert not here or state["running"] > 0 or state["now_s"] > at_s
             assert here == 0 or state["running"] == 2 or state["now_s"] > at_s
 

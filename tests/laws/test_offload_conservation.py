@@ -12,12 +12,11 @@ from small_runs import TRACES
 from sim.engines.fleet import Outage
 from sim.engines.offload import Host, Tier
 from sim.engines.scheduler import Scheduler
-from sim.engines.serving.fleet import Crew, Trouble, serve_fleet
-from sim.engines.serving.pool import Kind
-from sim.engines.serving.request_table import requests_of
+from sim.engines.serving import Kind, Requests
+from sim.engines.serving.fleet import Crew, Trouble
 from sim.kernel.records import DONE, LOADS, REJECTED
 from sim.workload.traffic import Blocks, Trace
-from tests.fleets import check_conserved, kind, records_of
+from tests.fleets import check_conserved, kind, records_of, serve_fleet
 
 PROGRAMS = {
     name: program(name, "PIM") for name in ("dense", "sliding", "moe", "hybrid", "encoder-decoder")
@@ -163,12 +162,8 @@ def test_a_replica_that_dies_has_nothing_left_in_its_tiers_or_its_host() -> None
     own = offloading(300, (640, 3200))
     traffic = conversations(5, 80, 200.0)
     assert traffic.blocks is not None
-    table = requests_of(
-        own.scheduler, traffic.arrival_s, traffic.input_tokens, traffic.output_tokens,
-        traffic.blocks,
-    )  # fmt: skip
-    crew = Crew(kinds=[own], counts=[1], table=table, blocks=traffic.blocks)
-    (pool,) = crew.pools
+    crew = Crew(kinds=[own], counts=[1], requests=Requests.of(own, traffic))
+    (pool,), table = crew.pools, crew.table
     crew._arrive(np.arange(80))
     # advanced until a cache is swapped out, and blocks lie in a tier
     for at_s in np.arange(0.01, 5.0, 0.005):
@@ -179,11 +174,11 @@ def test_a_replica_that_dies_has_nothing_left_in_its_tiers_or_its_host() -> None
     assert state["swapped"] > 0
     assert table["host_B"].sum() == pytest.approx(state["host_used_B"])
     for tier in range(2):
-        assert state["tier_blocks"][tier] == (pool.refs[0] == -2 - tier).sum()
+        assert state["tier_blocks"][tier] == (pool.flows.refs[0] == -2 - tier).sum()
     dropped = pool.drop(0)
     assert len(dropped) > 0
     assert (table["host_B"] == 0.0).all()
-    assert (pool.refs == -1).all()
+    assert (pool.flows.refs == -1).all()
     for name in ("swapped", "host_used_B", "copy_s", "load_s", "idle_blocks", "cached_blocks"):
         assert state[name] == 0
     assert (state["tier_blocks"] == 0).all()

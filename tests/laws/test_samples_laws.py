@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,20 +12,27 @@ from hypothesis import strategies as st
 from sim.engines.fleet import Outage
 from sim.engines.offload import Tier
 from sim.engines.scheduler import Scheduler
-from sim.engines.serving import serve_closed
-from sim.engines.serving.conversations import serve_following
-from sim.engines.serving.disaggregation import Cache, serve_disaggregated
-from sim.engines.serving.fleet import Crew, Trouble, serve_fleet
-from sim.engines.serving.request_table import requests_of as asked
-from sim.engines.serving.simulation import Served, serve_trace
+from sim.engines.serving import Requests, serve_closed
+from sim.engines.serving.disaggregation import Transfer
+from sim.engines.serving.fleet import Crew, Trouble
+from sim.engines.serving.outcome import Served
 from sim.hardware import Link
 from sim.kernel.records import DONE, LOADS, REJECTED
 from sim.mapping.transfer import cache_bytes
 from sim.workload.traffic import Blocks, Closed, Gaussian, Sessions, Trace
 from sim.workload.traffic.arrivals import requests_of
 from sim.workload.traffic.samples import fan_out, with_blocks
-from tests.builders import drafted
-from tests.fleets import check_conserved, kind, ready, records_of, traffic
+from tests.builders import drafted, serve_trace
+from tests.fleets import (
+    check_conserved,
+    kind,
+    ready,
+    records_of,
+    serve_disaggregated,
+    serve_fleet,
+    serve_following,
+    traffic,
+)
 
 ROUTES = ("round-robin", "least-loaded", "by-length", "prefix")
 KINDS = ("chunked-prefill", "layered-prefill", "continuous", "prefill-first", "static")
@@ -191,10 +197,7 @@ def test_clients_wait_for_all_answers(
     )  # fmt: skip
     drawn = with_blocks(requests_of(replace(loop, requests=12 + clients), seed))
     own = kind(prefix_cache=cache, kv_tokens=kv_tokens)
-    served = serve_closed(
-        own.program, own.scheduler, own.kv_B, loop, drawn.input_tokens, drawn.output_tokens, seed,
-        blocks=drawn.blocks, parent=drawn.parent, systems=systems,
-    )  # fmt: skip
+    served = serve_closed(own, Requests.of(own, drawn), loop, seed=seed, systems=systems)
     assert all(len(where) == 1 for where in homes(served).values())
     records = np.concatenate([outcome.requests for outcome in served.outcomes])
     over = np.isin(records["status"], (DONE, REJECTED))
@@ -229,7 +232,7 @@ def test_the_next_turn_comes_after_all_answers(
     trace = requests_of(talks, seed)
     assert trace.follows is not None
     own = kind(prefix_cache=cache)
-    served = serve_following(own.program, own.scheduler, own.kv_B, trace, systems=systems)
+    served = serve_following(own, trace, systems)
     assert all(len(where) == 1 for where in homes(served).values())
     records = np.concatenate([outcome.requests for outcome in served.outcomes])
     records = records[np.argsort(records["parent"], kind="stable")]
@@ -250,9 +253,8 @@ def test_pools_apart_send_the_cache_of_each_answer(route: str, cache: bool) -> N
     first = kind(prefix_cache=cache)
     if route == "prefix" and not cache:
         return
-    served, sent = serve_disaggregated(
-        ([first], [2]), ([kind()], [2]), trace, Cache(prompt_B=sizes, layers=32), LINK, route=route
-    )
+    transfer = Transfer(prompt_B=sizes, layers=32, link=LINK)
+    served, sent = serve_disaggregated((first, 2), (kind(), 2), trace, transfer, route=route)
     check_conserved(served, trace)
     assert len(sent.sender) == (trace.output_tokens > 1).sum()
     records = records_of(served)
@@ -267,16 +269,12 @@ def test_a_cache_is_empty_and_whole_at_the_end() -> None:
     """Nobody uses a block any more; those of prompts are there, those of answers never were."""
     trace = several(3, 20, 4)
     own = kind(prefix_cache=True)
-    table: Any = asked(
-        own.scheduler, trace.arrival_s, trace.input_tokens, trace.output_tokens, trace.blocks,
-        None, trace.parent,
-    )  # fmt: skip
-    crew = Crew(kinds=[own], counts=[1], table=table, blocks=trace.blocks)
+    crew = Crew(kinds=[own], counts=[1], requests=Requests.of(own, trace))
     crew.serve()
     (pool,) = crew.pools
     state = pool.states[0]
     assert state["kv_used_B"] == 0.0
-    assert (pool.refs[0] == 0).all()
+    assert (pool.flows.refs[0] == 0).all()
     assert state["cached_blocks"] == state["idle_blocks"] == (trace.input_tokens[::4] // 16).sum()
 
 

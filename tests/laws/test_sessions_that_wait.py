@@ -7,17 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-import simpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 import sim
-from sim.engines.serving import Engine, serve_trace
-from sim.engines.serving.conversations import serve_following
-from sim.workload.traffic import Blocks, Constant, Gaussian, Sessions
+from sim.workload.traffic import Constant, Gaussian, Sessions
 from sim.workload.traffic.arrivals import requests_of
-from tests.fleets import check_conserved, kind, records_of
+from tests.builders import serve_trace
+from tests.fleets import check_conserved, kind, records_of, serve_following
 
 TALKS = Sessions(
     rate_per_s=20.0, sessions=12, turns=Gaussian(mean=3.0, std=1.5), shared=64, templates=2,
@@ -51,7 +49,7 @@ def test_turns_come_after_their_answers_and_none_is_lost(
     # to know each turn again: its class is its row
     trace = replace(trace, priority=np.arange(len(trace.arrival_s)))
     own = kind(prefix_cache=cache, kv_tokens=kv_tokens)
-    served = serve_following(own.program, own.scheduler, own.kv_B, trace, systems=systems)
+    served = serve_following(own, trace, systems=systems)
     records = np.concatenate([outcome.requests for outcome in served.outcomes])
     records = records[np.argsort(records["priority"])]
     assert records["priority"].tolist() == list(range(len(trace.arrival_s)))
@@ -67,7 +65,7 @@ def test_turns_come_after_their_answers_and_none_is_lost(
         [np.full(len(each.requests), number) for number, each in enumerate(served.outcomes)]
     )[np.argsort(np.concatenate([each.requests["priority"] for each in served.outcomes]))]
     assert (home[~first] == home[trace.follows.previous[~first]]).all()
-    again = serve_following(own.program, own.scheduler, own.kv_B, trace, systems=systems)
+    again = serve_following(own, trace, systems=systems)
     assert records_of(again).tobytes() == records_of(served).tobytes()
 
 
@@ -86,7 +84,7 @@ def _lengths(records: np.ndarray[Any, Any]) -> dict[str, Any]:
 def test_sessions_of_one_turn_are_open_traffic() -> None:
     trace = requests_of(replace(TALKS, turns=Constant(tokens=1), sessions=60), 3)
     own = kind()
-    waiting = serve_following(own.program, own.scheduler, own.kv_B, trace).outcomes[0]
+    waiting = serve_following(own, trace).outcomes[0]
     plain = serve_trace(own.program, own.scheduler, own.kv_B, trace).outcomes[0]
     for name in ("arrival_s", "admitted_s", "first_s", "last_s", "max_gap_s"):
         assert_allclose(waiting.requests[name], plain.requests[name], rtol=1e-9, err_msg=name)
@@ -120,27 +118,6 @@ def _most_at_once(run: sim.Run) -> int:
 def test_equal_replicas_share_the_sessions() -> None:
     run = sim.simulate(BASE | {"fleet": {"replicas": 2}})
     assert [row["completed"] for row in run.to_json()["fleet"]["replicas"]] == [40, 40]
-
-
-def test_taking_requests_in_one_by_one_costs_each_the_same() -> None:
-    """Elements of arrays that are made anew, in all: linear in the requests and their blocks."""
-    names = ("requests", "waiting", "ids", "refs", "older", "newer")
-    own, blocks, copied = kind(prefix_cache=True), 3, dict.fromkeys(names, 0)
-    engine = Engine(simpy.Environment(), own.program, own.scheduler, own.kv_B)
-    number = np.array([40])
-    for row in range(500):
-        before = [getattr(engine, name) for name in names]
-        ids = np.arange(row * blocks, (row + 1) * blocks)
-        named = Blocks(ids=ids, starts=np.array([0, blocks]), tokens=16)
-        engine.submit(np.array([float(row)]), number, number, named)
-        for name, old in zip(names, before, strict=True):
-            new = getattr(engine, name)
-            if new is not old and not np.shares_memory(new, old):
-                copied[name] += len(new)
-    assert engine.ids[: 500 * blocks].tolist() == list(range(500 * blocks))
-    assert engine.requests["first_block"].tolist() == list(range(0, 500 * blocks, blocks))
-    for name, elements in copied.items():
-        assert elements <= 4 * 500 * blocks, name
 
 
 @pytest.mark.parametrize(

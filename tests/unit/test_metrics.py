@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.engines.serving.engine import Outcome
-from sim.engines.serving.simulation import Served, Window
+from sim.engines.serving.outcome import Outcome, Served, Window
 from sim.kernel.records import DONE, REJECTED, REQUEST
 from sim.results.metrics import Measurement, measured
 from sim.results.statistics import latencies, request_counts, spread

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.engines.serving.fleet import serve_fleet
 from sim.errors import ConfigError
 from sim.kernel.records import DONE
 from sim.results.simulate import simulate
@@ -174,13 +173,13 @@ def test_every_class_is_served_once_and_one_class_is_no_order(
     trace = fleets.traffic(seed, 40, 400.0)
     mixed = replace(trace, priority=np.resize(np.array(classes), 40))
     own = fleets.kind(order="priority")
-    served, _, _ = serve_fleet([own], [2], mixed, route=route)  # type: ignore[arg-type]
+    served, _, _ = fleets.serve_fleet([own], [2], mixed, route=route)  # type: ignore[arg-type]
     fleets.check_conserved(served, mixed)
     records = np.concatenate([each.requests for each in served.outcomes])
     assert (records["status"] == DONE).all()
     assert sorted(records["priority"].tolist()) == sorted(np.resize(classes, 40).tolist())
     if len(set(classes)) == 1:
-        plain, _, _ = serve_fleet([fleets.kind()], [2], trace, route=route)  # type: ignore[arg-type]
+        plain, _, _ = fleets.serve_fleet([fleets.kind()], [2], trace, route=route)  # type: ignore[arg-type]
         for one, other in zip(served.outcomes, plain.outcomes, strict=True):
             for name in ("arrival_s", "admitted_s", "first_s", "last_s", "max_gap_s"):
                 assert one.requests[name].tobytes() == other.requests[name].tobytes(), name

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import program, trace
+from builders import program, serve_trace, trace
 
 import sim
 from sim.engines.offload import Tier
 from sim.engines.scheduler import Scheduler
-from sim.engines.serving import serve_trace
-from sim.engines.serving.engine import Outcome
+from sim.engines.serving.outcome import Outcome
 from sim.errors import ConfigError
 from sim.workload.traffic import Blocks, Closed, Constant, Gaussian, Poisson, Sessions, Trace
 from sim.workload.traffic.arrivals import requests_of
@@ -87,9 +86,10 @@ def test_a_session_goes_on_from_its_first_answer() -> None:
 
 def test_replicas_get_whole_requests() -> None:
     made = fan_out(trace(*((float(at), 9, 2) for at in range(5))), 2, None, 0)
-    assert made.dealt(0, 2).tolist() == [0, 1, 4, 5, 8, 9]
-    assert made.dealt(1, 2).tolist() == [2, 3, 6, 7]
-    assert trace((0.0, 9, 2), (0.0, 9, 2), (0.0, 9, 2)).dealt(1, 2).tolist() == [1]
+    of = program("dense", count=2, tp=1, dp=2)
+    both = serve_trace(of, Scheduler(), 2.0**40, made).outcomes
+    parents = [each.requests["parent"].tolist() for each in both]
+    assert parents == [[1, 1, 3, 3, 5, 5], [2, 2, 4, 4]]
 
 
 # --- by hand ----------------------------------------------------------------------------------

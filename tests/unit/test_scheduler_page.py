@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import simpy
 import yaml
 from builders import program, trace
 
 from sim.engines.scheduler import Scheduler
-from sim.engines.serving import engine as engine_module
-from sim.engines.serving.engine import Engine
+from sim.engines.serving import Kind, Requests
+from sim.engines.serving.pool import OF_SYSTEM, Pool
 from sim.kernel.records import REJECTED, RUNNING
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "schedulers.md"
@@ -25,12 +25,11 @@ def stories() -> list[str]:
     return [part.split("```")[0] for part in parts]
 
 
-def drawn(head: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def drawn(head: dict[str, Any]) -> list[str]:
     """One line a request: tokens of its prompt (and the layers they pass), `d` for a decode.
 
     Arrivals are counted in iterations: 1.5 is while the second one runs. Memory is in tokens.
     """
-    monkeypatch.setattr(engine_module, "ITERATIONS_PER_CALL", 1)
     of = program("dense")
     token_B = float(of.streams["kv_B"].sum())
     spec = {"kv_block": 1, "watermark": 0.0, **head["scheduler"]}
@@ -53,23 +52,24 @@ def once(
             return 0.0 if iteration == 0 else 1e-4 * iteration
         return starts[whole] + (iteration - whole) * (starts[whole + 1] - starts[whole])
 
-    env = simpy.Environment()
     cells: list[list[str]] = [[] for _ in requests]
-    engine = Engine(env, of, scheduler, kv_B, on_progress=lambda _: look())
     arrivals = [(when(at), int(prompt), int(output)) for at, prompt, output, *_ in requests]
     made = trace(*arrivals)
     classes = np.array([int(row[3]) if len(row) > 3 else 0 for row in requests])
-    engine.submit(made.arrival_s, made.input_tokens, made.output_tokens, priority=classes)
-    before = engine.requests.copy()
+    kind = Kind(program=of, scheduler=scheduler, kv_B=kv_B)
+    sent = Requests.of(kind, replace(made, priority=classes))
+    room = replace(OF_SYSTEM, iterations=1)
+    pool = Pool(kind=kind, count=1, requests=sent, room=room, on_pause=lambda: look())
+    before, picked = sent.table.copy(), pool.flows.picked[0]
     begun: list[float] = []
     stage = 0
 
     def look() -> None:
         nonlocal before, stage
-        now, state = engine.requests, engine.state[0]
+        now, state = sent.table, pool.states[0]
         begun.append(float(state["now_s"]))
         layered = scheduler.kind == "layered-prefill"
-        cohort = [int(each) for each in engine.picked[: max(int(state["picked"]), 0), 0]]
+        cohort = [int(each) for each in picked[: max(int(state["picked"]), 0), 0]]
         for number, (old, new) in enumerate(zip(before, now, strict=True)):
             cell = "."
             if new["status"] == REJECTED != old["status"]:
@@ -77,7 +77,7 @@ def once(
             elif new["preemptions"] > old["preemptions"]:
                 cell = "!"
             elif layered and new["prefilled"] == old["prefilled"] and number in cohort:
-                cell = f"{engine.picked[cohort.index(number), 1]}/{int(state['stage'])}"
+                cell = f"{picked[cohort.index(number), 1]}/{int(state['stage'])}"
             elif new["prefilled"] > old["prefilled"]:
                 cell = str(int(new["prefilled"] - old["prefilled"]))
                 if layered:
@@ -89,9 +89,9 @@ def once(
             cells[number].append(cell)
         before = now.copy()
 
-    env.process(engine.run())
-    env.run()
-    if len(cells[0]) < int(engine.state[0]["iterations"]):
+    pool.hand_over(0, np.arange(len(requests)), 0.0)
+    pool.advance(np.inf)
+    if len(cells[0]) < int(pool.states[0]["iterations"]):
         look()
     columns = [max(len(row[at]) for row in cells) for at in range(len(cells[0]))]
     lines = [
@@ -103,9 +103,9 @@ def once(
 
 
 @pytest.mark.parametrize("story", stories())
-def test_a_timeline_is_what_the_engine_does(story: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_timeline_is_what_the_engine_does(story: str) -> None:
     head, _, picture = story.partition("\n\n")
-    assert drawn(yaml.safe_load(head), monkeypatch) == picture.splitlines()
+    assert drawn(yaml.safe_load(head)) == picture.splitlines()
 
 
 def test_there_are_a_dozen() -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from builders import program, served, trace
+from builders import at_once, program, serve_closed, served, trace
 
 from sim.engines.scheduler import Scheduler
-from sim.engines.serving import serve_closed
-from sim.engines.serving.engine import Outcome
+from sim.engines.serving.outcome import Outcome
 from sim.kernel.records import DONE, REJECTED
 from sim.workload.traffic import Closed, Constant
 
@@ -146,8 +145,7 @@ def loop(start: str, **changes: int) -> tuple[Outcome, float]:
         Scheduler(),
         PLENTY,
         closed,
-        np.full(number, 10),
-        np.full(number, 20),
+        at_once(np.full(number, 10), np.full(number, 20)),
         seed=3,
     )
     (outcome,) = result.outcomes

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 from builders import drafted
+from fleets import serve_following
 
 from sim.engines.scheduler import Scheduler
-from sim.engines.serving.conversations import serve_following
+from sim.engines.serving import Kind
 from sim.errors import ConfigError
 from sim.kernel.records import DONE
 from sim.results.simulate import simulate
@@ -46,9 +47,9 @@ def test_sessions_that_wait_draw_alike_on_any_number_of_replicas() -> None:
     )  # fmt: skip
     trace = requests_of(talks, 1)
     trace = replace(trace, priority=np.arange(len(trace.arrival_s)), blocks=None)
-    found = []
+    found, own = [], Kind(program=drafted(), scheduler=Scheduler(), kv_B=2.0**30)
     for systems in (1, 2):
-        served = serve_following(drafted(), Scheduler(), 2.0**30, trace, systems=systems)
+        served = serve_following(own, trace, systems)
         made = np.concatenate([each.requests for each in served.outcomes])
         found.append(made["draw"][np.argsort(made["priority"])].tolist())
     assert found[0] == found[1]

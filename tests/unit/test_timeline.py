@@ -7,6 +7,7 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from sim.cli import main
 from sim.cli.output import check_writable
 from sim.config.scenarios import load_scenario
 from sim.engines.scheduler import Scheduler
-from sim.engines.serving import engine
+from sim.engines.serving import fleet
+from sim.engines.serving.pool import OF_SYSTEM
 from sim.errors import ConfigError
 from sim.report.timeline import write_timeline
 from sim.results import timeline as timeline_module
@@ -348,7 +350,7 @@ def test_a_log_does_not_change_the_run() -> None:
 def test_a_log_is_kept_over_many_calls_of_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     requests = trace((0.0, 30, 50), (0.0, 20, 90), (0.004, 10, 200))
     whole = served(program(), Scheduler(), 1e6, requests, log=10_000)
-    monkeypatch.setattr(engine, "ITERATIONS_PER_CALL", 16)
+    monkeypatch.setattr(fleet, "OF_SYSTEM", replace(OF_SYSTEM, iterations=16))
     pieces = served(program(), Scheduler(), 1e6, requests, log=10_000)
     assert len(whole.log) == whole.iterations == pieces.iterations > 100
     np.testing.assert_allclose(pieces.log, whole.log, rtol=1e-9)

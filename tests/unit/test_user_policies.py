@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sim.engines.policy import Iteration, Prompt, View
 from sim.engines.scheduler import Scheduler
-from sim.engines.serving.engine import Outcome
+from sim.engines.serving.outcome import Outcome
 from sim.errors import ConfigError
 from sim.kernel.records import DONE, REJECTED
 from sim.workload.traffic import Trace

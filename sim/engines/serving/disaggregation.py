@@ -9,33 +9,42 @@ its own cache, and decodes where it comes to.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from sim.engines.serving.engine import Outcome
 from sim.engines.serving.fleet import Crew
-from sim.engines.serving.pool import Kind
-from sim.engines.serving.request_table import requests_of
-from sim.engines.serving.simulation import Progress, Served, whole_run
+from sim.engines.serving.outcome import UNWATCHED, Outcome, Served, Watch, whole_run
+from sim.engines.serving.replica import Kind
+from sim.engines.serving.requests import Requests, ended
 from sim.hardware import Link
-from sim.kernel.records import DONE, REJECTED, WAITING
+from sim.kernel.records import DONE, REQUEST, WAITING
 from sim.workload.speculation import draws_of
-from sim.workload.traffic import Trace
 
 Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.int64]
 Records = npt.NDArray[np.void]
 
 
+KEPT: Final = (
+    "input", "output", "first_s", "last_s", "max_gap_s", "priority", "urgency", "draw",
+)  # fmt: skip
+"""What a request keeps of its prefill; blocks and answers to one prompt are told apart there."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Cache:
-    """What a prompt leaves: `prompt_B` [requests] bytes in all, in equal parts of `layers`."""
+class Transfer:
+    """Caches of prompts, `prompt_B` [requests] bytes in all, in equal parts of `layers`; the link.
+
+    With `overlap` a layer is sent once the prefill has passed it, else nothing before the last one.
+    """
 
     prompt_B: Floats
     layers: int
+    link: Link
+    overlap: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,56 +88,47 @@ def sent(
 
 
 def serve_disaggregated(
-    prefill: tuple[Sequence[Kind], Sequence[int]],
-    decode: tuple[Sequence[Kind], Sequence[int]],
-    trace: Trace,
-    cache: Cache,
-    link: Link,
+    prefill: tuple[Kind, int],
+    decode: tuple[Kind, int],
+    requests: Requests,
+    transfer: Transfer,
     *,
-    overlap: bool = True,
     route: str = "round-robin",
-    extra_prompt: int = 0,
-    on_progress: Progress | None = None,
+    watch: Watch = UNWATCHED,
 ) -> tuple[Served, Transfers]:
-    """Replay `trace` on a pool that prefills and one that decodes, each kinds and their counts.
+    """Serve `requests` on a pool that prefills and one that decodes, each of so many replicas.
 
     Outcomes are of the prefill replicas first; a request counts to the replica it ended on.
     """
-    prompts = trace.input_tokens + extra_prompt
-    asked = requests_of(
-        prefill[0][0].scheduler, trace.arrival_s, prompts, trace.output_tokens, trace.blocks,
-        trace.priority, trace.parent,
-    )  # fmt: skip
-    if decode[0][0].program.speculation is not None:
-        asked["draw"] = draws_of(decode[0][0].program.seed, np.arange(len(asked)))
-    first = asked.copy()
+    first = requests.table
+    outputs = first["output"].copy()
+    if decode[0].program.speculation is not None:
+        first["draw"] = draws_of(decode[0].program.seed, np.arange(len(first)))
     first["output"] = 1
-    senders = Crew(
-        kinds=prefill[0], counts=prefill[1], table=first, route=route, blocks=trace.blocks
-    )
-    senders.serve()
+    senders = Crew(kinds=prefill[:1], counts=prefill[1:], requests=requests, route=route)
+    senders.work()
     done = first["status"] == DONE
-    first["output"] = asked["output"]
-    passed = np.flatnonzero(done & (asked["output"] > 1))
-    ends, busy_s = _sent_by_each(senders, passed, cache, link, overlap=overlap)
+    first["output"] = outputs
+    passed = np.flatnonzero(done & (outputs > 1))
+    ends, busy_s = _sent_by_each(senders, passed, transfer)
     order = np.argsort(ends, kind="stable")
     rows = passed[order]
-    second = _prefilled(first[rows], decode[0][0], ends[order])
+    second = _prefilled(first[rows], decode[0], ends[order])
     crew = Crew(
-        kinds=decode[0],
-        counts=decode[1],
-        table=second,
-        on_progress=on_progress,
+        kinds=decode[:1],
+        counts=decode[1:],
+        requests=Requests(table=second),
         route="round-robin" if route == "prefix" else route,  # what comes is prefilled
+        watch=watch,
     )
-    crew.serve()
-    assert np.isin(second["status"], (DONE, REJECTED)).all(), "a request was lost"
+    crew.work()
+    assert ended(second, np.arange(len(second))).all(), "a request was lost"
     queue_s = np.empty(len(rows))
     queue_s[order] = second["admitted_s"] - second["arrival_s"]
     for name in ("arrival_s", "admitted_s", "cached", "loaded", "parent"):
         second[name] = first[name][rows]
     second["preemptions"] += first["preemptions"][rows]
-    sizes = cache.prompt_B[passed]
+    sizes = transfer.prompt_B[passed]
     exposed_s = ends - first["first_s"][passed]
     sender = senders.home[passed]
     first["status"][passed] = WAITING  # shown by those who decoded them
@@ -139,30 +139,31 @@ def serve_disaggregated(
     )
 
 
-def _sent_by_each(
-    senders: Crew, passed: Numbers, cache: Cache, link: Link, *, overlap: bool
-) -> tuple[Floats, Floats]:
+def _sent_by_each(senders: Crew, passed: Numbers, transfer: Transfer) -> tuple[Floats, Floats]:
     """When each of the `passed` caches is there, and how long it took its link."""
-    table = senders.table
+    table, link = senders.table, transfer.link
     ends = np.empty(len(passed))
     for number in range(len(senders.where)):
         own = np.flatnonzero(senders.home[passed] == number)
         own = own[np.argsort(table["first_s"][passed[own]], kind="stable")]
         rows = passed[own]
         ends[own] = sent(
-            link, cache.prompt_B[rows], cache.layers, table["admitted_s"][rows],
-            table["first_s"][rows], overlap=overlap,
+            link, transfer.prompt_B[rows], transfer.layers, table["admitted_s"][rows],
+            table["first_s"][rows], overlap=transfer.overlap,
         )  # fmt: skip
-    return ends, cache.prompt_B[passed] / (link.bandwidth_B_per_s * link.efficiency)
+    return ends, transfer.prompt_B[passed] / (link.bandwidth_B_per_s * link.efficiency)
 
 
 def _prefilled(done: Records, kind: Kind, arrival_s: Floats) -> Records:
     """Requests that come with their prompt in memory and their first token."""
-    made = requests_of(kind.scheduler, arrival_s, done["input"], done["output"])
-    made["prefilled"], made["generated"] = done["input"], 1
-    for name in ("first_s", "last_s", "max_gap_s", "priority", "urgency", "draw"):
-        made[name] = done[name]
-    return made
+    table = np.zeros(len(done), REQUEST)
+    for name in KEPT:
+        table[name] = done[name]
+    table["target"] = table["prefilled"] = table["input"]
+    table["generated"] = 1
+    table["admitted_s"] = np.nan
+    table["arrival_s"] = arrival_s
+    return table
 
 
 def _sorted_within(crew: Crew, requests: Records) -> tuple[Outcome, ...]:

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import simpy
 
-from sim.engines.fleet import Autoscale, Breakdowns, Outage, Slowdown
-from sim.engines.serving.autoscaling import DRAINING, STARTING, UP, Autoscaler, Scaling
-from sim.engines.serving.engine import Outcome
-from sim.engines.serving.pool import Kind, Pool
-from sim.engines.serving.request_table import requests_of
+from sim.engines.fleet import Breakdowns, Outage, Slowdown
+from sim.engines.serving.autoscaling import DRAINING, STARTING, UP, Autoscaler
+from sim.engines.serving.outcome import UNWATCHED, Outcome, Served, Watch, whole_run
+from sim.engines.serving.pool import OF_FLEET, OF_SYSTEM, Pool, Room
+from sim.engines.serving.replica import Kind
+from sim.engines.serving.requests import Requests, ended
 from sim.engines.serving.routing import Ahead, ByLength, ByPrefix, RoundRobin, families
-from sim.engines.serving.simulation import Progress, Served, whole_run
-from sim.kernel.records import DONE, REJECTED, WAITING
-from sim.workload.speculation import draws_of
-from sim.workload.traffic import Blocks, Trace
+from sim.kernel.records import WAITING
 
 Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.int64]
 Records = npt.NDArray[np.void]
-
-DIE, BREAK, FALL, RETURN, DECIDE, READY = range(6)
-"""Events. A known outage or a drawn breakdown begins: the replica takes no more requests; its last
-iteration ends: what it has goes elsewhere; it is back. The autoscaler decides; a start is over."""
+Events = Generator[simpy.Event, Any, None]
+"""A SimPy process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +42,15 @@ NO_TROUBLE = Trouble()
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Faults:
-    """Of each replica: how often it died, requests taken from it then, and seconds it was away."""
+    """Of each replica: how often it died, requests taken from it then, and seconds it was away.
+
+    `retried` are requests that were tried more than once, by whatever replica.
+    """
 
     failures: Numbers
     retries: Numbers
     down_s: Floats
+    retried: int
 
 
 @dataclass(kw_only=True, eq=False)
@@ -59,60 +58,66 @@ class Crew:
     """Replicas of several kinds, `counts` of each, at work on one table of requests.
 
     Replicas are numbered over all kinds from 0. `home` [requests] is the replica that each request
-    was given last, -1 before that.
+    was given last, -1 before that. What interacts with them (failures, repairs, the autoscaler) are
+    SimPy processes; between two of their events the kernel advances all replicas.
     """
 
     kinds: Sequence[Kind]
     counts: Sequence[int]
-    table: Records
+    requests: Requests
     route: str = "round-robin"
     trouble: Trouble = NO_TROUBLE
-    blocks: Blocks | None = None
-    on_progress: Progress | None = None
     scaler: Autoscaler | None = None
-    pools: list[Pool] = field(default_factory=list)
+    watch: Watch = UNWATCHED
+    room: Room = OF_FLEET
 
     def __post_init__(self) -> None:
         total = sum(self.counts)
-        slow = {each.replica: each.factor for each in self.trouble.slowdowns}
-        self.where: list[tuple[Pool, int]] = [None] * total  # type: ignore[list-item]
-        first = 0
-        for kind, count in zip(self.kinds, self.counts, strict=True):
-            own = range(first, first + count)
-            factors = dict.fromkeys(slow.get(number, 1.0) for number in own)
-            for factor in factors:
-                numbers = [number for number in own if slow.get(number, 1.0) == factor]
-                pool = Pool(
-                    kind=kind, count=len(numbers), table=self.table, blocks=self.blocks,
-                    slowdown=factor,
-                )  # fmt: skip
-                self.pools.append(pool)
-                for index, number in enumerate(numbers):
-                    self.where[number] = pool, index
-            first += count
+        self.env = simpy.Environment()
+        self.table = self.requests.table
+        self._make_pools(total)
         self.dead = np.zeros(total, bool)
+        self._back = [self.env.event() for _ in range(total)]
         self._update_alive()
         self.home = np.full(len(self.table), -1, np.int64)
         self.failures = np.zeros(total, np.int64)
         self.retries = np.zeros(total, np.int64)
         self.down_s = np.zeros(total)
-        self._pending = np.zeros(total, bool)
         self.tries = np.zeros(len(self.table), np.int64)
         self._turn = 0
         self._held: list[Numbers] = []
-        self._events: list[tuple[float, int, int, int, float]] = []
-        self._order = itertools.count()
         self._ahead: Ahead | None = None
+        blocks = self.requests.blocks
         if self.route == "round-robin":
             self._ahead = RoundRobin()
         elif self.route == "by-length":
             self._ahead = ByLength(prompts=self.table["input"].copy(), replicas=total)
-        elif self.route == "prefix" and self.blocks is not None:
+        elif self.route == "prefix" and blocks is not None:
             self._ahead = ByPrefix(
-                prompts=self.table["input"].copy(), blocks=self.blocks, replicas=total
+                prompts=self.table["input"].copy(), blocks=blocks, replicas=total
             )
         assert self._ahead is not None or self.route == "least-loaded"
         self._plan()
+
+    def _make_pools(self, total: int) -> None:
+        """Pools of replicas that are alike, slowed ones apart; where each replica is in them."""
+        slow = {each.replica: each.factor for each in self.trouble.slowdowns}
+        self.pools: list[Pool] = []
+        places: dict[int, tuple[Pool, int]] = {}
+        first = 0
+        for kind, count in zip(self.kinds, self.counts, strict=True):
+            alike: dict[float, list[int]] = {}
+            for number in range(first, first + count):
+                alike.setdefault(slow.get(number, 1.0), []).append(number)
+            for factor, numbers in alike.items():
+                pool = Pool(
+                    kind=kind, count=len(numbers), requests=self.requests, slowdown=factor,
+                    room=self.room, watch=self.watch, on_pause=self._report,
+                )  # fmt: skip
+                self.pools.append(pool)
+                places |= {number: (pool, index) for index, number in enumerate(numbers)}
+            first += count
+        self.where = [places[number] for number in range(total)]
 
     def _update_alive(self) -> None:
         """Note which replicas take requests: those that are up and not away."""
@@ -121,44 +126,38 @@ class Crew:
             self.alive &= self.scaler.state == UP
 
     def _plan(self) -> None:
-        """Queue the outages that are known, and the first breakdown of each replica."""
+        """Begin the processes: known outages, breakdowns of each replica, the autoscaler."""
         for outage in self.trouble.outages:
-            self._add(outage.at_s, DIE, outage.replica, outage.for_s)
-        self._random: list[np.random.Generator] = []
+            self.env.process(self._outage(outage))
         if self.trouble.breakdowns is not None:
             drawn = np.random.SeedSequence(self.trouble.seed).spawn(5)[4]
-            self._random = [np.random.default_rng(each) for each in drawn.spawn(len(self.where))]
-            for number in range(len(self.where)):
-                self._next_breakdown(number, 0.0)
+            for number, seed in enumerate(drawn.spawn(len(self.where))):
+                random = np.random.default_rng(seed)
+                self.env.process(self._breakdowns(number, self.trouble.breakdowns, random))
         if self.scaler is not None and self.scaler.moves:
-            self._add(0.0, DECIDE, -1, 0.0)
+            self.env.process(self._scale(self.scaler))
 
-    def _add(self, at_s: float, kind: int, number: int, for_s: float) -> None:
-        heapq.heappush(self._events, (at_s, next(self._order), kind, number, for_s))
+    def serve(self) -> Served:
+        """Serve all requests; outcomes in the order of replicas, of all that there are."""
+        self.work()
+        assert ended(self.table, np.arange(len(self.table))).all(), "a request was lost"
+        return whole_run(self.outcomes())
 
-    def _next_breakdown(self, number: int, after_s: float) -> None:
-        breakdowns = self.trouble.breakdowns
-        if breakdowns is not None:
-            at_s = after_s + self._random[number].exponential(breakdowns.mtbf_s)
-            self._add(at_s, BREAK, number, breakdowns.repair_s)
-            self._pending[number] = True
-
-    def serve(self) -> None:
+    def work(self) -> None:
         """Serve all requests of the table, in order of arrival, to the end."""
         arrivals = self.table["arrival_s"]
-        total, done = len(arrivals), 0
+        total, dealt = len(arrivals), 0
         while True:
-            at_s = self._events[0][0] if self._events else math.inf
-            last = done + int(np.searchsorted(arrivals[done:], at_s, side="left"))
-            self._arrive(np.arange(done, last))
-            done = last
+            at_s = self.env.peek()
+            last = dealt + int(np.searchsorted(arrivals[dealt:], at_s, side="left"))
+            self._arrive(np.arange(dealt, last))
+            dealt = last
             self.advance(at_s)
-            if self.on_progress is not None:
-                self.on_progress(self.ended(), total, min(at_s, float(arrivals[-1])))
-            if not self._events or (done == total and self.ended() == total):
+            self._report()
+            if at_s == math.inf or (dealt == total and self.ended() == total):
                 self._drain(np.ones(len(self.where), bool))
                 return
-            self._happen()
+            self.env.step()
 
     def advance(self, until_s: float) -> None:
         """Let all replicas work until `until_s`."""
@@ -172,6 +171,11 @@ class Crew:
             for pool in self.pools
         )
 
+    def _report(self) -> None:
+        if self.watch.on_progress is not None:
+            now_s = max(float(pool.states["now_s"].max()) for pool in self.pools)
+            self.watch.report(self.ended(), len(self.table), now_s)
+
     def _arrive(self, rows: Numbers) -> None:
         """Requests arrive; where no replica is alive they wait for one."""
         if not len(rows):
@@ -180,7 +184,7 @@ class Crew:
             self._held.append(rows)
         elif self._ahead is not None:
             self._give(rows, self._dealt(self._ahead, rows), 0.0)
-        elif len(self.pools) == 1:
+        elif len(self.pools) == 1 and self.pools[0].kind.scheduler.policy is None:
             (pool,) = self.pools
             self._turn = pool.deal_to_least(
                 int(rows[0]), int(rows[-1]) + 1, self.alive, self.home, self._turn
@@ -213,7 +217,7 @@ class Crew:
     def _give_to_least(self, rows: Numbers, at_s: float) -> None:
         """As the kernel does it for one pool."""
         total = len(self.where)
-        loads = np.array([pool.issued[index] - pool.ended[index] for pool, index in self.where])
+        loads = self._loads()
         order = (self._turn + np.arange(total)) % total
         order = order[self.alive[order]]
         best = int(order[np.argmin(loads[order])])
@@ -232,70 +236,93 @@ class Crew:
             for own in self._families(rows):
                 self._give_to_least(own, at_s)
 
-    def _happen(self) -> None:
-        """The next event: a replica dies, its requests go elsewhere, or it is back."""
-        at_s, _, kind, number, for_s = heapq.heappop(self._events)
-        if kind == DECIDE:
-            return self._decide(at_s)
-        pool, index = self.where[number]
-        if kind == BREAK:
-            self._pending[number] = False
-        if kind in (DIE, BREAK):
-            if self.scaler is not None and not self.scaler.running[number]:
-                if kind == BREAK:
-                    self._next_breakdown(number, at_s)
-                return None  # it isn't on
-            if self.dead[number]:
-                return None  # it is away already
-            self.dead[number] = True
-            self._update_alive()
-            # the iteration under way is the last one
-            self._add(max(at_s, pool.at_work_until(index)), FALL, number, for_s)
-        elif kind == FALL:
-            rows = pool.drop(index)
-            if isinstance(self._ahead, ByPrefix):
-                self._ahead.forget(number)
-            self.failures[number] += 1
-            self.retries[number] += len(rows)
-            self.tries[rows] += 1
-            self.down_s[number] += for_s
-            self._add(at_s + for_s, RETURN, number, 0.0)
-            self._retry(rows, at_s)
-        elif kind == RETURN:
-            self.dead[number] = False
-            if not self._pending[number]:  # a known outage leaves the drawn one as it is
-                self._next_breakdown(number, at_s)
-            if isinstance(self._ahead, ByPrefix):
-                self._ahead.join(number, self.alive)
-            self._resume(at_s)
-        elif self.scaler is not None and self.scaler.ready(number, at_s):
-            if isinstance(self._ahead, ByPrefix):
-                self._ahead.join(number, self.alive)
-            self._resume(at_s)
-        return None
+    def _outage(self, outage: Outage) -> Events:
+        """A replica dies when it is known to, if it is on and not away already."""
+        yield self.env.timeout(outage.at_s)
+        if self._is_on(outage.replica) and not self.dead[outage.replica]:
+            yield from self._away(outage.replica, outage.for_s)
 
-    def _resume(self, at_s: float) -> None:
+    def _breakdowns(
+        self, number: int, breakdowns: Breakdowns, random: np.random.Generator
+    ) -> Events:
+        """A replica dies now and then; one that is away already, by an outage, has to be back."""
+        while True:
+            yield self.env.timeout(random.exponential(breakdowns.mtbf_s))
+            if not self._is_on(number):
+                continue
+            if self.dead[number]:
+                yield self._back[number]
+            else:
+                yield from self._away(number, breakdowns.repair_s)
+
+    def _is_on(self, number: int) -> bool:
+        return self.scaler is None or bool(self.scaler.running[number])
+
+    def _away(self, number: int, for_s: float) -> Events:
+        """A replica takes no more requests, dies after the iteration under way, and is back later.
+
+        What it has then goes elsewhere.
+        """
+        pool, index = self.where[number]
+        self.dead[number] = True
+        self._update_alive()
+        yield self._at(pool.clock_s(index))
+        rows = pool.drop(index)
+        if isinstance(self._ahead, ByPrefix):
+            self._ahead.forget(number)
+        self.failures[number] += 1
+        self.retries[number] += len(rows)
+        self.tries[rows] += 1
+        self.down_s[number] += for_s
+        self._retry(rows, self.env.now)
+        yield self.env.timeout(for_s)
+        self.dead[number] = False
+        back, self._back[number] = self._back[number], self.env.event()
+        back.succeed()
+        self._resume(number)
+
+    def _at(self, at_s: float) -> simpy.Event:
+        """`at_s`, if that is to come, but for rounding: never later, when replicas would go on."""
+        now_s = self.env.now
+        wait_s = max(at_s - now_s, 0.0)
+        while wait_s > 0.0 and now_s + wait_s > at_s:
+            wait_s = math.nextafter(wait_s, 0.0)
+        return self.env.timeout(wait_s)
+
+    def _resume(self, number: int) -> None:
         """A replica takes requests again: those that waited for one go on, if it is not away."""
+        if isinstance(self._ahead, ByPrefix):
+            self._ahead.join(number, self.alive)
         self._update_alive()
         held, self._held = self._held, []
         for rows in held:
-            self._retry(rows, at_s)
+            self._retry(rows, self.env.now)
 
-    def _decide(self, at_s: float) -> None:
-        """Start or stop replicas, as the rule wants it."""
-        scaler = self.scaler
-        assert scaler is not None
-        loads = np.array([pool.issued[index] - pool.ended[index] for pool, index in self.where])
-        self._drain(loads == 0)
-        in_flight = int(loads[scaler.state == UP].sum()) + sum(map(len, self._held))
-        more = scaler.wanted(at_s, in_flight) - int(np.isin(scaler.state, (STARTING, UP)).sum())
-        if more > 0:
-            for number in scaler.start(more, at_s, self.dead):
-                self._add(at_s + scaler.rule.start_up_s, READY, int(number), 0.0)
-        elif more < 0:
-            scaler.stop(-more, at_s, self.dead)
-            self._update_alive()
-        self._add(at_s + scaler.rule.period_s, DECIDE, -1, 0.0)
+    def _scale(self, scaler: Autoscaler) -> Events:
+        """The autoscaler looks every period, and starts or stops replicas."""
+        while True:
+            loads = self._loads()
+            self._drain(loads == 0)
+            in_flight = int(loads[scaler.state == UP].sum()) + sum(map(len, self._held))
+            wanted = scaler.wanted(self.env.now, in_flight)
+            more = wanted - int(np.isin(scaler.state, (STARTING, UP)).sum())
+            if more > 0:
+                for number in scaler.start(more, self.env.now, self.dead):
+                    self.env.process(self._start(scaler, int(number)))
+            elif more < 0:
+                scaler.stop(-more, self.env.now, self.dead)
+                self._update_alive()
+            yield self.env.timeout(scaler.rule.period_s)
+
+    def _start(self, scaler: Autoscaler, number: int) -> Events:
+        """A replica starts, and takes requests once it is up."""
+        yield self.env.timeout(scaler.rule.start_up_s)
+        if scaler.ready(number, self.env.now):
+            self._resume(number)
+
+    def _loads(self) -> Numbers:
+        """Requests of each replica that have not ended."""
+        return np.array([pool.issued[index] - pool.ended[index] for pool, index in self.where])
 
     def _drain(self, empty: npt.NDArray[np.bool_]) -> None:
         """Replicas that drain and are `empty` are off since they finished."""
@@ -304,7 +331,7 @@ class Crew:
             return
         for number in np.flatnonzero((scaler.state == DRAINING) & empty):
             pool, index = self.where[number]
-            scaler.drained(int(number), pool.at_work_until(index))
+            scaler.drained(int(number), pool.clock_s(index))
             pool.forget(index)
             if isinstance(self._ahead, ByPrefix):
                 self._ahead.forget(int(number))
@@ -326,52 +353,16 @@ class Crew:
 
     def faults(self) -> Faults:
         """How often replicas died, and what that meant."""
-        return Faults(failures=self.failures, retries=self.retries, down_s=self.down_s)
+        return Faults(
+            failures=self.failures, retries=self.retries, down_s=self.down_s,
+            retried=int((self.tries > 0).sum()),
+        )  # fmt: skip
 
 
-def serve_fleet(
-    kinds: Sequence[Kind],
-    counts: Sequence[int],
-    trace: Trace,
-    *,
-    route: str = "round-robin",
-    trouble: Trouble = NO_TROUBLE,
-    extra_prompt: int = 0,
-    on_progress: Progress | None = None,
-    scaler: Autoscaler | None = None,
-) -> tuple[Served, Faults, int]:
-    """Replay `trace` on `counts` replicas of each of `kinds`; outcomes in that order.
-
-    `extra_prompt` tokens (image patches) come in front of every prompt. Also what failed, and how
-    many requests were tried more than once. A `scaler` says which of the replicas are on.
-    """
-    table = requests_of(
-        kinds[0].scheduler,
-        trace.arrival_s,
-        trace.input_tokens + extra_prompt,
-        trace.output_tokens,
-        trace.blocks,
-        trace.priority,
-        trace.parent,
-    )
-    if kinds[0].program.speculation is not None:
-        table["draw"] = draws_of(kinds[0].program.seed, np.arange(len(table)))
+def serve_trace(kind: Kind, requests: Requests, *, watch: Watch = UNWATCHED) -> Served:
+    """Serve `requests`, dealt round-robin to the layout's replicas."""
     crew = Crew(
-        kinds=kinds, counts=counts, table=table, route=route, trouble=trouble,
-        blocks=trace.blocks, on_progress=on_progress, scaler=scaler,
+        kinds=[kind], counts=[kind.program.layout.dp], requests=requests, watch=watch,
+        room=OF_SYSTEM,
     )  # fmt: skip
-    crew.serve()
-    assert np.isin(table["status"], (DONE, REJECTED)).all(), "a request was lost"
-    return whole_run(crew.outcomes()), crew.faults(), int((crew.tries > 0).sum())
-
-
-def serve_autoscaled(
-    kind: Kind, rule: Autoscale, trace: Trace, **more: Any
-) -> tuple[Served, Faults, int, Scaling]:
-    """As `serve_fleet` (`more` as there) on the replicas that `rule` keeps on, and when they were.
-
-    Outcomes are of all `rule.most`, those that were never on included.
-    """
-    scaler = Autoscaler(rule=rule)
-    served, faults, retried = serve_fleet([kind], [rule.most], trace, scaler=scaler, **more)
-    return served, faults, retried, scaler.scaling()
+    return crew.serve()

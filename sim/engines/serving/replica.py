@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from sim.engines.scheduler import Scheduler
 from sim.errors import Infeasible
-from sim.graph import Graph, Kind
+from sim.graph import Graph
+from sim.graph import Kind as OpKind
 from sim.kernel import records
 from sim.kernel.state import Books, Replica, Scratch
 from sim.mapping.program import Program
 
 Records = npt.NDArray[np.void]
 
-CUT = {"chunked-prefill": records.CHUNKED, "layered-prefill": records.LAYERED}
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Kind:
+    """What replicas that are alike run: a program under a scheduler, `kv_B` of cache a device."""
+
+    program: Program
+    scheduler: Scheduler
+    kv_B: float
+
+
 REMEMBERED_TOKENS = 1 << 15
 """Most tokens of an iteration whose times are kept; longer ones are worked out each time."""
 
@@ -27,12 +38,12 @@ def policy_record(scheduler: Scheduler, kv_B: float, program: Program) -> Record
     A prompt that only an encoder reads can't be cut in chunks: it goes whole, alone if need be.
     """
     record = np.zeros(1, records.POLICY)
-    cut = CUT.get(scheduler.kind, records.WHOLE)
+    rules = scheduler.rules
     causal = bool(np.any(program.streams["kind"] == records.CAUSAL))
-    record["cut"] = cut if causal else records.WHOLE
-    record["decode_with_prefill"] = int(scheduler.kind not in ("prefill-first", "static"))
-    record["decoders_first"] = int(cut == records.CHUNKED and causal)
-    record["static"] = int(scheduler.kind == "static")
+    record["cut"] = rules.cut if causal else records.WHOLE
+    record["decode_with_prefill"] = int(rules.mixes)
+    record["decoders_first"] = int(rules.decoders_first and causal)
+    record["static"] = int(rules.static)
     record["ordered"] = int(scheduler.order != "arrival")
     record["groups"], record["group_tokens"] = scheduler.groups, scheduler.group_tokens
     record["group_rule"] = records.GROUP_RULES.index(scheduler.group_rule)
@@ -104,8 +115,9 @@ def forget_blocks(states: Records) -> None:
         states[name] = 0
 
 
-def replica_of(program: Program, scheduler: Scheduler, kv_B: float) -> Replica:
-    """What serves: the program's tables and the scheduler, with `kv_B` bytes of cache a device."""
+def replica_of(kind: Kind) -> Replica:
+    """What serves: the program's tables and the scheduler, with its cache."""
+    program, scheduler, kv_B = kind.program, kind.scheduler, kind.kv_B
     check_host(scheduler, scheduler.kv_block * float(program.streams["kv_B"].sum()))
     reach = layers_reached(program.table.graph)
     classes, leaders = token_classes(program, reach)
@@ -187,7 +199,13 @@ def token_classes(
 
 def _counts_tokens(op: np.void) -> bool:
     """Whether a number of tokens decides what an operator costs."""
-    alike = (Kind.MATMUL, Kind.EXPERTS, Kind.VECTOR, Kind.GATHER, Kind.COLLECTIVE)
+    alike = (
+        OpKind.MATMUL,
+        OpKind.EXPERTS,
+        OpKind.VECTOR,
+        OpKind.GATHER,
+        OpKind.COLLECTIVE,
+    )
     others = "flops_per_pair", "flops_per_cached", "kv_B_per_cached", "state_B_per_sequence"
     return op["kind"] in alike and not op["moves"] and not any(op[name] for name in others)
 

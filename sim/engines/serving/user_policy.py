@@ -1,4 +1,4 @@
-"""An engine advanced by a user's policy, one iteration at a time."""
+"""A replica advanced by a user's policy, one iteration at a time."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ from sim.kernel.state import (
     BAD_TOKENS,
     BATCH_FULL,
     FINE,
+    LOADING,
     NO_MEMORY,
     NO_PROMPT,
     NOT_DECODING,
     NOT_SHOWN,
+    SWAPPED,
     TWICE,
     UNKNOWN,
+    Flow,
 )
 
 if TYPE_CHECKING:
-    from sim.engines.serving.engine import Engine
+    from sim.engines.serving.pool import Pool
 
 Numbers = npt.NDArray[np.int64]
 
@@ -40,40 +43,40 @@ WRONG = {
     NO_MEMORY: "there is no KV memory for it",
     BATCH_FULL: "the batch is full",
     TWICE: "it is named twice",
+    SWAPPED: "caches in host memory come back before anything is admitted, by themselves",
+    LOADING: "blocks of its prompt are being loaded: `view.prefilling` has it once they are there",
     NOT_SHOWN: "a timeline or an operator trace can't show prompts that pass some of the "
     "layers, but for the built-in layered prefill",
 }
 
 
-def advance(
-    engine: Engine, policy: Callable[[View], Iteration], horizon_s: float, limit: int, stop: bool
-) -> int:
+def advance(pool: Pool, number: int, policy: Callable[[View], Iteration], until_s: float) -> int:
     """As `serving.serve`, with a policy of the user's. ConfigError for what can't be done."""
-    state, replica = engine.state[0], engine.replica
-    flow = engine.flow()
-    view = View(engine)
+    state, replica = pool.states[number], pool.replica
+    flow, books = pool.flow(number), pool.books_of(number)
+    view = View(pool, number)
     layers = replica.reach.shape[1] - 1
     whole = np.array([0, layers])
     ended = state["completed"] + state["rejected"]
-    last = state["iterations"] + limit
-    user_policy.turn_away(replica, flow, state)
+    last = state["iterations"] + pool.room.iterations
+    user_policy.settle(replica, flow, state)
     while True:
-        if stop and state["completed"] + state["rejected"] > ended:
+        if state["completed"] + state["rejected"] > ended:
             return records.COMPLETED
-        if state["now_s"] >= horizon_s:
+        if state["now_s"] >= until_s:
             return records.HORIZON
         if state["iterations"] >= last:
             return records.LIMIT
-        if state["gaps"] + 2 * len(engine.running) + 2 > len(engine.books.gaps):
+        if state["gaps"] + 2 * len(flow.running) + 2 > len(books.gaps):
             return records.LOG_FULL
         wanted = policy(view)
         if not isinstance(wanted, Iteration):
             raise _refused(view, Iteration(), f"an Iteration is due, this is {wanted!r}", None)
         if not len(wanted.decode) and not wanted.prompts:
-            reason = _wait(engine, view, horizon_s)
+            reason = _wait(flow, state, view, until_s)
             if reason is not None:
                 return reason
-            user_policy.turn_away(replica, flow, state)
+            user_policy.settle(replica, flow, state)
             continue
         try:
             decodes = np.asarray(wanted.decode)
@@ -83,11 +86,11 @@ def advance(
             prompts, cuts = _rows(wanted, layers, whole)
         except (AttributeError, TypeError, ValueError, OverflowError) as error:
             raise _refused(view, Iteration(), f"no iteration can be read: {error}", None) from error
-        wrong, number = user_policy.asked_iteration(
-            replica, flow, state, engine.scratch, engine.books, decodes, prompts, cuts
+        wrong, row = user_policy.asked_iteration(
+            replica, flow, state, pool.scratch, books, decodes, prompts, cuts
         )
         if wrong != FINE:
-            raise _refused(view, wanted, WRONG[wrong], int(number))
+            raise _refused(view, wanted, WRONG[wrong], int(row))
 
 
 def _rows(wanted: Iteration, layers: int, whole: Numbers) -> tuple[Numbers, Numbers]:
@@ -107,17 +110,18 @@ def _rows(wanted: Iteration, layers: int, whole: Numbers) -> tuple[Numbers, Numb
     return rows, np.unique(np.concatenate([whole, np.clip(inside.ravel(), 0, layers)]))
 
 
-def _wait(engine: Engine, view: View, horizon_s: float) -> int | None:
-    """Move the clock to the next arrival; where there is none, why the engine returns."""
-    state = engine.state[0]
-    queue = engine.waiting[state["head"] : state["tail"]]
-    arrivals = engine.requests["arrival_s"][queue]
-    later = arrivals[arrivals > state["now_s"]]
+def _wait(flow: Flow, state: np.void, view: View, until_s: float) -> int | None:
+    """Move the clock to the next arrival or loaded prompt; if there is none, why it stops."""
+    queue = flow.waiting[state["head"] : state["tail"]]
+    running = flow.running[: state["running"]]
+    arrivals, ready = (view.requests[name] for name in ("arrival_s", "ready_s"))
+    due = np.concatenate([arrivals[queue], ready[running]])
+    later = due[due > state["now_s"]]
     if len(later):
-        state["now_s"] = min(float(later.min()), horizon_s)
+        state["now_s"] = min(float(later.min()), until_s)
         return None
-    if horizon_s < np.inf:
-        state["now_s"] = horizon_s
+    if until_s < np.inf:
+        state["now_s"] = until_s
         return None
     if len(queue) or state["running"]:
         raise _refused(view, Iteration(), "nothing more arrives, and it asks for nothing", None)

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from sim.engines.serving.simulation import Served, serve_closed, serve_trace
+from sim.engines.serving import Kind, Requests, serve_closed, serve_trace
+from sim.engines.serving.outcome import Served
 from sim.evidence.measured.lookups import Row
 from sim.evidence.measured.servers import Server, Servers, deployment_of
 from sim.evidence.measured.spellings import spellings
@@ -65,10 +66,9 @@ def steady_energy(servers: Servers, row: Row, _numbers: Mapping[str, Any]) -> Ma
     server = server_of(servers, row)
     count, length = max(round(float(row["batch"])), 1), Constant(tokens=1)
     loop = Closed(concurrency=count, requests=count, input=length, output=length, start="steady")
-    served = serve_closed(
-        server.program, server.scheduler, server.kv_B, loop, np.full(2 * count, row["prompt"]),
-        np.full(2 * count, round(float(row["output"]))), 0,
-    )  # fmt: skip
+    kind = Kind(program=server.program, scheduler=server.scheduler, kv_B=server.kv_B)
+    sent = _alike(2 * count, int(row["prompt"]), round(float(row["output"])))
+    served = serve_closed(kind, Requests.of(kind, sent), loop)
     requests = served.outcomes[0].requests
     outcomes = Outcomes(served=served, groups=())
     gap_s = spread(*Measurement(outcomes=outcomes, requests=requests, slo=Slo()).gaps)["p50"]
@@ -83,11 +83,8 @@ def batch_energy(servers: Servers, row: Row, _numbers: Mapping[str, Any]) -> Map
     """
     server = server_of(servers, row)
     count, prompt, output = int(row["batch"]), int(row["prompt"]), int(row["output"])
-    together = Trace(
-        name="measured", arrival_s=np.zeros(count), input_tokens=np.full(count, prompt),
-        output_tokens=np.full(count, output),
-    )  # fmt: skip
-    served = serve_trace(server.program, server.scheduler, server.kv_B, together)
+    kind = Kind(program=server.program, scheduler=server.scheduler, kv_B=server.kv_B)
+    served = serve_trace(kind, Requests.of(kind, _alike(count, prompt, output)))
     power, machine = metered(server, served)["power"], server.program.machine[0]
     seconds = served.window.until_s - served.window.from_s
     return {
@@ -96,3 +93,11 @@ def batch_energy(servers: Servers, row: Row, _numbers: Mapping[str, Any]) -> Map
         "energy": power * seconds / (count * (prompt + output)),
         "power-share": power / float(machine["limit_W"] * machine["devices"]),
     }
+
+
+def _alike(count: int, prompt: int, output: int) -> Trace:
+    """Equal requests, all there at once."""
+    return Trace(
+        name="measured", arrival_s=np.zeros(count), input_tokens=np.full(count, prompt),
+        output_tokens=np.full(count, output),
+    )  # fmt: skip

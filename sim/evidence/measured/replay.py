@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.engines.scheduler import Scheduler
-from sim.engines.serving import Engine, serve_trace
-from sim.engines.serving.simulation import Clients
+from sim.engines.serving import Kind, Requests, serve_closed, serve_trace
 from sim.kernel.records import DONE
 from sim.mapping.program import Program
 from sim.results.statistics import latencies
@@ -62,38 +61,9 @@ def of_trace(
     outputs: Ints,
 ) -> Replayed:  # fmt: skip
     """Requests sent at their times, whatever the server does."""
-    served = serve_trace(
-        program,
-        scheduler,
-        kv_B,
-        Trace(name="replay", arrival_s=arrival_s, input_tokens=prompts, output_tokens=outputs),
-    )
-    return replayed(served.outcomes[0].requests)
-
-
-@dataclass(kw_only=True, eq=False)
-class _Loop(Clients):
-    """Clients who need about `turnaround_s` from an answer's end to their next request's arrival.
-
-    Between half and one and a half of it, evenly: clients that all take the same time stay in
-    step once they are, which real ones don't. The first requests arrive `stagger_s` apart.
-    """
-
-    turnaround_s: float
-    stagger_s: float
-
-    def issue(self, engine: Engine, count: int) -> None:
-        """Hand the next `count` requests to `engine`, as far as there are any."""
-        first, last = self.issued, min(self.issued + count, len(self.prompts))
-        if first == 0:
-            arrivals = self.stagger_s * np.arange(last, dtype=float)
-        else:
-            shares = np.random.default_rng([0, first]).uniform(
-                EARLIEST, 2.0 - EARLIEST, last - first
-            )
-            arrivals = self.env.now + self.turnaround_s * np.sort(shares)
-        engine.submit(arrivals, self.prompts[first:last], self.outputs[first:last])
-        self.issued = last
+    kind = Kind(program=program, scheduler=scheduler, kv_B=kv_B)
+    trace = Trace(name="replay", arrival_s=arrival_s, input_tokens=prompts, output_tokens=outputs)
+    return replayed(serve_trace(kind, Requests.of(kind, trace)).outcomes[0].requests)
 
 
 def of_clients(
@@ -107,25 +77,32 @@ def of_clients(
     turnaround_s: float = 0.0,
     stagger_s: float = 0.0,
 ) -> Replayed:
-    """All requests sent by `concurrency` clients, each its next one when its last one has ended."""
+    """All requests sent by `concurrency` clients, each its next one after its last one has ended.
+
+    About `turnaround_s` after it, evenly between half and one and a half of it: clients that all
+    take the same time stay in step once they are, which real ones don't. The first requests arrive
+    `stagger_s` apart.
+    """
+
+    def arrivals(first: int, last: int, now_s: float) -> Floats:
+        if first == 0:
+            return stagger_s * np.arange(last, dtype=float)
+        random = np.random.default_rng([0, first])
+        shares = random.uniform(EARLIEST, 2.0 - EARLIEST, last - first)
+        return now_s + turnaround_s * np.asarray(np.sort(shares))
+
     anything = Constant(tokens=1)
     loop = Closed(
         concurrency=concurrency, requests=len(prompts), input=anything, output=anything,
         start="cold",
     )  # fmt: skip
-    clients = _Loop(
-        loop=loop,
-        prompts=prompts,
-        outputs=outputs,
-        on_progress=None,
-        turnaround_s=turnaround_s,
-        stagger_s=stagger_s,
-    )
-    clients.warm = (0.0, np.zeros(3), (0,))
-    engine = Engine(clients.env, program, scheduler, kv_B, on_completion=clients.on_completion)
-    clients.engines.append(engine)
-    clients.issue(engine, concurrency)
-    return replayed(clients.run().outcomes[0].requests)
+    kind = Kind(program=program, scheduler=scheduler, kv_B=kv_B)
+    trace = Trace(
+        name="replay", arrival_s=np.zeros(len(prompts)), input_tokens=prompts,
+        output_tokens=outputs,
+    )  # fmt: skip
+    served = serve_closed(kind, Requests.of(kind, trace), loop, arrivals=arrivals)
+    return replayed(served.outcomes[0].requests)
 
 
 def with_host(program: Program, host_step_s: float, host_sequence_s: float) -> Program:

@@ -10,7 +10,7 @@ import numpy as np
 
 from sim.engines.fleet import Autoscale
 from sim.engines.serving.autoscaling import Scaling
-from sim.engines.serving.simulation import Window
+from sim.engines.serving.outcome import Window
 from sim.kernel.records import DONE, REJECTED
 from sim.results.blocks import Block, Table
 from sim.results.quantity import binary, digits, share, si
@@ -46,7 +46,7 @@ def fleet(prepared: Prepared, outcomes: Outcomes) -> Block | None:
         "replicas": rows,
         "failures": sum(row["failures"] for row in rows),
         "retries": sum(row["retries"] for row in rows),
-        "retried_requests": outcomes.fleet.retried,
+        "retried_requests": 0 if outcomes.fleet.faults is None else outcomes.fleet.faults.retried,
         "transfer": _transfer(outcomes.fleet, duration_s),
         **_scaled(outcomes.fleet, window),
     }

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sim.engines.scheduler import Scheduler
-from sim.engines.serving.engine import Outcome
+from sim.engines.serving.outcome import Outcome
 from sim.kernel.records import DONE
 from sim.results.blocks import Block
 from sim.results.quantity import binary, share, si

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -12,6 +12,7 @@ from itertools import islice
 
 import numpy as np
 
+from sim.workload.traffic.columns import COLUMNS
 from sim.workload.traffic.table import Findings, Numbers, Table, numbers
 
 # Names under which public traces carry each column; compared without case, spaces and signs.
@@ -29,7 +30,6 @@ _OUTPUT = (
 )
 _LENGTH = ("tokens",)
 _ACTUAL = ("actual_generated_tokens",)
-_PRIORITY = ("priority",)
 
 _EXAMPLE = "arrival_s,context_tokens,generated_tokens"
 _CHUNK = 65_536
@@ -49,7 +49,7 @@ class _Layout:
     input: int
     output: int
     actual: int | None
-    priority: int | None
+    more: Mapping[str, int]
 
 
 @dataclass(kw_only=True)
@@ -108,7 +108,7 @@ def read_csv(file: str, text: Iterable[str], first_line: int) -> Table:
     arrivals: list[Numbers] = []
     inputs: list[Numbers] = []
     outputs: list[Numbers] = []
-    classes: list[Numbers] = []
+    more: dict[str, list[Numbers]] = {name: [] for name in layout.more}
     places: list[np.ndarray[tuple[int], np.dtype[np.int64]]] = []
     clock: _WallClock | None = None
     for rows, lines in _chunks(findings, reader, header, offset):
@@ -126,9 +126,9 @@ def read_csv(file: str, text: Iterable[str], first_line: int) -> Table:
             numbers(findings, [row[layout.input] for row in rows], lines, header[layout.input])
         )
         outputs.append(numbers(findings, _outputs(layout, rows), lines, header[layout.output]))
-        if layout.priority is not None:
-            name, texts = header[layout.priority], [row[layout.priority] for row in rows]
-            classes.append(numbers(findings, texts, lines, name))
+        for column, place in layout.more.items():
+            texts = [row[place] for row in rows]
+            more[column].append(numbers(findings, texts, lines, header[place]))
         places.append(np.array(lines, dtype=np.int64))
     findings.stop_if_any()
     if not places:
@@ -144,8 +144,10 @@ def read_csv(file: str, text: Iterable[str], first_line: int) -> Table:
         input_name=header[layout.input],
         output_name=header[layout.output],
         clock="wall" if clock else "relative",
-        priority=None if layout.priority is None else np.concatenate(classes),
-        priority_name="" if layout.priority is None else header[layout.priority],
+        more={
+            column: (header[place], np.concatenate(more[column]))
+            for column, place in layout.more.items()
+        },
         no_arrivals=(
             "has no arrival times (no column 'arrival_s'): use it as a length distribution, "
             f"'input: {{empirical: {file}}}'"
@@ -221,9 +223,13 @@ def _layout(findings: Findings, header: tuple[str, ...], line: int) -> _Layout:
             findings.add(_missing(header, what, names), line=line)
     if arrival is None and (near := _near(header, _ARRIVAL[:1])):
         findings.add(f"no column for the arrival times: {near}", line=line)
-    priority = _find(findings, header, _PRIORITY, line)
-    if priority is None and (near := _near(header, _PRIORITY)):
-        findings.add(f"no column for the priorities: {near}", line=line)
+    more: dict[str, int] = {}
+    for column in COLUMNS:
+        place = _find(findings, header, column.aliases, line)
+        if place is not None:
+            more[column.name] = place
+        elif near := _near(header, column.aliases):
+            findings.add(f"no column for the {column.titles}: {near}", line=line)
     findings.stop_if_any()
     assert input_ is not None
     assert output is not None
@@ -233,7 +239,7 @@ def _layout(findings: Findings, header: tuple[str, ...], line: int) -> _Layout:
         input=input_,
         output=output,
         actual=_find(findings, header, _ACTUAL, line),
-        priority=priority,
+        more=more,
     )
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from sim.workload.traffic.columns import PER_REQUEST
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +118,7 @@ class Trace:
 
     def of(self, rows: slice | npt.NDArray[np.int64]) -> Trace:
         """Some of the requests, which then wait for nobody."""
+        columns: dict[str, Any] = {name: values[rows] for name, values in self.columns()}
         return replace(
             self,
             follows=None,
@@ -122,16 +126,14 @@ class Trace:
             input_tokens=self.input_tokens[rows],
             output_tokens=self.output_tokens[rows],
             blocks=None if self.blocks is None else self.blocks.of(rows),
-            priority=None if self.priority is None else self.priority[rows],
-            parent=None if self.parent is None else self.parent[rows],
+            **columns,
         )
 
-    def dealt(self, number: int, among: int) -> npt.NDArray[np.int64]:
-        """Rows of replica `number`, of requests dealt in turn; answers to one stay together."""
-        if self.parent is None:
-            return np.arange(number, len(self.arrival_s), among)
-        begun = np.cumsum(np.diff(self.parent, prepend=0) != 0) - 1
-        return np.flatnonzero(begun % among == number)
+    def columns(self) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:
+        """Names and values of those of `PER_REQUEST` that there are."""
+        for name in PER_REQUEST:
+            if (values := getattr(self, name)) is not None:
+                yield name, values
 
 
 @dataclass(frozen=True, kw_only=True)

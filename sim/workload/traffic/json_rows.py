@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from sim.workload.traffic.columns import COLUMNS
 from sim.workload.traffic.table import Findings, Numbers, Table
 
 # Names by which Mooncake-like traces carry each field; the first is Mooncake's own.
@@ -16,7 +17,6 @@ _ARRIVAL = ("timestamp", "created_time")
 _BLOCKS = "hash_ids"
 _INPUT = ("input_length", "input_tokens")
 _OUTPUT = ("output_length", "output_tokens")
-_PRIORITY = ("priority",)
 
 # Any of these marks a result file of `vllm bench serve`.
 _VLLM = ("input_lens", "output_lens", "ttfts", "request_throughput", "total_input_tokens")
@@ -58,7 +58,7 @@ def _document(file: str, text: str, first_line: int) -> Table:
 def _mooncake(file: str, record: Any, rest: Iterable[str], first_line: int) -> Table:
     findings = Findings(file=file)
     names = _names(findings, record, first_line)
-    columns: tuple[list[float], ...] = ([], [], [], [])
+    columns: tuple[list[float], ...] = tuple([] for _ in names)
     lines: list[int] = []
     broken: tuple[int, str] | None = None
     line = first_line
@@ -80,7 +80,7 @@ def _mooncake(file: str, record: Any, rest: Iterable[str], first_line: int) -> T
     if broken is not None:
         findings.add(f"not valid JSON ({broken[1]}): the file looks cut off here", line=broken[0])
     findings.stop_if_any()
-    arrival, inputs, outputs, classes = (np.array(column, dtype=np.float64) for column in columns)
+    arrival, inputs, outputs, *others = (np.array(each, dtype=np.float64) for each in columns)
     has_arrivals = names[0] in _ARRIVAL
     return Table(
         file=file,
@@ -92,7 +92,11 @@ def _mooncake(file: str, record: Any, rest: Iterable[str], first_line: int) -> T
         input_name=names[1],
         output_name=names[2],
         blocks=blocks,
-        priority=classes if names[3] else None,
+        more={
+            column.name: (name, values)
+            for column, name, values in zip(COLUMNS, names[3:], others, strict=True)
+            if name
+        },
         no_arrivals=(
             "has no arrival times (no field 'timestamp', in ms): use it as a length "
             f"distribution, 'input: {{empirical: {file}}}'"
@@ -106,18 +110,18 @@ def _names(findings: Findings, record: Any, line: int) -> tuple[str, ...]:
         findings.add('a JSON object a line is due, such as {"timestamp": 0, ...}', line=line)
         findings.stop_if_any()
     chosen: list[str] = []
+    known = {*_ARRIVAL, *_INPUT, *_OUTPUT, *(name for each in COLUMNS for name in each.aliases)}
     for what, names in (
         ("arrival times", _ARRIVAL),
         ("input tokens", _INPUT),
         ("output tokens", _OUTPUT),
-        ("priorities", _PRIORITY),
+        *((column.titles, column.aliases) for column in COLUMNS),
     ):
         found = [name for name in names if name in record]
         near = [
             (key, close[0])
             for key in record
-            if key not in (*_ARRIVAL, *_INPUT, *_OUTPUT, *_PRIORITY)
-            and (close := get_close_matches(key, names, n=1, cutoff=0.75))
+            if key not in known and (close := get_close_matches(key, names, n=1, cutoff=0.75))
         ]
         if not found and near:
             key, name = near[0]

@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import Path
 
 from sim.errors import ConfigError, Problem
+from sim.workload.traffic.columns import COLUMNS
 from sim.workload.traffic.csv_rows import read_csv
 from sim.workload.traffic.forms import Trace
 from sim.workload.traffic.json_rows import read_json
@@ -39,7 +40,7 @@ def read_trace(path: str | Path) -> Trace:
         output_tokens=rows.output_tokens,
         dropped=rows.dropped,
         blocks=rows.blocks,
-        priority=rows.priority,
+        **rows.more,
     )
 
 
@@ -63,8 +64,9 @@ def write_trace(trace: Trace, path: str | Path) -> None:
         "context_tokens": trace.input_tokens.tolist(),
         "generated_tokens": trace.output_tokens.tolist(),
     }
-    if trace.priority is not None:
-        columns["priority"] = trace.priority.tolist()
+    for column in COLUMNS:
+        if (values := getattr(trace, column.name)) is not None:
+            columns[column.name] = values.tolist()
     lines = [",".join(columns)]
     lines += [",".join(map(repr, row)) for row in zip(*columns.values(), strict=True)]
     content = ("\n".join(lines) + "\n").encode("ascii")

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from sim.workload.traffic.columns import COLUMNS
 from sim.workload.traffic.forms import Trace
 from sim.workload.traffic.table import Integers
 
@@ -30,13 +31,17 @@ def summary(trace: Trace) -> dict[str, Any]:
         "output_tokens": _spread(trace.output_tokens),
         "total_input_tokens": int(trace.input_tokens.sum()),
         "total_output_tokens": int(trace.output_tokens.sum()),
-        **({} if trace.priority is None else {"priorities": _counted(trace.priority)}),
+        **{
+            column.titles: _counted(values)
+            for column in COLUMNS
+            if (values := getattr(trace, column.name)) is not None
+        },
     }
 
 
-def _counted(priority: Integers) -> dict[str, int]:
-    """Requests of each class, the most urgent one first."""
-    names, counts = np.unique(priority, return_counts=True)
+def _counted(values: Integers) -> dict[str, int]:
+    """Requests of each value, the smallest one first."""
+    names, counts = np.unique(values, return_counts=True)
     return {str(name): int(count) for name, count in zip(names, counts, strict=True)}
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from sim.errors import ConfigError, Problem
+from sim.workload.traffic.columns import COLUMNS, Column
 from sim.workload.traffic.forms import Blocks
 
 Numbers = npt.NDArray[np.float64]
@@ -21,8 +22,8 @@ MAX_TOKENS = 2**31 - 1
 MAX_ARRIVAL_S = 1e10
 """Three centuries; a later arrival is a time in milli- or nanoseconds read as seconds."""
 
-MAX_PRIORITY = 2**31 - 1
-"""A class is a small number; a larger one is another column read by mistake."""
+MAX_NUMBER = 2**31 - 1
+"""Classes are small numbers; a larger one is another column read by mistake."""
 
 BLOCK_TOKENS = 512
 """Tokens of a block of Mooncake's traces, which are the ones that name blocks."""
@@ -91,8 +92,8 @@ class Table:
     no_arrivals: str = ""
     blocks: Sequence[Sequence[int]] | None = None
     """Ids of the blocks of `BLOCK_TOKENS` tokens that each prompt consists of."""
-    priority: Numbers | None = None
-    priority_name: str = "priority"
+    more: Mapping[str, tuple[str, Numbers]] = field(default_factory=dict)
+    """Of `COLUMNS` those that the file has: their names there, and values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +105,8 @@ class Checked:
     output_tokens: Integers
     dropped: int
     blocks: Blocks | None
-    priority: Integers | None
+    more: Mapping[str, Any]
+    """Of `COLUMNS` those that the file has, int64."""
 
 
 def checked(table: Table) -> Checked:
@@ -124,8 +126,9 @@ def checked(table: Table) -> Checked:
         )
     if table.arrival is not None:
         _check_arrivals(findings, table, table.arrival)
-    if table.priority is not None:
-        _check_priorities(findings, table, table.priority)
+    for column in COLUMNS:
+        if column.name in table.more:
+            _check_column(findings, table, column)
     findings.stop_if_any()
     if not served.any():
         rows = len(served)
@@ -139,7 +142,7 @@ def checked(table: Table) -> Checked:
         output_tokens=table.output[served].astype(np.int64),
         dropped=int(np.count_nonzero(~served)),
         blocks=None if table.blocks is None else _blocks(table, served),
-        priority=None if table.priority is None else table.priority[served].astype(np.int64),
+        more={name: values[served].astype(np.int64) for name, (_, values) in table.more.items()},
     )
 
 
@@ -189,11 +192,11 @@ def _check_tokens(
         _at(findings, table, int(row), name, message)
 
 
-def _check_priorities(findings: Findings, table: Table, values: Numbers) -> None:
-    whole = np.isfinite(values) & (values == np.floor(values)) & (np.abs(values) <= MAX_PRIORITY)
+def _check_column(findings: Findings, table: Table, column: Column) -> None:
+    name, values = table.more[column.name]
+    whole = np.isfinite(values) & (values == np.floor(values)) & (np.abs(values) <= MAX_NUMBER)
     for row in np.flatnonzero(~whole):
-        message = f"{float(values[row]):.17g}: a whole number is due, the smaller the more urgent"
-        _at(findings, table, int(row), table.priority_name, message)
+        _at(findings, table, int(row), name, f"{float(values[row]):.17g}: {column.due}")
 
 
 def _check_arrivals(findings: Findings, table: Table, arrival: Numbers) -> None:
