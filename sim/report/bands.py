@@ -11,7 +11,7 @@ from rich.text import Text
 from sim.results.quantity import UNKNOWN, quantity
 
 if TYPE_CHECKING:
-    from sim.results.bands.bands import Band
+    from sim.results.bands.band import Band
     from sim.results.metrics import Column
     from sim.results.run import Run
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sim.report.bands import ALIKE, band_lines, band_table, within
-from sim.results.comparison import alike
+from sim.results.bands.band import alike
 from sim.results.metrics import COMPARED, DISTRIBUTIONS, IN_RESULT
 from sim.results.quantity import digits, quantity, share, si
 from sim.results.statistics import STATISTICS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from sim.engines.serving.outcome import Progress
 from sim.errors import ConfigError, Infeasible
 from sim.hardware import Device, System
 from sim.notebook import html_table
-from sim.results.bands.bands import Band
+from sim.results.bands.band import alike
 from sim.results.conclusion import Conclusion, conclude
 from sim.results.metrics import COMPARED
 from sim.results.run import Run
@@ -122,18 +121,3 @@ def compare(
     if not runs:
         raise next(iter(refused.values()))
     return Comparison(runs=tuple(runs), refused=refused)
-
-
-def alike(one: Band | None, value: float, other: Band | None, first: float) -> bool:
-    """Whether two values lie within their bands of each other, errors taken as independent.
-
-    Of like devices errors have much in common, so more is told apart than this says.
-    """
-    if one is None or other is None or not value or not first or value == first:
-        return False
-    low, high = (one, value), (other, first)
-    if value > first:
-        low, high = high, low
-    up = math.log(low[0].high / low[1])
-    down = math.log(high[1] / high[0].low)
-    return math.log(high[1] / low[1]) <= math.hypot(up, down)

@@ -44,7 +44,8 @@ from sim.notebook import html_table
 from sim.results.accounts.breakdown import BOUNDS
 from sim.results.accounts.expert_ranks import expert_ranks_of_step
 from sim.results.accounts.sides import sides_of_step
-from sim.results.bands.bands import Band, bands_of_step
+from sim.results.bands.band import Band
+from sim.results.bands.bands import bands_of_step
 from sim.results.blocks import Block
 from sim.results.constants import constants
 from sim.results.provenance import provenance

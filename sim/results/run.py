@@ -15,7 +15,8 @@ from sim.notebook import html_table
 from sim.results.accounts import OF_HARDWARE, OF_SERVICE, Account
 from sim.results.accounts.breakdown import operator_rows
 from sim.results.accounts.cost import owned_of
-from sim.results.bands.bands import Band, bands_of
+from sim.results.bands.band import Band
+from sim.results.bands.bands import bands_of
 from sim.results.blocks import Block
 from sim.results.cautions import cautions
 from sim.results.metrics import IN_RESULT, Measurement, flat, measured

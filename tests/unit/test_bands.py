@@ -20,8 +20,7 @@ from sim.errors import ConfigError
 from sim.report.page_data import page_data
 from sim.report.plots import error_of, levels_of
 from sim.report.study_figures import plot_pareto
-from sim.results.bands.bands import Band
-from sim.results.comparison import alike
+from sim.results.bands.band import Band, alike
 from sim.results.explain import explain
 
 LIBRARY = Path(__file__).parents[2] / "hw_configs"

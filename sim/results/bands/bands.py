@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Final
 
 from sim.config.errors_form import load_errors
 from sim.engines.roofline import Step
@@ -16,6 +16,7 @@ from sim.hardware.residuals import HOST, PRODUCT, Level, Residual
 from sim.hardware.runtime import Runtime
 from sim.kernel.records import SECONDS, UNIT
 from sim.mapping.program import Program
+from sim.results.bands.band import Band
 from sim.results.bands.knowledge import (
     REGIME,
     Known,
@@ -35,20 +36,6 @@ from sim.simulation.prepare import Prepared
 HOST_KEY: Final = ("", "host", HOST)
 MATTERS: Final = 0.1
 """Share of the time from which an operator class counts for how well a result is known."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Band:
-    """`low` and `high` of a metric in its own unit, how well it is known, and on what it rests."""
-
-    low: float
-    high: float
-    level: Level
-    basis: str
-
-    def to_json(self) -> dict[str, Any]:
-        """The band as plain values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
