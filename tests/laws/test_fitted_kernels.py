@@ -13,7 +13,7 @@ from sim.config.catalogue import load_device
 from sim.config.kernels_form import load_kernels, load_protocols
 from sim.evidence.measured.attention import attention_op
 from sim.evidence.measured.layers import vector
-from sim.evidence.measured.operators import Rows
+from sim.evidence.measured.operators import Rows, Work
 from sim.graph import CAUSAL, Op, Phase
 from sim.hardware import Device
 from sim.hardware.kernels import Kernels, Line
@@ -42,7 +42,8 @@ def neutral() -> Kernels:
 
 def seconds(op: Op, device: Device, **features: float) -> float:
     timed = Rows()
-    timed.add(op, np.array([0]), **{key: np.array([value]) for key, value in features.items()})  # type: ignore[arg-type]
+    work = Work(**{key: np.array([value]) for key, value in features.items()})
+    timed.add(op, np.array([0]), work)
     return float(timed.seconds(device, 1, repeated=False)[0])
 
 

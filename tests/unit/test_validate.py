@@ -95,9 +95,9 @@ def test_scores_are_what_they_say() -> None:
 
 
 def test_regret_is_what_the_choice_loses() -> None:
-    frame = rows(
-        [10.0, 20.0, 40.0], [30.0, 10.0, 50.0], device="d", phase="p", dtype="t", choice="c"
-    ).assign(split="zero-shot", held_out="")
+    frame = rows([10.0, 20.0, 40.0], [30.0, 10.0, 50.0], device="d", phase="p", dtype="t").assign(
+        split="zero-shot", held_out="", choice="c"
+    )
     (group,) = scored("set", "table", frame)
     assert group.regret == pytest.approx(1.0)  # took the one of 20 where 10 was to be had
     assert group.rank == pytest.approx(0.5)
@@ -105,9 +105,8 @@ def test_regret_is_what_the_choice_loses() -> None:
 
 def test_choices_are_among_three_options_or_more() -> None:
     frame = rows(
-        [1.0, 2.0, 3.0, 1.0, 2.0], [2.0, 1.0, 3.0, 1.0, 2.0], device="d", phase="p", dtype="t",
-        choice=["c", "c", "c", "e", "e"],
-    )  # fmt: skip
+        [1.0, 2.0, 3.0, 1.0, 2.0], [2.0, 1.0, 3.0, 1.0, 2.0], device="d", phase="p", dtype="t"
+    ).assign(choice=["c", "c", "c", "e", "e"])
     rank, regret, count = ranking(frame)
     assert (rank, regret, count) == (pytest.approx(0.5), pytest.approx(1.0), 1)
 

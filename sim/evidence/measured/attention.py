@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from sim.evidence.measured.operators import Floats, Opened, Rows, Timed, known_format
+from sim.evidence.measured.operators import Floats, Opened, Rows, Timed, Work, known_format
 from sim.graph import CAUSAL, Kind, Op, Phase
 from sim.workload.layers.mixers import SOFTMAX_FLOPS
 
@@ -91,13 +91,15 @@ def _sequences(opened: Opened, shape: list[str], op: Callable[..., Op]) -> Timed
         )
         if phase == "decode":
             new = np.ones_like(new)
-        timed.add(
-            op(*map(int, widths), Phase.PREFILL if phase == "prefill" else Phase.DECODE),
-            group.index.to_numpy(), tokens=batch * new,
+        work = Work(
+            tokens=batch * new,
             pairs=batch * causal_pairs(new, past, window),
-            cached=batch * np.minimum(past + new, window + new - 1.0), sequences=batch,
-            formats=(operands[0], stored[0], operands[0]),
-        )  # fmt: skip
+            cached=batch * np.minimum(past + new, window + new - 1.0),
+            sequences=batch,
+        )
+        kernel = op(*map(int, widths), Phase.PREFILL if phase == "prefill" else Phase.DECODE)
+        formats = operands[0], stored[0], operands[0]
+        timed.add(kernel, group.index.to_numpy(), work, formats=formats)
     return Timed(rows=timed)
 
 
@@ -115,16 +117,16 @@ def mixed_attention(opened: Opened) -> Iterator[Timed]:
     )
     timed = Rows()
     has = np.flatnonzero(chunk > 0)
-    timed.add(
-        attention_op(heads, kv_heads, head_dim, Phase.PREFILL), has, tokens=chunk[has],
-        pairs=causal_pairs(chunk[has], past[has]), cached=past[has] + chunk[has],
-    )  # fmt: skip
+    pairs = causal_pairs(chunk[has], past[has])
+    work = Work(tokens=chunk[has], pairs=pairs, cached=past[has] + chunk[has])
+    timed.add(attention_op(heads, kv_heads, head_dim, Phase.PREFILL), has, work)
     has = np.flatnonzero(decodes > 0)
     seen = decodes[has] * np.maximum(context[has], 1.0)
-    timed.add(
-        attention_op(heads, kv_heads, head_dim, Phase.DECODE), has, tokens=decodes[has],
-        pairs=seen, cached=seen, sequences=decodes[has], prompt_tokens=chunk[has],
+    work = Work(
+        tokens=decodes[has], pairs=seen, cached=seen, sequences=decodes[has],
+        prompt_tokens=chunk[has],
     )  # fmt: skip
+    timed.add(attention_op(heads, kv_heads, head_dim, Phase.DECODE), has, work)
     frame["phase"] = np.where(decodes == 0, "prefill", np.where(chunk == 0, "decode", "mixed"))
     yield Timed(rows=timed)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from sim.evidence.measured.formats import text_of
-from sim.evidence.measured.operators import Opened, Rows, Timed, as_it_is, known_format
+from sim.evidence.measured.operators import Opened, Rows, Timed, Work, as_it_is, known_format
 from sim.graph import Collective, Kind, Op
 from sim.hardware import Device
 from sim.hardware.link import Link
@@ -78,7 +78,7 @@ def collectives(opened: Opened) -> Iterator[Timed]:
         kind, formats = NAMES.get(str(name)), known_format(str(dtype))
         if kind is not None and formats is not None and 1 < ranks <= most:
             op = collective(kind, int(ranks))
-            timed.add(op, group.index.to_numpy(), tokens=group["elements"], formats=formats)
+            timed.add(op, group.index.to_numpy(), Work(tokens=group["elements"]), formats=formats)
     width = np.where(frame["dtype"].isin(["int8", "fp8"]), 1.0, 2.0)
     frame["phase"] = _phase(frame["operation"].astype(str), frame["elements"] * width)
     frame["why"] = np.where(
@@ -108,7 +108,8 @@ def network(opened: Opened) -> Iterator[Timed]:
         if cluster is None or opened.device.link is None:
             return
         timed, tokens = Rows(), group["bytes"].to_numpy(float) / 2.0
-        timed.add(collective(NAMES[operation], int(ranks)), group.index.to_numpy(), tokens=tokens)
+        op = collective(NAMES[operation], int(ranks))
+        timed.add(op, group.index.to_numpy(), Work(tokens=tokens))
         link = partial(
             _linked, cluster=Cluster(**cluster), ranks=int(ranks), here=int(here),
             network=numbers["network"], ring=operation == "all_reduce",

@@ -210,10 +210,8 @@ def case_rows(
         phase=[case.phase for case in cases],
         dtype=[case.dtype for case in cases],
         reason=missing,
-        choice=[case.choice for case in cases],
-        better=better,
         fold=fold_of(pd.Series([case.fold for case in cases])),
-    )
+    ).assign(choice=[case.choice for case in cases], better=better)
 
 
 def prompts(tokens: int, most: int, past: int = 0, sequences: int = 1) -> list[tuple[Batch, float]]:

@@ -11,7 +11,7 @@ import numpy as np
 from sim.dtypes import BITS
 from sim.evidence.measured.expert_loads import busiest_rank
 from sim.evidence.measured.formats import Unsupported
-from sim.evidence.measured.operators import Floats, Opened, Rows, Timed, known_format
+from sim.evidence.measured.operators import Floats, Opened, Rows, Timed, Work, known_format
 from sim.graph import CAUSAL, Kind, Op
 from sim.mapping.layout import Layout
 from sim.mapping.parallelism import slice_of
@@ -50,19 +50,20 @@ def expert_layers(opened: Opened) -> Iterator[Timed]:
         add = partial(timed.add, index=group.index.to_numpy(), formats=formats)
         for op in sliced_layer(spec, int(hidden), int(tp), int(ep)):
             if op.kind == Kind.EXPERTS:
-                add(op, tokens=tokens, experts=experts, expert_ranks=int(ep))
+                add(op, work=Work(tokens=tokens), experts=experts, expert_ranks=int(ep))
             else:  # of pairs, of which this rank has more; or of every token
-                add(op, tokens=tokens * (load if op.inputs else 1.0), formats=_wide(formats))
+                some = Work(tokens=tokens * (load if op.inputs else 1.0))
+                add(op, work=some, formats=_wide(formats))
         if unfused and spec.count > older["experts"]:
             elements = 4.0 * older["launches"] * spec.count
-            add(passes("picking", elements, older["launches"]), tokens=tokens)
+            add(passes("picking", elements, older["launches"]), work=Work(tokens=tokens))
         if dtype in (blocks := numbers["blocks"])["formats"]:
             for elements in (hidden, inner / tp):
                 op = passes("rounding", blocks["passes"] * top_k * elements / ep, 0)
-                add(op, tokens=tokens * load)
+                add(op, work=Work(tokens=tokens * load))
         if dtype in (triton := numbers["triton"])["formats"]:
             elements = triton["passes"] * top_k * hidden
-            add(passes("sorting", elements, triton["launches"]), tokens=tokens)
+            add(passes("sorting", elements, triton["launches"]), work=Work(tokens=tokens))
     yield Timed(rows=timed)
 
 
@@ -113,7 +114,7 @@ def expert_products(opened: Opened) -> Iterator[Timed]:
         for op in sliced_layer(spec, int(hidden), int(tp), 1):
             if op.name != "experts_combine":
                 index = group.index.to_numpy()
-                timed.add(op, index, tokens=tokens, experts=experts, formats=formats)
+                timed.add(op, index, Work(tokens=tokens), experts=experts, formats=formats)
     known = frame["distribution"] == "uniform"
     frame["why"] = ("number format " + frame["dtype"]).where(
         known, "distribution of experts' loads"

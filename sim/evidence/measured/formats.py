@@ -141,15 +141,14 @@ def rows(
     phase: Any,
     dtype: Any,
     reason: Any = "",
-    choice: Any = "",
-    better: Any = "low",
     fold: Any = 0,
 ) -> pd.DataFrame:
     """Predictions of a table's rows beside what was measured.
 
-    `predicted` is NaN where a row is unsupported, and `reason` says why. `choice` names the options
-    among which a user would choose (see `score.ranking`). `fold` [rows] in 0..FOLDS-1 is the part
-    of the shapes a row belongs to: held-out constants of that part haven't seen it.
+    `predicted` is NaN where a row is unsupported, and `reason` says why. `fold` [rows] in
+    0..FOLDS-1 is the part of the shapes a row belongs to: held-out constants of that part haven't
+    seen it. Column choice names the options among which a user would choose (`score.ranking`), ""
+    where there is no choice, and better says which of them are: "low" values or "high".
     """
     return pd.DataFrame(
         {
@@ -159,8 +158,8 @@ def rows(
             "phase": phase,
             "dtype": dtype,
             "reason": reason,
-            "choice": choice,
-            "better": better,
+            "choice": "",
+            "better": "low",
             "fold": fold,
         }
     )

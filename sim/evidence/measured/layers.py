@@ -9,7 +9,7 @@ from typing import Final
 
 from sim.evidence.measured.attention import attention_op, causal_pairs
 from sim.evidence.measured.collectives import collective, without_shots
-from sim.evidence.measured.operators import Opened, Rows, Timed, known_format
+from sim.evidence.measured.operators import Opened, Rows, Timed, Work, known_format
 from sim.evidence.measured.spellings import load_named_model
 from sim.graph import CAUSAL, Kind, Op, Phase
 from sim.hardware.formats import for_weights
@@ -46,7 +46,7 @@ def products(opened: Opened) -> Iterator[Timed]:
         if formats is not None:
             op = product("product", int(depth), int(width))
             timed.setdefault(formats[0], Rows()).add(
-                op, group.index.to_numpy(), tokens=group["tokens"], formats=formats
+                op, group.index.to_numpy(), Work(tokens=group["tokens"]), formats=formats
             )
     for weights, own in timed.items():
         yield Timed(rows=own, on=partial(for_weights, weights=weights))
@@ -131,10 +131,10 @@ def layer_operators(opened: Opened) -> Iterator[Timed]:
             op = attention_op(shape.heads, shape.kv_heads, shape.head_dim, Phase.PREFILL)
             past = group["past"].to_numpy(float)
             pairs = causal_pairs(tokens, past)
-            timed.add(op, index, tokens=tokens, cached=past + tokens, pairs=pairs)
+            timed.add(op, index, Work(tokens=tokens, cached=past + tokens, pairs=pairs))
         elif layer in known:
             there = group["measured"].notna().to_numpy()
-            timed.add(known[layer], index[there], tokens=tokens[there])
+            timed.add(known[layer], index[there], Work(tokens=tokens[there]))
     yield Timed(rows=timed)
 
 
@@ -148,7 +148,7 @@ def element_wise(opened: Opened) -> Iterator[Timed]:
     frame["measured"] = frame["tokens"] * length / (frame["rate_G_per_s"] * 1e9)
     for (layer, width), group in opened.groups("layer", "length"):
         op = vector(str(layer), 2.0 * float(width))
-        timed.add(op, group.index.to_numpy(), tokens=group["tokens"].to_numpy(float))
+        timed.add(op, group.index.to_numpy(), Work(tokens=group["tokens"].to_numpy(float)))
     yield Timed(rows=timed)
 
 
@@ -167,7 +167,7 @@ def gpt3_layer(opened: Opened) -> Iterator[Timed]:
         known = gpt3_operators(shape, batch, new, sequence, ways)
         if operator in known:
             op, tokens = known[str(operator)]
-            timed.add(op, group.index.to_numpy(), tokens=tokens, formats=("fp16",) * 3)
+            timed.add(op, group.index.to_numpy(), Work(tokens=tokens), formats=("fp16",) * 3)
     yield Timed(rows=timed, on=without_shots)
 
 

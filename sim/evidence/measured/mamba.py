@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from sim.evidence.measured.operators import Opened, Rows, Timed, grouped, hardware
+from sim.evidence.measured.operators import Opened, Rows, Timed, Work, grouped, hardware
 from sim.graph import Kind, Op, Phase
 from sim.hardware import Device
 from sim.kernel.records import VECTOR
@@ -54,7 +54,8 @@ def _rows(frame: pd.DataFrame, numbers: Mapping[str, float], unit: np.void) -> R
             missed = np.clip(moved_B / cache_B - 1.0, 0.0, 1.0)
             share = missed + (1.0 - missed) / numbers["cached"]
             tokens, sequences = tokens * share, sequences * share
-        timed.add(op, group.index.to_numpy(), tokens=tokens, sequences=sequences, pairs=blocks)
+        work = Work(tokens=tokens, sequences=sequences, pairs=blocks)
+        timed.add(op, group.index.to_numpy(), work)
     return timed
 
 

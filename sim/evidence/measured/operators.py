@@ -27,6 +27,20 @@ NOWHERE = Routing(np.zeros((1, 4)), np.zeros((0, 2)), np.zeros((1, 0)), None, np
 """Experts touched come with each row."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Work:
+    """What an operator works on, a number for all rows or one each: the features of the kernel.
+
+    `prompt_tokens` are of prompts that are in the same launch as new tokens.
+    """
+
+    tokens: npt.ArrayLike
+    pairs: npt.ArrayLike = 0.0
+    cached: npt.ArrayLike = 0.0
+    sequences: npt.ArrayLike = 1.0
+    prompt_tokens: npt.ArrayLike = 0.0
+
+
 @dataclass(eq=False)
 class Rows:
     """Operator executions to time: each an operator of `ops` with features of its own."""
@@ -41,20 +55,15 @@ class Rows:
         self,
         op: Op,
         index: Ints,
+        work: Work,
         *,
-        tokens: npt.ArrayLike,
-        pairs: npt.ArrayLike = 0.0,
-        cached: npt.ArrayLike = 0.0,
-        sequences: npt.ArrayLike = 1.0,
-        prompt_tokens: npt.ArrayLike = 0.0,
-        experts: Floats | None = None,
         formats: tuple[str, str, str] = ("bf16", "bf16", "bf16"),
+        experts: Floats | None = None,
         expert_ranks: int = 1,
     ) -> None:
-        """Time `op` for the rows `index` of a table, which have these features.
+        """Time `op` for the rows `index` of a table, which have this work.
 
-        `formats` are of weights, KV cache and activations; `prompt_tokens` of prompts that are
-        in the same launch as new tokens; `experts` [rows, 3] as
+        `formats` are of weights, KV cache and activations; `experts` [rows, 3] as
         `records.TOUCHED` and so on.
         """
         weights, kv, activations = formats
@@ -65,10 +74,11 @@ class Rows:
         )
         count = len(index)
         features = np.zeros((count, 1, 4, 4))
-        for feature, value in enumerate((tokens, pairs, cached, sequences)):
+        counts = (work.tokens, work.pairs, work.cached, work.sequences)
+        for feature, value in enumerate(counts):
             features[:, 0, int(op.phase), feature] = value
         if op.phase == Phase.DECODE:
-            features[:, 0, int(Phase.PREFILL), 0] = prompt_tokens
+            features[:, 0, int(Phase.PREFILL), 0] = work.prompt_tokens
         seen = np.ones((count, 1, 3))
         if experts is not None:
             seen[:, 0] = experts
@@ -78,20 +88,19 @@ class Rows:
         self.experts.append(seen)
         self.index.append(np.asarray(index, np.int64))
 
-    def seconds(self, devices: Sequence[Device] | Device, rows: int, *, repeated: bool) -> Floats:
+    def seconds(self, device: Device, rows: int, *, repeated: bool) -> Floats:
         """Seconds of each of `rows` rows of the table, all operators of one together.
 
-        `devices` is one for all or one a row. `repeated`: the benchmark calls an operator again
-        and again on the same data, of which the last-level cache keeps what fits.
-        NaN where a row has no operator.
+        `repeated`: the benchmark calls an operator again and again on the same data, of which the
+        last-level cache keeps what fits. NaN where a row has no operator.
         """
         out = np.full(rows, np.nan)
         if not self.ops:
             return out
         ops, which, features, experts, index = self._joined
-        units, links = hardware(devices, repeated=repeated)
+        units, links = hardware(device, repeated=repeated)
         times = np.empty(len(index))
-        on = index if len(units) > 1 else np.zeros(len(index), np.int64)
+        on = np.zeros(len(index), np.int64)
         passes.operators(ops, which, features, experts, NOWHERE, units, links, on, times)
         sums = np.bincount(index, times, rows)
         out[index] = sums[index]
@@ -145,16 +154,14 @@ def grouped(frame: pd.DataFrame, keys: Sequence[str]) -> Iterator[tuple[Any, pd.
 
 
 def hardware(
-    devices: Sequence[Device] | Device, *, repeated: bool
+    device: Device, *, repeated: bool
 ) -> tuple[npt.NDArray[np.void], npt.NDArray[np.void]]:
-    """Units [devices, 1] and links [devices, 2] of devices, without the launches of an engine."""
-    every = [devices] if isinstance(devices, Device) else list(devices)
-    units = np.stack([processor_records(device)[:1] for device in every])
+    """Units [1, 1] and links [1, 2] of a device, without the launches of an engine."""
+    units = np.stack([processor_records(device)[:1]])
     units["launch_s"] = 0.0
     if repeated:
-        cache = [device.processors[0].cache_B for device in every]
-        units["cache_B"][:, 0] = cache
-    return units, np.stack([link_records(device.link, None) for device in every])
+        units["cache_B"] = device.processors[0].cache_B
+    return units, np.stack([link_records(device.link, None)])
 
 
 def known_format(name: str) -> tuple[str, str, str] | None:

@@ -252,10 +252,12 @@ def case_rows(cases: Iterable[Case], servers: Servers) -> pd.DataFrame:
         phase=[phase for _, phase, *_ in phases],
         dtype=[case.dtype for case in of],
         reason=[reason for *_, reason in phases],
+        fold=fold_of(pd.Series([case.fold for case in of], dtype=str)),
+    ).assign(
         choice=[f"{case.choice}|{phase}" if case.choice else "" for case, phase, *_ in phases],
         better=[case.better for case in of],
-        fold=fold_of(pd.Series([case.fold for case in of], dtype=str)),
-    ).assign(**{kind: [case.parts.get(kind, 0) for case in of] for kind in kinds})
+        **{kind: [case.parts.get(kind, 0) for case in of] for kind in kinds},
+    )
 
 
 def parts_of(model: str, tp: int) -> dict[str, int]:
