@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 Records = npt.NDArray[np.void]
 Record = Any
 """A record that Python reads by `record["name"]` and compiled code by `record.name`."""

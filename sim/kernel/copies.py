@@ -6,17 +6,16 @@ of admission, as first come is first served. Those in host memory are counted in
 
 from __future__ import annotations
 
-from typing import Any
-
+from sim.kernel import records as r
 from sim.kernel.compiled import njit
 from sim.kernel.prefix import make_room
-from sim.kernel.records import LAYERWISE, RUNNING
 from sim.kernel.sequences import kv_bytes
+from sim.kernel.state import Flow
 
 
 @njit
 def queue_again(
-    request: Any, number: int, held_B: float, flow: Any, engine: Any, policy: Any
+    request: r.Request, number: int, held_B: float, flow: Flow, engine: r.Engine, policy: r.Policy
 ) -> None:
     """A preempted request, which held `held_B`, goes to the head of the queue.
 
@@ -44,7 +43,7 @@ def queue_again(
 
 
 @njit
-def swap_in(flow: Any, engine: Any, streams: Any, policy: Any) -> int:
+def swap_in(flow: Flow, engine: r.Engine, streams: r.Streams, policy: r.Policy) -> int:
     """Resume what was swapped out, as far as memory above the watermark goes; returns how many."""
     count = 0
     if policy.static == 1 and engine.running > 0:
@@ -65,7 +64,7 @@ def swap_in(flow: Any, engine: Any, streams: Any, policy: Any) -> int:
         if engine.swapped == 0:
             engine.host_used_B = 0.0  # what rounding left
         request.host_B = 0.0
-        request.status = RUNNING
+        request.status = r.RUNNING
         request.kv_B = need
         engine.kv_used_B += need
         flow.running[engine.running] = number
@@ -78,7 +77,7 @@ def swap_in(flow: Any, engine: Any, streams: Any, policy: Any) -> int:
 
 
 @njit
-def held_up(engine: Any, policy: Any, seconds: float, passed: int, layers: int) -> float:
+def held_up(engine: r.Engine, policy: r.Policy, seconds: float, passed: int, layers: int) -> float:
     """Seconds by which copies make an iteration of `seconds` longer; those due are done then.
 
     Its prompts pass `passed` of the model's `layers` and wait for that part of their loads. Swaps
@@ -90,7 +89,7 @@ def held_up(engine: Any, policy: Any, seconds: float, passed: int, layers: int) 
     if policy.hides_copies == 1:
         copy_s = max(copy_s - seconds, 0.0)
     load_s = engine.load_s * passed / layers
-    if load_s > 0.0 and policy.loads == LAYERWISE:
+    if load_s > 0.0 and policy.loads == r.LAYERWISE:
         load_s = max(load_s - seconds * (1.0 - 1.0 / passed), load_s / passed)
     engine.swap_wait_s += copy_s
     engine.load_wait_s += load_s

@@ -5,9 +5,9 @@ Only operators that depend on cached tokens are timed anew each step.
 
 from __future__ import annotations
 
-from typing import Any
-
 from sim.kernel import passes
+from sim.kernel import records as r
+from sim.kernel.arrays import Floats, Ints
 from sim.kernel.compiled import njit
 from sim.kernel.copies import held_up
 from sim.kernel.iteration import (
@@ -20,14 +20,6 @@ from sim.kernel.iteration import (
     tally_part,
 )
 from sim.kernel.prefix import make_room
-from sim.kernel.records import (
-    ALL,
-    CACHED,
-    DECODE,
-    PAIRS,
-    SECONDS,
-    SEQUENCES,
-)
 from sim.kernel.requests import (
     close_gap,
     compact,
@@ -42,11 +34,14 @@ from sim.kernel.sequences import (
     grows,
     steady_steps,
 )
-from sim.kernel.steps import add_decodes, log_step, spend
+from sim.kernel.state import Books, Flow, Replica, Scratch
+from sim.kernel.steps import Work, add_decodes, log_step, spend
 
 
 @njit
-def stretch_length(flow: Any, engine: Any, streams: Any, policy: Any, most: int) -> int:
+def stretch_length(
+    flow: Flow, engine: r.Engine, streams: r.Streams, policy: r.Policy, most: int
+) -> int:
     """Decode steps until a request ends, a window fills or memory runs out."""
     requests, running = flow.requests, flow.running
     for index in range(engine.running):
@@ -72,7 +67,13 @@ def stretch_length(flow: Any, engine: Any, streams: Any, policy: Any, most: int)
 
 @njit
 def start_stretch(
-    streams: Any, policy: Any, requests: Any, running: Any, engine: Any, features: Any, growth: Any
+    streams: r.Streams,
+    policy: r.Policy,
+    requests: r.Requests,
+    running: Ints,
+    engine: r.Engine,
+    features: Floats,
+    growth: Floats,
 ) -> None:
     """Fill the features of a decode step, and what each stream sees more at every further one."""
     features[:] = 0.0
@@ -90,20 +91,20 @@ def start_stretch(
 
 
 @njit
-def spread_growth(features: Any, growth: Any, streams: int, groups: float) -> None:
+def spread_growth(features: Floats, growth: Floats, streams: int, groups: float) -> None:
     """Growth of the busiest and of the mean group, in the shares that their features have."""
     if features.shape[0] == streams:
         return
     for stream in range(streams):
-        sequences = max(features[stream, DECODE, SEQUENCES], 1e-30)
-        busiest = features[streams + stream, DECODE, SEQUENCES]
+        sequences = max(features[stream, r.DECODE, r.SEQUENCES], 1e-30)
+        busiest = features[streams + stream, r.DECODE, r.SEQUENCES]
         growth[streams + stream] = growth[stream] * busiest / sequences
         growth[2 * streams + stream] = growth[stream] / groups
 
 
 @njit
 def end_stretch(
-    streams: Any, policy: Any, flow: Any, engine: Any, steps: int, longest: float
+    streams: r.Streams, policy: r.Policy, flow: Flow, engine: r.Engine, steps: int, longest: float
 ) -> None:
     """Give every decoding request the tokens of `steps` steps and the memory they take.
 
@@ -135,8 +136,8 @@ def end_stretch(
 
 @njit
 def decode_stretch(
-    replica: Any, flow: Any, engine: Any, decoders: int, most: int, until_s: float, scratch: Any,
-    books: Any,
+    replica: Replica, flow: Flow, engine: r.Engine, decoders: int, most: int, until_s: float,
+    scratch: Scratch, books: Books,
 ) -> None:  # fmt: skip
     """Up to `most` decode iterations of the same sequences, stopping once `until_s` is reached."""
     ops, machine, gaps, growth = replica.ops, replica.machine, books.gaps, scratch.growth
@@ -154,23 +155,24 @@ def decode_stretch(
     still_s, still_J = part_time(replica, scratch, books, 0)
     for index in range(ops.shape[0]):
         if ops[index].moves == 1:
-            still_s -= rows[index, SECONDS]
+            still_s -= rows[index, r.SECONDS]
             still_J -= row_joules(rows, index)
     host_s = passes.host_time(float(decoders), machine)
     devices = micro * machine.group
+    work = Work(micro, decoders, decoders, 0, 0, layers)
     left_in_all, steps, longest = 0.0, 0, 0.0
     while True:
         moving_s, moving_J = 0.0, 0.0
         if steps > 0:
             for stream in range(growth.shape[0]):
-                for feature in (PAIRS, CACHED):
-                    features[stream, DECODE, feature] += growth[stream]
-                    features[stream, ALL, feature] += growth[stream]
+                for feature in (r.PAIRS, r.CACHED):
+                    features[stream, r.DECODE, feature] += growth[stream]
+                    features[stream, r.ALL, feature] += growth[stream]
         for index in range(ops.shape[0]):
             if ops[index].moves == 1:
                 if steps > 0:
                     passes.evaluate_row(run, index)
-                moving_s += rows[index, SECONDS]
+                moving_s += rows[index, r.SECONDS]
                 moving_J += row_joules(rows, index)
         busiest_s = 0.0
         if machine.sides > 0.0:
@@ -185,10 +187,7 @@ def decode_stretch(
             if ops[index].moves == 1:
                 tally(run, index, books, 1.0, devices, devices * left)
         left_in_all += left
-        log_step(
-            books.log, engine, time, energy, micro, decoders, decoders, 0, 0, layers,
-            streams.shape[0], features,
-        )  # fmt: skip
+        log_step(books.log, engine, time, energy, work, streams.shape[0], features)
         spend(engine, time, host_s, energy, spent_J * left * devices, 1)
         steps += 1
         if steps == 1:

@@ -8,15 +8,14 @@ A prompt's blocks are there from its admission on: what follows it reads them as
 
 from __future__ import annotations
 
-from typing import Any
-
+from sim.kernel import records as r
 from sim.kernel.compiled import njit
-from sim.kernel.records import ASYNC
+from sim.kernel.state import Flow
 from sim.kernel.tiers import ABSENT, go_down, leave_tier, load, wait_for_siblings
 
 
 @njit
-def known_blocks(flow: Any, engine: Any, policy: Any, request: Any) -> int:
+def known_blocks(flow: Flow, engine: r.Engine, policy: r.Policy, request: r.Request) -> int:
     """Blocks at the start of a request's prompt that are there; its last token is never known.
 
     Those in tiers count as far as the cache has room for them.
@@ -35,7 +34,7 @@ def known_blocks(flow: Any, engine: Any, policy: Any, request: Any) -> int:
 
 
 @njit
-def idle_among(flow: Any, request: Any, count: int) -> int:
+def idle_among(flow: Flow, request: r.Request, count: int) -> int:
     """How many of the first `count` blocks of a request, all there, nobody uses."""
     idle = 0
     for index in range(count):
@@ -45,7 +44,7 @@ def idle_among(flow: Any, request: Any, count: int) -> int:
 
 
 @njit
-def unlink(flow: Any, engine: Any, block: int) -> None:
+def unlink(flow: Flow, engine: r.Engine, block: int) -> None:
     """Take an idle block out of the order."""
     older, newer = flow.older[block], flow.newer[block]
     if older >= 0:
@@ -60,7 +59,7 @@ def unlink(flow: Any, engine: Any, block: int) -> None:
 
 
 @njit
-def drop_oldest(flow: Any, engine: Any, policy: Any) -> None:
+def drop_oldest(flow: Flow, engine: r.Engine, policy: r.Policy) -> None:
     """The block that is idle for longest goes."""
     block = engine.oldest
     unlink(flow, engine, block)
@@ -72,7 +71,7 @@ def drop_oldest(flow: Any, engine: Any, policy: Any) -> None:
 
 
 @njit
-def make_room(flow: Any, engine: Any, policy: Any) -> None:
+def make_room(flow: Flow, engine: r.Engine, policy: r.Policy) -> None:
     """Drop idle blocks where memory in use needs theirs."""
     while (
         engine.idle_blocks > 0
@@ -82,7 +81,7 @@ def make_room(flow: Any, engine: Any, policy: Any) -> None:
 
 
 @njit
-def take(flow: Any, engine: Any, policy: Any, block: int) -> bool:
+def take(flow: Flow, engine: r.Engine, policy: r.Policy, block: int) -> bool:
     """A request uses a block, which is put there if it isn't; False where there is no room.
 
     Not more than `prefix_blocks` are there at a time; what is in use can't make room for them.
@@ -106,11 +105,11 @@ def take(flow: Any, engine: Any, policy: Any, block: int) -> bool:
 
 
 @njit
-def share(flow: Any, engine: Any, policy: Any, request: Any, known: int) -> None:
+def share(flow: Flow, engine: r.Engine, policy: r.Policy, request: r.Request, known: int) -> None:
     """An admitted request takes `known` blocks, and leaves its further whole ones for others."""
     if policy.tiers > 0:
         load(flow, engine, policy, request, known)
-        if policy.loads == ASYNC and request.parent > 0:
+        if policy.loads == r.ASYNC and request.parent > 0:
             wait_for_siblings(flow, engine, request)
     count = 0
     while count < request.blocks:
@@ -125,7 +124,7 @@ def share(flow: Any, engine: Any, policy: Any, request: Any, known: int) -> None
 
 
 @njit
-def leave_answer(flow: Any, engine: Any, policy: Any, request: Any) -> None:
+def leave_answer(flow: Flow, engine: r.Engine, policy: r.Policy, request: r.Request) -> None:
     """A request that ends leaves the blocks of its answer too, for what comes after it."""
     while request.blocks <= request.shared < request.all_blocks:
         if not take(flow, engine, policy, flow.ids[request.first_block + request.shared]):
@@ -134,7 +133,7 @@ def leave_answer(flow: Any, engine: Any, policy: Any, request: Any) -> None:
 
 
 @njit
-def release(flow: Any, engine: Any, request: Any, computed: int) -> None:
+def release(flow: Flow, engine: r.Engine, request: r.Request, computed: int) -> None:
     """A request leaves its blocks, the last first, so that the start of a prompt stays longest.
 
     Of a prompt that was preempted on the way only the first `computed` are any use to others.

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from sim.kernel import records as r
+from sim.kernel.arrays import Floats, Ints
 from sim.kernel.compiled import njit
 from sim.kernel.copies import queue_again
 from sim.kernel.prefix import idle_among, known_blocks, leave_answer, make_room, release, share
-from sim.kernel.records import ASYNC, DONE, LAYERED, REJECTED, RUNNING, WAITING, WHOLE
 from sim.kernel.sequences import kv_bytes
+from sim.kernel.state import Flow, Replica
 
 
 @njit
-def log_gap(gaps: Any, engine: Any, seconds: float, count: float) -> None:
+def log_gap(gaps: Floats, engine: r.Engine, seconds: float, count: float) -> None:
     """Record `count` gaps of `seconds` between tokens, merged with the record before if equal."""
     last = engine.gaps - 1
     if last >= 0 and gaps[last, 0] == seconds:
@@ -24,7 +24,7 @@ def log_gap(gaps: Any, engine: Any, seconds: float, count: float) -> None:
 
 
 @njit
-def give_back(request: Any, flow: Any, engine: Any) -> None:
+def give_back(request: r.Request, flow: Flow, engine: r.Engine) -> None:
     """A request gives its memory back, blocks that it computed to the prefix cache."""
     engine.kv_used_B -= request.kv_B
     request.kv_B = 0.0
@@ -37,9 +37,9 @@ def give_back(request: Any, flow: Any, engine: Any) -> None:
 
 
 @njit
-def finish(request: Any, flow: Any, engine: Any, policy: Any) -> None:
+def finish(request: r.Request, flow: Flow, engine: r.Engine, policy: r.Policy) -> None:
     """A request has all its tokens: give back its memory."""
-    request.status = DONE
+    request.status = r.DONE
     if request.all_blocks > request.blocks:
         leave_answer(flow, engine, policy, request)
     give_back(request, flow, engine)
@@ -47,7 +47,7 @@ def finish(request: Any, flow: Any, engine: Any, policy: Any) -> None:
 
 
 @njit
-def room_of(context: int, policy: Any) -> int:
+def room_of(context: int, policy: r.Policy) -> int:
     """Tokens that fit in the memory of `context` tokens, as far as that is sure."""
     if policy.plain == 0:
         return context
@@ -55,25 +55,27 @@ def room_of(context: int, policy: Any) -> int:
 
 
 @njit
-def own_bytes(request: Any, tokens: int, engine: Any, streams: Any, policy: Any) -> float:
+def own_bytes(
+    request: r.Request, tokens: int, engine: r.Engine, streams: r.Streams, policy: r.Policy
+) -> float:
     """Bytes one device holds for a request with `tokens` tokens, without what it shares."""
     held = kv_bytes(streams, policy, request.input, tokens)
     return held - request.shared * engine.block_B
 
 
 @njit
-def whole_bytes(request: Any, streams: Any, policy: Any) -> float:
+def whole_bytes(request: r.Request, streams: r.Streams, policy: r.Policy) -> float:
     """Bytes one device holds for a request at its end, with what is drafted beyond."""
     tokens = request.input + request.output + policy.ahead
     return kv_bytes(streams, policy, request.input, tokens)
 
 
 @njit
-def compact(requests: Any, running: Any, engine: Any) -> None:
+def compact(requests: r.Requests, running: Ints, engine: r.Engine) -> None:
     """Drop finished and preempted requests from the running list, keeping its order."""
     count = 0
     for index in range(engine.running):
-        if requests[running[index]].status == RUNNING:
+        if requests[running[index]].status == r.RUNNING:
             running[count] = running[index]
             count += 1
     engine.running = count
@@ -82,13 +84,13 @@ def compact(requests: Any, running: Any, engine: Any) -> None:
 
 
 @njit
-def decoding(request: Any) -> bool:
+def decoding(request: r.Request) -> bool:
     """Whether a running request has its whole prompt in memory."""
     return request.prefilled == request.target
 
 
 @njit
-def grow(flow: Any, engine: Any, streams: Any, policy: Any) -> int:
+def grow(flow: Flow, engine: r.Engine, streams: r.Streams, policy: r.Policy) -> int:
     """Give every decoding sequence room for one more token, and for those drafted for it.
 
     Returns how many decode. Where memory runs out, the request admitted last is preempted, at the
@@ -97,7 +99,7 @@ def grow(flow: Any, engine: Any, streams: Any, policy: Any) -> int:
     requests, running = flow.requests, flow.running
     for index in range(engine.running):
         request = requests[running[index]]
-        if request.status != RUNNING or not decoding(request):
+        if request.status != r.RUNNING or not decoding(request):
             continue
         context = request.input + request.generated + policy.ahead
         if context <= request.room:
@@ -109,15 +111,15 @@ def grow(flow: Any, engine: Any, streams: Any, policy: Any) -> int:
         last = engine.running - 1
         while engine.kv_used_B + need - request.kv_B > policy.capacity_B and last >= index:
             victim = requests[running[last]]
-            if victim.status == RUNNING:
-                victim.status = WAITING
+            if victim.status == r.RUNNING:
+                victim.status = r.WAITING
                 held_B = victim.kv_B + victim.shared * engine.block_B
                 give_back(victim, flow, engine)
                 victim.preemptions += 1
                 engine.preemptions += 1
                 queue_again(victim, running[last], held_B, flow, engine, policy)
             last -= 1
-        if request.status == RUNNING:
+        if request.status == r.RUNNING:
             engine.kv_used_B += need - request.kv_B
             request.kv_B = need
             request.room = room_of(context, policy)
@@ -133,7 +135,7 @@ def grow(flow: Any, engine: Any, streams: Any, policy: Any) -> int:
 
 
 @njit
-def promote(flow: Any, engine: Any) -> None:
+def promote(flow: Flow, engine: r.Engine) -> None:
     """Bring the most urgent of the requests that have arrived to the head of the queue."""
     requests, waiting = flow.requests, flow.waiting
     best = engine.head
@@ -150,18 +152,18 @@ def promote(flow: Any, engine: Any) -> None:
 
 
 @njit
-def rejected(request: Any, whole_B: float, engine: Any, policy: Any) -> bool:
+def rejected(request: r.Request, whole_B: float, engine: r.Engine, policy: r.Policy) -> bool:
     """Whether the request at the head of the queue needs more memory than there is; it is gone."""
     if whole_B <= policy.capacity_B:
         return False
-    request.status = REJECTED
+    request.status = r.REJECTED
     engine.rejected += 1
     engine.head += 1
     return True
 
 
 @njit
-def pick(flow: Any, engine: Any, streams: Any, policy: Any, decoders: int) -> int:
+def pick(flow: Flow, engine: r.Engine, streams: r.Streams, policy: r.Policy, decoders: int) -> int:
     """Choose prompts, or chunks of them, for the next iteration; admits from the queue.
 
     Fills `picked` [n, 2] with request and tokens. Requests that could never fit are rejected.
@@ -176,12 +178,12 @@ def pick(flow: Any, engine: Any, streams: Any, policy: Any, decoders: int) -> in
     if policy.decoders_first == 1:
         budget -= decoders * (1 + policy.ahead)
     count = 0
-    if policy.cut != WHOLE or policy.loads == ASYNC:
+    if policy.cut != r.WHOLE or policy.loads == r.ASYNC:
         for index in range(engine.running):
             request = requests[running[index]]
             if budget > 0 and not decoding(request) and request.ready_s <= engine.now_s:
                 tokens = request.target - request.prefilled
-                if policy.cut != WHOLE:
+                if policy.cut != r.WHOLE:
                     tokens = min(budget, tokens)
                 elif tokens > budget and count > 0:
                     if request.parent > 0:
@@ -210,7 +212,7 @@ def pick(flow: Any, engine: Any, streams: Any, policy: Any, decoders: int) -> in
         if engine.kv_used_B + need + taken_B > policy.capacity_B - spare:
             break
         tokens = request.target - known * engine.block_tokens
-        if policy.cut != WHOLE:
+        if policy.cut != r.WHOLE:
             tokens = min(budget, tokens)
         elif tokens > budget and count > 0:
             break
@@ -226,7 +228,7 @@ def pick(flow: Any, engine: Any, streams: Any, policy: Any, decoders: int) -> in
 
 
 @njit
-def take_ready(flow: Any, engine: Any, streams: Any, policy: Any) -> None:
+def take_ready(flow: Flow, engine: r.Engine, streams: r.Streams, policy: r.Policy) -> None:
     """Admit from the head of the queue what came with its prompt in memory, prefilled elsewhere.
 
     As `pick` admits, but nothing is left to prefill: it decodes from the next iteration on.
@@ -257,13 +259,19 @@ def take_ready(flow: Any, engine: Any, streams: Any, policy: Any) -> None:
 
 @njit
 def admit(
-    request: Any, number: int, need_B: float, known: int, flow: Any, engine: Any, policy: Any
+    request: r.Request,
+    number: int,
+    need_B: float,
+    known: int,
+    flow: Flow,
+    engine: r.Engine,
+    policy: r.Policy,
 ) -> None:
     """A request that left the queue runs from now on, with memory for `need_B` in all.
 
     `known` blocks of its prompt are in the prefix cache.
     """
-    request.status = RUNNING
+    request.status = r.RUNNING
     if request.preemptions == 0:
         request.admitted_s = engine.now_s
     if policy.prefix_blocks > 0:
@@ -277,7 +285,7 @@ def admit(
 
 
 @njit
-def layer_groups(policy: Any, tokens: int, layers: int) -> int:
+def layer_groups(policy: r.Policy, tokens: int, layers: int) -> int:
     """Groups of layers that prompts of so many tokens pass, one an iteration.
 
     The paper's rule takes one for every `group_tokens`; its release rounds up to powers of two,
@@ -295,12 +303,12 @@ def layer_groups(policy: Any, tokens: int, layers: int) -> int:
 
 
 @njit
-def pick_layered(flow: Any, engine: Any, replica: Any, decoders: int) -> int:
+def pick_layered(flow: Flow, engine: r.Engine, replica: Replica, decoders: int) -> int:
     """As `pick`: goes on with the prompts that are on their way, or picks the next ones."""
     requests, picked = flow.requests, flow.picked
     count, tokens = 0, 0
     for index in range(engine.picked):
-        if requests[picked[index, 0]].status == RUNNING:  # and not preempted on the way
+        if requests[picked[index, 0]].status == r.RUNNING:  # and not preempted on the way
             picked[count] = picked[index]
             count += 1
     if count > 0:
@@ -315,16 +323,16 @@ def pick_layered(flow: Any, engine: Any, replica: Any, decoders: int) -> int:
 
 
 @njit
-def choose(flow: Any, engine: Any, replica: Any, decoders: int) -> int:
+def choose(flow: Flow, engine: r.Engine, replica: Replica, decoders: int) -> int:
     """Prompts of the next iteration by the replica's policy; returns how many."""
-    if replica.policy.cut == LAYERED:
+    if replica.policy.cut == r.LAYERED:
         return pick_layered(flow, engine, replica, decoders)
     engine.stage, engine.stages = 0, 1
     return pick(flow, engine, replica.streams, replica.policy, decoders)
 
 
 @njit
-def prefilled(flow: Any, engine: Any, policy: Any, gaps: Any) -> None:
+def prefilled(flow: Flow, engine: r.Engine, policy: r.Policy, gaps: Floats) -> None:
     """The prompts picked have passed all layers; those that are whole get their first token."""
     for index in range(engine.picked):
         request = flow.requests[flow.picked[index, 0]]
@@ -333,7 +341,9 @@ def prefilled(flow: Any, engine: Any, policy: Any, gaps: Any) -> None:
 
 
 @njit
-def prefill(request: Any, tokens: int, flow: Any, engine: Any, policy: Any, gaps: Any) -> None:
+def prefill(
+    request: r.Request, tokens: int, flow: Flow, engine: r.Engine, policy: r.Policy, gaps: Floats
+) -> None:
     """`tokens` of a prompt have passed all layers; the last of all gives an answer's first."""
     request.prefilled += tokens
     engine.prefill_tokens += tokens
@@ -347,7 +357,7 @@ def prefill(request: Any, tokens: int, flow: Any, engine: Any, policy: Any, gaps
 
 
 @njit
-def close_gap(request: Any, engine: Any, gaps: Any) -> None:
+def close_gap(request: r.Request, engine: r.Engine, gaps: Floats) -> None:
     """The gap before a token that a request gets now ends."""
     gap = engine.now_s - request.last_s
     log_gap(gaps, engine, gap, 1.0)
@@ -355,7 +365,7 @@ def close_gap(request: Any, engine: Any, gaps: Any) -> None:
 
 
 @njit
-def emit(request: Any, engine: Any) -> bool:
+def emit(request: r.Request, engine: r.Engine) -> bool:
     """A request gets one token now; returns whether it was its last."""
     request.generated += 1
     request.last_s = engine.now_s

@@ -7,24 +7,15 @@ sequences decodes, only operators that depend on cached tokens are timed anew ea
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from sim.kernel import passes
+from sim.kernel import records as r
+from sim.kernel.arrays import Bools, Floats, Ints, Table
 from sim.kernel.compiled import njit
 from sim.kernel.copies import swap_in
 from sim.kernel.decode_run import decode_stretch, stretch_length
 from sim.kernel.iteration import microbatches, share_layers, without_prompts
-from sim.kernel.records import (
-    ASYNC,
-    COMPLETED,
-    HORIZON,
-    IDLE,
-    LIMIT,
-    LOG_FULL,
-    NO_END,
-)
 from sim.kernel.requests import (
     choose,
     close_gap,
@@ -37,14 +28,19 @@ from sim.kernel.requests import (
     take_ready,
 )
 from sim.kernel.speculation import speculative_iteration
-from sim.kernel.state import Books, Flow
-from sim.kernel.steps import add_decodes, fill_prompts, run_parts
+from sim.kernel.state import Books, Flow, Replica, Scratch
+from sim.kernel.steps import Work, add_decodes, fill_prompts, run_parts
 from sim.kernel.tiers import next_ready
 
 
 @njit
 def fill_features(
-    flow: Any, engine: Any, streams: Any, policy: Any, decoders: int, features: Any
+    flow: Flow,
+    engine: r.Engine,
+    streams: r.Streams,
+    policy: r.Policy,
+    decoders: int,
+    features: Floats,
 ) -> int:
     """Fill `features` with the prompts picked and `decoders` decoding; returns prompt tokens."""
     features[:] = 0.0
@@ -56,7 +52,13 @@ def fill_features(
 
 @njit
 def mixed_iteration(
-    reached: Any, replica: Any, flow: Any, engine: Any, decoders: int, scratch: Any, books: Any
+    reached: Floats | None,
+    replica: Replica,
+    flow: Flow,
+    engine: r.Engine,
+    decoders: int,
+    scratch: Scratch,
+    books: Books,
 ) -> None:
     """One iteration with prompt tokens, and with decodes where the policy mixes them.
 
@@ -86,10 +88,8 @@ def mixed_iteration(
         without_prompts(features, scratch.features[1])
         for index in range(replica.ops.shape[0]):
             scratch.shares[1, index] = 1.0 - scratch.shares[0, index]
-    run_parts(
-        replica, engine, scratch, books, parts, micro, engine.picked + decoders, decoders,
-        prompt_tokens, first, last,
-    )  # fmt: skip
+    work = Work(micro, engine.picked + decoders, decoders, prompt_tokens, first, last)
+    run_parts(replica, engine, scratch, books, parts, work)
     if decoders > 0:
         for index in range(engine.running):
             request = flow.requests[flow.running[index]]
@@ -111,7 +111,7 @@ def group_start(number: int, groups: int, layers: int) -> int:
 
 
 @njit
-def next_arrival(flow: Any, engine: Any, policy: Any) -> float:
+def next_arrival(flow: Flow, engine: r.Engine, policy: r.Policy) -> float:
     """When a request arrives that could start then: not where one that is here blocks the queue."""
     for index in range(engine.head, engine.tail):
         arrival = flow.requests[flow.waiting[index]].arrival_s
@@ -124,7 +124,7 @@ def next_arrival(flow: Any, engine: Any, policy: Any) -> float:
 
 @njit
 def serve(
-    replica: Any, flow: Any, engine: Any, scratch: Any, books: Any,
+    replica: Replica, flow: Flow, engine: r.Engine, scratch: Scratch, books: Books,
     horizon_s: float, limit: int, stop_at_completion: bool,
 ) -> int:  # fmt: skip
     """Run iterations until nothing is left, `horizon_s`, `limit` iterations or a request ends.
@@ -136,13 +136,13 @@ def serve(
     completed = engine.completed + engine.rejected
     while True:
         if stop_at_completion and engine.completed + engine.rejected > completed:
-            return COMPLETED
+            return r.COMPLETED
         if engine.now_s >= horizon_s:
-            return HORIZON
+            return r.HORIZON
         if engine.iterations >= last_iteration:
-            return LIMIT
+            return r.LIMIT
         if engine.gaps + 2 * policy.max_batch + 2 > books.gaps.shape[0]:
-            return LOG_FULL
+            return r.LOG_FULL
         take_ready(flow, engine, replica.streams, policy)
         preemptions = engine.preemptions
         decoders = grow(flow, engine, replica.streams, policy)
@@ -155,12 +155,12 @@ def serve(
         if engine.picked > 0 or (policy.ahead > 0 and decoders > 0):
             mixed_iteration(replica.reached, replica, flow, engine, decoders, scratch, books)
             continue
-        ready_s = next_ready(flow, engine) if policy.loads == ASYNC else np.inf
+        ready_s = next_ready(flow, engine) if policy.loads == r.ASYNC else np.inf
         if decoders == 0:
             if engine.head >= engine.tail and ready_s == np.inf:
                 if stop_at_completion and engine.completed + engine.rejected > completed:
-                    return COMPLETED
-                return IDLE
+                    return r.COMPLETED
+                return r.IDLE
             if engine.head < engine.tail:
                 arrival_s = requests[waiting[engine.head]].arrival_s
                 if arrival_s > engine.now_s or ready_s == np.inf:
@@ -176,8 +176,8 @@ def serve(
 
 @njit
 def advance(
-    replica: Any, flows: Any, engines: Any, scratch: Any, ledgers: Any, until_s: float,
-    limit: int, ended: Any,
+    replica: Replica, flows: Flow, engines: Table[r.Engine], scratch: Scratch, ledgers: Books,
+    until_s: float, limit: int, ended: Ints,
 ) -> int:  # fmt: skip
     """Let every engine work until `until_s`, which an iteration under way may exceed.
 
@@ -208,16 +208,16 @@ def advance(
             # it returns after the iteration in which one ends, so all of these end at its end
             over = engine.now_s > until_s
             ended[number] = before if over else engine.completed + engine.rejected
-            if reason in (LOG_FULL, LIMIT):
+            if reason in (r.LOG_FULL, r.LIMIT):
                 return number
     return -1
 
 
 @njit
 def deal_to_least(
-    replica: Any, flows: Any, engines: Any, scratch: Any, ledgers: Any, ended: Any, issued: Any,
-    alive: Any, home: Any, first: int, last: int, turn: int,
-) -> Any:  # fmt: skip
+    replica: Replica, flows: Flow, engines: Table[r.Engine], scratch: Scratch, ledgers: Books,
+    ended: Ints, issued: Ints, alive: Bools, home: Ints, first: int, last: int, turn: int,
+) -> tuple[int, int, int]:  # fmt: skip
     """Hand requests [first, last) one by one, as they arrive, to the engine with the fewest.
 
     Fewest requests that have not ended by then, of the `alive`; of equal ones the first from
@@ -228,7 +228,7 @@ def deal_to_least(
     requests, waiting, count = flows.requests, flows.waiting, engines.shape[0]
     for number in range(first, last):
         now_s = requests[number].arrival_s
-        full = advance(replica, flows, engines, scratch, ledgers, now_s, NO_END, ended)
+        full = advance(replica, flows, engines, scratch, ledgers, now_s, r.NO_END, ended)
         if full >= 0:
             return number, turn, full
         best = -1

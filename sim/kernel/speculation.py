@@ -8,29 +8,29 @@ them along, and further ones are a part of their own. Each has the mean pass's c
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from sim.kernel import passes, splitmix
+from sim.kernel import records as r
+from sim.kernel.arrays import Floats
 from sim.kernel.compiled import njit
-from sim.kernel.records import DECODE, LOGITS, SEQUENCES, TOKENS
 from sim.kernel.requests import close_gap, compact, decoding, emit, finish, prefilled
 from sim.kernel.sequences import add_drafting, add_features, add_verification
-from sim.kernel.steps import fill_prompts, log_features, run_parts
+from sim.kernel.state import Books, Flow, Replica, Scratch
+from sim.kernel.steps import Work, fill_prompts, log_features, run_parts
 
 UNIT_STEP = 2.0**-53
 bits_at = njit(splitmix.bits_at)
 
 
 @njit
-def uniform_at(start: Any, place: int) -> float:
+def uniform_at(start: np.uint64, place: int) -> float:
     """The number from [0, 1) at `place` of the stream that begins at `start`."""
     return float(bits_at(start, place) >> np.uint64(11)) * UNIT_STEP
 
 
 @njit
-def accepted_tokens(reached: Any, start: Any, count: int) -> int:
+def accepted_tokens(reached: Floats, start: np.uint64, count: int) -> int:
     """How many drafted tokens are accepted, of a sequence with `count` tokens generated.
 
     `reached` [tokens] is the probability that so many are. One number decides: whoever accepts
@@ -44,8 +44,8 @@ def accepted_tokens(reached: Any, start: Any, count: int) -> int:
 
 @njit
 def add_step(
-    flow: Any, engine: Any, streams: Any, policy: Any, verify: bool, first: int, last: int,
-    features: Any,
+    flow: Flow, engine: r.Engine, streams: r.Streams, policy: r.Policy, verify: bool, first: int,
+    last: int, features: Floats,
 ) -> None:  # fmt: skip
     """Add passes [first, last) of the draft, in the mean, over all that decode; and verification.
 
@@ -70,18 +70,18 @@ def add_step(
     for stream in range(streams.shape[0]):
         if streams[stream].draft != 0:
             seen = cached + 0.5 * (first + last - 1) * tokens
-            add_features(features[stream], DECODE, tokens, seen, seen, tokens)
-            features[stream, LOGITS, TOKENS] += tokens
+            add_features(features[stream], r.DECODE, tokens, seen, seen, tokens)
+            features[stream, r.LOGITS, r.TOKENS] += tokens
         elif verify:
             pairs = (ahead + 1) * (cached + 0.5 * ahead * tokens)
             seen = cached + ahead * tokens
-            add_features(features[stream], DECODE, (ahead + 1) * tokens, pairs, seen, tokens)
-            features[stream, LOGITS, TOKENS] += (ahead + 1) * tokens
-        features[stream, LOGITS, SEQUENCES] += tokens
+            add_features(features[stream], r.DECODE, (ahead + 1) * tokens, pairs, seen, tokens)
+            features[stream, r.LOGITS, r.TOKENS] += (ahead + 1) * tokens
+        features[stream, r.LOGITS, r.SEQUENCES] += tokens
 
 
 @njit
-def share_draft(ops: Any, times: float, rest: float, shares: Any) -> None:
+def share_draft(ops: r.Ops, times: float, rest: float, shares: Floats) -> None:
     """Fill `shares` [ops]: operators of the draft run `times` times, those of the model `rest`."""
     for index in range(ops.shape[0]):
         shares[index] = times if ops[index].drafts == 1 else rest
@@ -89,7 +89,13 @@ def share_draft(ops: Any, times: float, rest: float, shares: Any) -> None:
 
 @njit
 def speculative_iteration(
-    reached: Any, replica: Any, flow: Any, engine: Any, decoders: int, scratch: Any, books: Any
+    reached: Floats,
+    replica: Replica,
+    flow: Flow,
+    engine: r.Engine,
+    decoders: int,
+    scratch: Scratch,
+    books: Books,
 ) -> None:
     """One iteration: prompts picked, and drafted and verified tokens of those that decode.
 
@@ -102,7 +108,7 @@ def speculative_iteration(
     features[:] = 0.0
     prompt_tokens = fill_prompts(flow, engine, streams, features)
     for stream in range(streams.shape[0]):
-        features[stream, LOGITS, SEQUENCES] = features[stream, LOGITS, TOKENS]
+        features[stream, r.LOGITS, r.SEQUENCES] = features[stream, r.LOGITS, r.TOKENS]
     parts, drafts = 1, policy.ahead if decoders > 0 and engine.picked == 0 else 1
     if decoders > 0:
         add_step(flow, engine, streams, policy, True, 0, drafts, features)
@@ -116,10 +122,9 @@ def speculative_iteration(
     for part in range(parts):
         passes.spread_over_groups(scratch.features[part], streams.shape[0], machine.groups)
     logged = engine.logged
-    run_parts(
-        replica, engine, scratch, books, parts, 1.0, engine.picked + decoders, decoders,
-        prompt_tokens, 0, replica.reach.shape[1] - 1,
-    )  # fmt: skip
+    layers = replica.reach.shape[1] - 1
+    work = Work(1.0, engine.picked + decoders, decoders, prompt_tokens, 0, layers)
+    run_parts(replica, engine, scratch, books, parts, work)
     engine.load_s = 0.0
     if engine.logged > logged:
         if parts == 1:
@@ -132,7 +137,7 @@ def speculative_iteration(
 
 
 @njit
-def give_out(reached: Any, flow: Any, engine: Any, policy: Any, gaps: Any) -> None:
+def give_out(reached: Floats, flow: Flow, engine: r.Engine, policy: r.Policy, gaps: Floats) -> None:
     """Every sequence that decodes gets the tokens accepted, and one more; not past its end."""
     for index in range(engine.running):
         request = flow.requests[flow.running[index]]

@@ -2,87 +2,87 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
 from sim.kernel import passes
+from sim.kernel import records as r
+from sim.kernel.arrays import Floats, Ints
 from sim.kernel.compiled import njit
 from sim.kernel.copies import held_up
 from sim.kernel.iteration import part_time, tally_part
-from sim.kernel.records import (
-    DECODE,
-    LOG_COLUMNS,
-    LOG_DECODING,
-    LOG_FIRST_LAYER,
-    LOG_JOULES,
-    LOG_LAST_LAYER,
-    LOG_MICROBATCHES,
-    LOG_PROMPT_TOKENS,
-    LOG_SECONDS,
-    LOG_SEQUENCES,
-    LOG_START_S,
-    LOGITS,
-    TOKENS,
-)
 from sim.kernel.requests import decoding
 from sim.kernel.sequences import add_decode, add_features, add_prefill
+from sim.kernel.state import Books, Flow, Replica, Scratch
+
+
+class Work(NamedTuple):
+    """What one iteration is of: `micro` microbatches and `sequences` sequences in all.
+
+    `decoders` of them decode; prompts pass layers [first, last).
+    """
+
+    micro: float
+    sequences: int
+    decoders: int
+    prompt_tokens: int
+    first: int
+    last: int
 
 
 @njit(inline="always")
 def run_parts(
-    replica: Any, engine: Any, scratch: Any, books: Any, parts: int, micro: float, sequences: int,
-    decoders: int, prompt_tokens: int, first: int, last: int,
-) -> None:  # fmt: skip
+    replica: Replica, engine: r.Engine, scratch: Scratch, books: Books, parts: int, work: Work
+) -> None:
     """Run one iteration of `parts` parts, whose features and shares are filled in.
 
-    It is of `micro` microbatches and `sequences` sequences in all, of which `decoders` decode;
-    prompts pass layers [first, last). The caller gives tokens out.
+    The caller gives tokens out.
     """
-    machine = replica.machine
+    machine, micro = replica.machine, work.micro
     seconds, spent_J = 0.0, 0.0
     for part in range(parts - 1, -1, -1):  # the first last: what others remember takes its rows
         more_s, more_J = part_time(replica, scratch, books, part)
         seconds += more_s
         spent_J += more_J
-    host_s = passes.host_time(float(sequences), machine)
+    host_s = passes.host_time(float(work.sequences), machine)
     busiest_s = 0.0
     if machine.sides > 0.0:
         busiest_s = passes.busiest_side(replica.ops, scratch.rows, scratch.shares, parts)
     time = passes.step_time(seconds, micro, host_s, machine, busiest_s)
     left = passes.within_limit(spent_J, time, micro, machine)
     if engine.copy_s > 0.0 or engine.load_s > 0.0:
-        time += held_up(engine, replica.policy, time, last - first, replica.reach.shape[1] - 1)
+        layers = replica.reach.shape[1] - 1
+        time += held_up(engine, replica.policy, time, work.last - work.first, layers)
     energy = passes.step_energy(spent_J * left, time, micro, machine)
     devices = micro * machine.group
     for part in range(parts):
         tally_part(replica, scratch, books, part, 1.0, devices, left)
-    log_step(
-        books.log, engine, time, energy, micro, sequences, decoders, prompt_tokens, first, last,
-        replica.streams.shape[0], scratch.features[0],
-    )  # fmt: skip
+    streams = replica.streams.shape[0]
+    log_step(books.log, engine, time, energy, work, streams, scratch.features[0])
     spend(engine, time, host_s, energy, spent_J * left * devices, 1)
 
 
 @njit
 def log_step(
-    log: Any, engine: Any, seconds: float, joules: float, micro: float, sequences: int,
-    decoders: int, prompt_tokens: int, first: int, last: int, streams: int, features: Any,
+    log: Floats, engine: r.Engine, seconds: float, joules: float, work: Work, streams: int,
+    features: Floats,
 ) -> None:  # fmt: skip
     """Record one iteration with the features its operators saw, where a log is kept."""
     if engine.logged >= log.shape[0]:
         return
     row = log[engine.logged]
-    row[LOG_START_S], row[LOG_SECONDS] = engine.now_s, seconds
-    row[LOG_DECODING], row[LOG_PROMPT_TOKENS] = decoders, prompt_tokens
-    row[LOG_JOULES], row[LOG_MICROBATCHES], row[LOG_SEQUENCES] = joules, micro, sequences
-    row[LOG_FIRST_LAYER], row[LOG_LAST_LAYER] = first, last
+    row[r.LOG_START_S], row[r.LOG_SECONDS] = engine.now_s, seconds
+    row[r.LOG_DECODING], row[r.LOG_PROMPT_TOKENS] = work.decoders, work.prompt_tokens
+    row[r.LOG_JOULES], row[r.LOG_MICROBATCHES] = joules, work.micro
+    row[r.LOG_SEQUENCES] = work.sequences
+    row[r.LOG_FIRST_LAYER], row[r.LOG_LAST_LAYER] = work.first, work.last
     log_features(row, 0, streams, features)
     engine.logged += 1
 
 
 @njit
-def log_features(row: Any, begin: int, streams: int, features: Any) -> None:
+def log_features(row: Floats, begin: int, streams: int, features: Floats) -> None:
     """Record `features` of `streams` streams behind those of `begin` others."""
-    at = LOG_COLUMNS + 16 * begin
+    at = r.LOG_COLUMNS + 16 * begin
     for stream in range(streams):
         for phase in range(4):
             for feature in range(4):
@@ -91,7 +91,7 @@ def log_features(row: Any, begin: int, streams: int, features: Any) -> None:
 
 
 @njit
-def fill_prompts(flow: Any, engine: Any, streams: Any, features: Any) -> int:
+def fill_prompts(flow: Flow, engine: r.Engine, streams: r.Streams, features: Floats) -> int:
     """Add the prompts picked to `features`; returns their tokens."""
     prompt_tokens = 0
     for index in range(engine.picked):
@@ -104,7 +104,12 @@ def fill_prompts(flow: Any, engine: Any, streams: Any, features: Any) -> int:
 
 @njit
 def add_decodes(
-    requests: Any, running: Any, engine: Any, streams: Any, policy: Any, features: Any
+    requests: r.Requests,
+    running: Ints,
+    engine: r.Engine,
+    streams: r.Streams,
+    policy: r.Policy,
+    features: Floats,
 ) -> int:
     """Add all decoding sequences to `features`; returns how many."""
     count, cached = 0, 0
@@ -118,14 +123,19 @@ def add_decodes(
     if policy.plain == 1:
         for stream in range(streams.shape[0]):
             tokens, seen = float(count), float(cached)
-            add_features(features[stream], DECODE, tokens, seen, seen, tokens)
-            features[stream, LOGITS, TOKENS] += tokens
+            add_features(features[stream], r.DECODE, tokens, seen, seen, tokens)
+            features[stream, r.LOGITS, r.TOKENS] += tokens
     return count
 
 
 @njit
 def spend(
-    engine: Any, seconds: float, host_s: float, joules: float, operator_joules: float, steps: int
+    engine: r.Engine,
+    seconds: float,
+    host_s: float,
+    joules: float,
+    operator_joules: float,
+    steps: int,
 ) -> None:
     """An engine has done `steps` iterations."""
     engine.now_s += seconds

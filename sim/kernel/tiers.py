@@ -8,19 +8,18 @@ they do idle ones. With the same blocks in the same order all tiers together are
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from sim.kernel import records as r
 from sim.kernel.compiled import njit
-from sim.kernel.records import ASYNC
+from sim.kernel.state import Flow
 
 ABSENT = -1
 BELOW_MEMORY = -2
 
 
 @njit
-def go_down(flow: Any, engine: Any, policy: Any, block: int) -> None:
+def go_down(flow: Flow, engine: r.Engine, policy: r.Policy, block: int) -> None:
     """A block that has dropped out of memory goes to the first tier, and others further down."""
     for tier in range(policy.tiers):
         flow.refs[block] = BELOW_MEMORY - tier
@@ -42,7 +41,7 @@ def go_down(flow: Any, engine: Any, policy: Any, block: int) -> None:
 
 
 @njit
-def leave_tier(flow: Any, engine: Any, block: int) -> None:
+def leave_tier(flow: Flow, engine: r.Engine, block: int) -> None:
     """Take a block out of its tier."""
     tier = BELOW_MEMORY - flow.refs[block]
     older, newer = flow.older[block], flow.newer[block]
@@ -58,7 +57,7 @@ def leave_tier(flow: Any, engine: Any, block: int) -> None:
 
 
 @njit
-def load(flow: Any, engine: Any, policy: Any, request: Any, known: int) -> None:
+def load(flow: Flow, engine: r.Engine, policy: r.Policy, request: r.Request, known: int) -> None:
     """A request that is admitted loads those of its `known` first blocks that lie in tiers.
 
     Each tier takes its latency and what it sends, one tier after the other. The next iteration
@@ -80,7 +79,7 @@ def load(flow: Any, engine: Any, policy: Any, request: Any, known: int) -> None:
     if load_s == 0.0:
         return
     engine.loaded_s += load_s
-    if policy.loads == ASYNC:
+    if policy.loads == r.ASYNC:
         engine.load_end_s = max(engine.load_end_s, engine.now_s) + load_s
         request.ready_s = engine.load_end_s
     else:
@@ -88,7 +87,7 @@ def load(flow: Any, engine: Any, policy: Any, request: Any, known: int) -> None:
 
 
 @njit
-def wait_for_siblings(flow: Any, engine: Any, request: Any) -> None:
+def wait_for_siblings(flow: Flow, engine: r.Engine, request: r.Request) -> None:
     """One of several answers waits for its prompt where another one is loading that."""
     for index in range(engine.running):
         other = flow.requests[flow.running[index]]
@@ -97,7 +96,7 @@ def wait_for_siblings(flow: Any, engine: Any, request: Any) -> None:
 
 
 @njit
-def next_ready(flow: Any, engine: Any) -> float:
+def next_ready(flow: Flow, engine: r.Engine) -> float:
     """When the first of the prompts that are being loaded is there."""
     ready_s = np.inf
     for index in range(engine.running):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from sim.kernel import passes
+from sim.kernel import passes, state
+from sim.kernel import records as r
+from sim.kernel.arrays import Floats, Ints
 from sim.kernel.compiled import njit
 from sim.kernel.copies import swap_in
 from sim.kernel.iteration import microbatches, share_layers
 from sim.kernel.prefix import idle_among, known_blocks
-from sim.kernel.records import WAITING
 from sim.kernel.requests import (
     admit,
     close_gap,
@@ -23,28 +22,15 @@ from sim.kernel.requests import (
     take_ready,
 )
 from sim.kernel.sequences import add_decode, add_prefill, kv_bytes
-from sim.kernel.state import (
-    BAD_LAYERS,
-    BAD_TOKENS,
-    BATCH_FULL,
-    FINE,
-    LOADING,
-    NO_MEMORY,
-    NO_PROMPT,
-    NOT_DECODING,
-    NOT_SHOWN,
-    SWAPPED,
-    TWICE,
-    UNKNOWN,
-)
-from sim.kernel.steps import run_parts
+from sim.kernel.state import Books, Flow, Replica, Scratch
+from sim.kernel.steps import Work, run_parts
 
 
 @njit
 def asked_iteration(
-    replica: Any, flow: Any, engine: Any, scratch: Any, books: Any, decodes: Any, prompts: Any,
-    cuts: Any,
-) -> Any:  # fmt: skip
+    replica: Replica, flow: Flow, engine: r.Engine, scratch: Scratch, books: Books, decodes: Ints,
+    prompts: Ints, cuts: Ints,
+) -> tuple[int, int]:  # fmt: skip
     """One iteration: `decodes` [n] pass all layers, `prompts` [n, 4] some.
 
     Rows of `prompts` are request, tokens, and layers [first, last); `cuts` [n + 1] are where the
@@ -52,9 +38,9 @@ def asked_iteration(
     then.
     """
     if cuts.shape[0] > 2 and books.log.shape[0] > 0:
-        return NOT_SHOWN, -1
+        return state.NOT_SHOWN, -1
     wrong, number = admitted(replica, flow, engine, decodes, prompts)
-    if wrong != FINE:
+    if wrong != state.FINE:
         return wrong, number
     requests, parts, prompt_tokens = flow.requests, cuts.shape[0] - 1, 0
     sequences = decodes.shape[0]
@@ -64,7 +50,7 @@ def asked_iteration(
             sequences += 1
     if sequences == 0:  # all that it asked for is being loaded
         settle(replica, flow, engine)
-        return FINE, 0
+        return state.FINE, 0
     micro = microbatches(replica.machine, float(sequences))
     for part in range(parts):
         features = scratch.features[part]
@@ -84,10 +70,9 @@ def asked_iteration(
             features /= micro
         passes.spread_over_groups(features, replica.streams.shape[0], replica.machine.groups)
         share_layers(replica.reach, cuts[part], cuts[part + 1], scratch.shares[part])
-    run_parts(
-        replica, engine, scratch, books, parts, micro, sequences, decodes.shape[0], prompt_tokens,
-        0, replica.reach.shape[1] - 1,
-    )  # fmt: skip
+    layers = replica.reach.shape[1] - 1
+    work = Work(micro, sequences, decodes.shape[0], prompt_tokens, 0, layers)
+    run_parts(replica, engine, scratch, books, parts, work)
     for index in range(decodes.shape[0]):
         request = requests[decodes[index]]
         close_gap(request, engine, books.gaps)
@@ -99,11 +84,11 @@ def asked_iteration(
             passed(replica, requests[prompts[index, 0]], prompts[index], flow, engine, books.gaps)
     compact(requests, flow.running, engine)
     settle(replica, flow, engine)
-    return FINE, 0
+    return state.FINE, 0
 
 
 @njit
-def settle(replica: Any, flow: Any, engine: Any) -> None:
+def settle(replica: Replica, flow: Flow, engine: r.Engine) -> None:
     """What is not for a policy to decide, as the built-in schedulers do it.
 
     Caches that came with a request or lie in host memory come in, those that decode grow, and what
@@ -118,7 +103,9 @@ def settle(replica: Any, flow: Any, engine: Any) -> None:
 
 
 @njit
-def passed(replica: Any, request: Any, row: Any, flow: Any, engine: Any, gaps: Any) -> None:
+def passed(
+    replica: Replica, request: r.Request, row: Ints, flow: Flow, engine: r.Engine, gaps: Floats
+) -> None:
     """Tokens of a prompt have passed layers; after the last of them they are in memory."""
     if row[3] < replica.reach.shape[1] - 1:
         request.layer, request.on_way = row[3], row[1]
@@ -128,7 +115,9 @@ def passed(replica: Any, request: Any, row: Any, flow: Any, engine: Any, gaps: A
 
 
 @njit
-def admitted(replica: Any, flow: Any, engine: Any, decodes: Any, prompts: Any) -> Any:
+def admitted(
+    replica: Replica, flow: Flow, engine: r.Engine, decodes: Ints, prompts: Ints
+) -> tuple[int, int]:
     """Check an iteration, and admit those of its prompts that wait.
 
     First all is checked, then all is done: what is wrong changes nothing. Tokens that the prefix
@@ -139,45 +128,45 @@ def admitted(replica: Any, flow: Any, engine: Any, decodes: Any, prompts: Any) -
     for index in range(decodes.shape[0]):
         number = decodes[index]
         if number < 0 or number >= requests.shape[0]:
-            return UNKNOWN, number
+            return state.UNKNOWN, number
         runs = place_of(number, flow.running, 0, engine.running) >= 0
         if not runs or not decoding(requests[number]):
-            return NOT_DECODING, number
+            return state.NOT_DECODING, number
         for other in range(index):
             if decodes[other] == number:
-                return TWICE, number
+                return state.TWICE, number
     for index in range(prompts.shape[0]):
         number, tokens, first, last = prompts[index]
         if number < 0 or number >= requests.shape[0]:
-            return UNKNOWN, number
+            return state.UNKNOWN, number
         request = requests[number]
         for other in range(index):
             if prompts[other, 0] == number:
-                return TWICE, number
-        waits = request.status == WAITING and request.arrival_s <= engine.now_s
+                return state.TWICE, number
+        waits = request.status == r.WAITING and request.arrival_s <= engine.now_s
         waits = waits and place_of(number, flow.waiting, engine.head, engine.tail) >= 0
         runs = place_of(number, flow.running, 0, engine.running) >= 0
         if waits and engine.swapped > 0:
-            return SWAPPED, number
+            return state.SWAPPED, number
         if decoding(request) or not (waits or runs):
-            return NO_PROMPT, number
+            return state.NO_PROMPT, number
         if runs and request.ready_s > engine.now_s:
-            return LOADING, number
+            return state.LOADING, number
         if first != request.layer or last <= first or last > layers:
-            return BAD_LAYERS, number
+            return state.BAD_LAYERS, number
         most = request.on_way if request.on_way > 0 else request.target - request.prefilled
         if tokens < 1 or tokens > most or (request.on_way > 0 and tokens != most):
-            return BAD_TOKENS, number
+            return state.BAD_TOKENS, number
         if waits:
             fresh += 1
             need_B += need_at_admission(replica, flow, engine, request)
             if engine.kv_used_B + need_B > replica.policy.capacity_B:
-                return NO_MEMORY, number
+                return state.NO_MEMORY, number
             if engine.running + fresh > replica.policy.max_batch:
-                return BATCH_FULL, number
+                return state.BATCH_FULL, number
     for index in range(prompts.shape[0]):
         request = requests[prompts[index, 0]]
-        if request.status == WAITING:
+        if request.status == r.WAITING:
             leave_queue(flow, engine, prompts[index, 0])
             known = found_blocks(replica, flow, engine, request)
             need_B = room_for(replica, request)
@@ -186,11 +175,11 @@ def admitted(replica: Any, flow: Any, engine: Any, decodes: Any, prompts: Any) -
             if request.ready_s > engine.now_s:
                 prompts[index, 1] = 0
     engine.kv_peak_B = max(engine.kv_peak_B, engine.kv_used_B)
-    return FINE, 0
+    return state.FINE, 0
 
 
 @njit
-def found_blocks(replica: Any, flow: Any, engine: Any, request: Any) -> int:
+def found_blocks(replica: Replica, flow: Flow, engine: r.Engine, request: r.Request) -> int:
     """Blocks of a prompt that are in the prefix cache now."""
     if replica.policy.prefix_blocks == 0:
         return 0
@@ -198,7 +187,7 @@ def found_blocks(replica: Any, flow: Any, engine: Any, request: Any) -> int:
 
 
 @njit
-def need_at_admission(replica: Any, flow: Any, engine: Any, request: Any) -> float:
+def need_at_admission(replica: Replica, flow: Flow, engine: r.Engine, request: r.Request) -> float:
     """Bytes by which an admission makes the memory in use more: blocks in use are there already."""
     known = found_blocks(replica, flow, engine, request)
     taken_B = (idle_among(flow, request, known) - known) * engine.block_B
@@ -206,16 +195,16 @@ def need_at_admission(replica: Any, flow: Any, engine: Any, request: Any) -> flo
 
 
 @njit
-def tokens_left(replica: Any, flow: Any, engine: Any, request: Any) -> int:
+def tokens_left(replica: Replica, flow: Flow, engine: r.Engine, request: r.Request) -> int:
     """Tokens of a prompt to compute yet, of one that waits without those in the prefix cache."""
-    if request.status == WAITING:
+    if request.status == r.WAITING:
         known = found_blocks(replica, flow, engine, request)
         return request.target - known * engine.block_tokens
     return request.target - request.prefilled
 
 
 @njit
-def room_for(replica: Any, request: Any) -> float:
+def room_for(replica: Replica, request: r.Request) -> float:
     """Bytes that a request has from its admission on, with those of blocks that it shares."""
     tokens = request.target
     if replica.policy.reserve_full == 1:
@@ -224,7 +213,7 @@ def room_for(replica: Any, request: Any) -> float:
 
 
 @njit
-def place_of(number: int, rows: Any, first: int, last: int) -> int:
+def place_of(number: int, rows: Ints, first: int, last: int) -> int:
     """Where in `rows` [first, last) a request stands; -1: it is another engine's."""
     for index in range(first, last):
         if rows[index] == number:
@@ -233,7 +222,7 @@ def place_of(number: int, rows: Any, first: int, last: int) -> int:
 
 
 @njit
-def leave_queue(flow: Any, engine: Any, number: int) -> None:
+def leave_queue(flow: Flow, engine: r.Engine, number: int) -> None:
     """Take a request out of the queue, whose order stays."""
     at = place_of(number, flow.waiting, engine.head, engine.tail)
     for index in range(at, engine.head, -1):
@@ -242,7 +231,7 @@ def leave_queue(flow: Any, engine: Any, number: int) -> None:
 
 
 @njit
-def turn_away(replica: Any, flow: Any, engine: Any) -> None:
+def turn_away(replica: Replica, flow: Flow, engine: r.Engine) -> None:
     """Reject what is at the head of the queue and could never fit."""
     while engine.head < engine.tail:
         request = flow.requests[flow.waiting[engine.head]]
