@@ -112,7 +112,7 @@ def _band(explanation: Explanation) -> str:
 def _sum(explanation: Explanation) -> str:
     passed = sum(row["time_s"] for row in explanation.rows)
     parts = f"operators {si(passed, 's')}"
-    pace = (explanation.seconds - explanation.step.host_s) / passed
+    pace = (explanation.seconds - explanation.host_s) / passed
     if pace > 1.0 + 1e-9:
         split = explanation.prepared.program.split
         why = "the longest pipeline stage" if split is None else "all microbatches"
@@ -121,7 +121,7 @@ def _sum(explanation: Explanation) -> str:
     apart = explanation.prepared.program.split is not None
     device = "one device of each side" if apart else "one device"
     return (
-        f"Iteration: {parts} + host {si(explanation.step.host_s, 's')} = "
+        f"Iteration: {parts} + host {si(explanation.host_s, 's')} = "
         f"{si(explanation.seconds, 's')}, {si(explanation.joules, 'J')} in all "
         f"{_devices(explanation)} devices, static power included.\n"
         f"Memory of {device}: weights {binary(budget.weights_B)}, KV cache up to "

@@ -77,6 +77,16 @@ class Explanation:
         return self.step.seconds
 
     @property
+    def host_s(self) -> float:
+        """Time of the host in it."""
+        return self.step.host_s
+
+    @property
+    def microbatches(self) -> float:
+        """Parts that a pipeline, or two sides, cut the batch into."""
+        return self.step.microbatches
+
+    @property
     def joules(self) -> float:
         """Energy of the whole replica; NaN where not known."""
         return self.step.joules
@@ -117,7 +127,7 @@ class Explanation:
             "phase": self.phase,
             "batch": dict(self.batch),
             "iteration_s": self.seconds,
-            "host_s": self.step.host_s,
+            "host_s": self.host_s,
             "energy_J": finite(self.joules),
             "bands": {name: band.to_json() for name, band in self.bands.items()},
             "operators": [dict(row) for row in self.rows],
