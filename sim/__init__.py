@@ -15,7 +15,7 @@ from sim.version import __version__
 
 if TYPE_CHECKING:  # the same names as in _HOMES, for type checkers
     from sim.config.catalogue import load_device, load_model, load_system
-    from sim.config.cost_form import ledger_of as cost
+    from sim.config.costs import ledger_of as cost
     from sim.config.scenarios import load_scenario
     from sim.economics.lines import Ledger
     from sim.engines.policy import Iteration, Prompt, View
@@ -38,7 +38,7 @@ if TYPE_CHECKING:  # the same names as in _HOMES, for type checkers
 
 _HOMES: Final = {
     "sim.config.catalogue": ("load_device", "load_model", "load_system"),
-    "sim.config.cost_form": ("cost",),
+    "sim.config.costs": ("cost",),
     "sim.config.scenarios": ("load_scenario",),
     "sim.economics.lines": ("Ledger",),
     "sim.engines.policy": ("Iteration", "Prompt", "View"),

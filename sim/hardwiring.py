@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from sim.config.catalogue import load_device, load_model
-from sim.config.cost_form import ledger_of
+from sim.config.costs import ledger_of
 from sim.config.inputs import load_inputs
 from sim.config.library import Given
 from sim.dtypes import BITS, bytes_per_element

@@ -163,7 +163,11 @@ def bounded(leaf: Leaf, *, falling: bool = False, made: Callable[[Any], Any] = t
         "required": list(ENDS),
         "additionalProperties": False,
     }
-    schema = {"anyOf": [leaf.schema, three], "x-unit": leaf.unit}
+    schema = {
+        "anyOf": [leaf.schema, three],
+        "description": "One number, or its low, base and high end.",
+        "x-unit": leaf.unit,
+    }
     return Leaf(
         read=read, schema=schema, unit=leaf.unit, low=leaf.low, high=leaf.high,
         above=leaf.above, due=leaf.due, ends=leaf,

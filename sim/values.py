@@ -204,9 +204,11 @@ _SIMPLE: Final = (int, float, str)
 @cache
 def _names(kind: type) -> tuple[dict[str, Member], dict[str, Member]]:
     known = members(kind)
+    fields = {each.name for each in dataclasses.fields(kind)}
+    keyed = {member.path[0]: member for member in known if len(member.path) == 1}
     return (
         {member.name: member for member in known},
-        {member.path[0]: member for member in known if len(member.path) == 1},
+        {key: member for key, member in keyed.items() if key not in fields},
     )
 
 

@@ -25,7 +25,7 @@ def command(
     system: str, site: str, practice: str, basis: Literal["price", "cost"], as_json: bool
 ) -> None:
     """What SYSTEM costs and emits, line by line, at its rated power."""
-    from sim.config.cost_form import ledger_of
+    from sim.config.costs import ledger_of
     from sim.report.ledger import ledger_report
     from sim.report.tables import show
 

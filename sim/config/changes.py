@@ -6,25 +6,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, get_origin
 
-from pydantic import BaseModel
-
 from sim.config import catalogue, library
-from sim.config.bounds import Bounds
-from sim.config.cost_form import PracticeForm, SiteForm
-from sim.config.device_form import DeviceForm, SystemForm
 from sim.config.document import Document, parse_document, value_at
 from sim.config.fields import Reading, unknown_key
+from sim.config.keys import is_number, keys_at, type_at
 from sim.config.model_form import ModelForm
 from sim.config.scenario_form import ScenarioForm
 from sim.config.sources import USER
-from sim.config.validate import form_at, keys_at
+from sim.economics.ownership import Site
+from sim.economics.practice import Practice
 from sim.errors import ConfigError, Key, Place, Problem
+from sim.hardware import Device, System
+from sim.values import plain
 
-_FORMS: Final[tuple[tuple[Key, type[BaseModel]], ...]] = (
-    (("cost", "site"), SiteForm),
-    (("cost", "practice"), PracticeForm),
-    (("system", "device"), DeviceForm),
-    (("system",), SystemForm),
+_FORMS: Final[tuple[tuple[Key, type[Any]], ...]] = (
+    (("cost", "site"), Site),
+    (("cost", "practice"), Practice),
+    (("system", "device"), Device),
+    (("system",), System),
     (("model",), ModelForm),
     ((), ScenarioForm),
 )
@@ -56,7 +55,7 @@ def _set(document: Document, text: str) -> Document:
     document = _expanded(document, path)
     _check(document, path, place)
     ruled = _ruled(path)[0]
-    number = ruled is Reading or (isinstance(ruled, type) and issubclass(ruled, Bounds))
+    number = is_number(ruled) or plain(ruled) is Reading
     if isinstance(new, str | int | float) and number:
         new = f"{new} [{USER.key}]" if "[" not in str(new) else new
     document = document.with_value(path, new, place)
@@ -114,7 +113,7 @@ def _ruled(path: Key) -> tuple[Any, list[str] | None]:
     for prefix, form in _FORMS:
         if len(path) > len(prefix) and path[: len(prefix)] == prefix:
             rest = path[len(prefix) :]
-            return form_at(form, rest), keys_at(form, rest[:-1])
+            return type_at(form, rest), keys_at(form, rest[:-1])
     return None, None
 
 

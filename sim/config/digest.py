@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from sim.economics.ownership import Site
+from sim.economics.practice import Practice
 from sim.hardware import Device, System
 from sim.scenario import Scenario
 from sim.workload.architecture import Architecture
@@ -17,14 +19,14 @@ from sim.workload.traffic import Trace
 
 _NOT_CONTENT: Final = frozenset(
     {"sources", "bibliography", "digest", "source", "title", "dropped", "runtime"}
-    | {"places", "written"}
+    | {"places", "written", "names", "aliases", "level", "note", "date", "median_error"}
 )
 """What says nothing that isn't elsewhere: a runtime's numbers are in the system."""
 
 _WHERE_GIVEN: Final = frozenset({"speculation", "samples", "parent"})
 """What counts only where it isn't as by default: what has none keeps the digest it had before."""
 
-_NAMED_BY_FILE: Final = (Scenario, System, Device, Architecture, Trace)
+_NAMED_BY_FILE: Final = (Scenario, System, Device, Architecture, Trace, Site, Practice)
 """What takes its name from its file; names of processors and memories are content."""
 
 

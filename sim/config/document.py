@@ -8,7 +8,7 @@ events, so nothing recurses and no object is ever constructed.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -83,6 +83,13 @@ class Document:
             places=places,
             prefix=self.prefix,
         )
+
+    def filled(self, values: Mapping[Key, Any]) -> Document:
+        """A copy with `values` at their paths, which nobody wrote."""
+        data = self.data
+        for path, new in values.items():
+            data = _with(data, path, new)
+        return replace(self, data=data)
 
 
 def value_at(data: Any, path: Sequence[str | int]) -> Any:

@@ -110,7 +110,7 @@ class _Reader:
             key = split_source(data)[1]
         place = self.document.places.get(path)
         key = key or (source if place is None else place.source) or ""
-        number = Sourced(value=value, text=text_of(data), unit=leaf.unit or "", source=key)
+        number = Sourced(value=float(value), text=text_of(data), unit=leaf.unit or "", source=key)
         self.numbers[".".join(map(str, path))] = number
 
     def _list(self, hint: Any, data: Any, path: Key, source: str | None) -> Any:
@@ -183,7 +183,7 @@ class _Reader:
             if datum is not None:
                 read[member.name] = self.value(member.type, datum, (*path, *member.path), nearest)
             elif member.required and member.name not in rest and len(self.problems) == before:
-                self._wrong((*path, *member.path), "is missing")
+                self._wrong((*path, *_missing(member.path, data)), "is missing")
         return read
 
     def _datum(self, member: Member, data: Any, path: Key, source: str | None) -> tuple[Any, Any]:
@@ -216,6 +216,15 @@ class _Reader:
             for each in error.problems:
                 self._wrong((*path, *(each.path.split(".") if each.path else ())), each.message)
             return None
+
+
+def _missing(path: tuple[str, ...], data: Any) -> tuple[str, ...]:
+    """The part of `path` up to the first key that isn't there."""
+    for depth, part in enumerate(path, 1):
+        data = data.get(part)
+        if data is None:
+            return path[:depth]
+    return path
 
 
 def _source(data: Any, source: str | None) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import sys
 import textwrap
 import types
 from collections.abc import Mapping
@@ -125,8 +126,12 @@ def descriptions(kind: Any) -> Mapping[str, str]:
         body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
     except (OSError, TypeError):
         return {}
-    assert isinstance(body, ast.ClassDef)
+    if not isinstance(body, ast.ClassDef):
+        return {}
     texts: dict[str, str] = {}
+    for base in body.bases:  # typed dictionaries forget theirs
+        if isinstance(base, ast.Name):
+            texts |= descriptions(getattr(sys.modules[kind.__module__], base.id))
     for field, text in zip(body.body, body.body[1:], strict=False):
         if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
             assert isinstance(field.target, ast.Name)

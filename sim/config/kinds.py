@@ -14,7 +14,7 @@ WORKLOADS: Final = "workloads"
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """A kind of library file; forms are named by their module, as they stand above this table."""
+    """A kind of library file; forms are named by module: they stand above it or apart."""
 
     name: str
     top: str = HARDWARE
@@ -22,7 +22,7 @@ class Kind:
     single: str = ""
     """One of them, as an error calls it; empty: the name without its s."""
     form: str = ""
-    """`module:class` of the form that its files have."""
+    """`module:class` of what its files are read into."""
     marks: tuple[str, ...] = ()
     """Top-level keys that files of no other kind have; none: the folder alone tells the kind."""
     bases: tuple[str, ...] = ()
@@ -55,41 +55,41 @@ class Kind:
 
 def _imported(place: str) -> Any:
     module, _, name = place.partition(":")
-    return getattr(import_module(f"sim.config.{module}"), name)
+    return getattr(import_module(f"sim.{module}"), name)
 
 
 _TABLE: Final = (
     Kind(
-        name="devices", form="device_form:DeviceForm", marks=("processors",),
-        bases=("families", "devices"), aliases=True, numbers="catalogue:device_numbers",
+        name="devices", form="hardware.device:Device", marks=("processors",),
+        bases=("families", "devices"), aliases=True, numbers="config.catalogue:device_numbers",
         schema="device",
     ),
     Kind(
-        name="systems", form="device_form:SystemForm", marks=("device", "count"), counts="devices",
-        numbers="catalogue:system_numbers", schema="system",
+        name="systems", form="hardware.device:System", marks=("device", "count"), counts="devices",
+        numbers="config.catalogue:system_numbers", schema="system",
     ),
-    Kind(name="models", top=WORKLOADS, form="model_form:ModelForm", marks=("vocabulary",),
+    Kind(name="models", top=WORKLOADS, form="config.model_form:ModelForm", marks=("vocabulary",),
          schema="model"),
-    Kind(name="scenarios", top=WORKLOADS, form="scenario_form:ScenarioForm", marks=("traffic",),
-         schema="scenario"),
-    Kind(name="traffic", top=WORKLOADS, single="trace", form="traffic_form:TrafficFileForm",
+    Kind(name="scenarios", top=WORKLOADS, form="config.scenario_form:ScenarioForm",
+         marks=("traffic",), schema="scenario"),
+    Kind(name="traffic", top=WORKLOADS, single="trace", form="config.traffic_form:TrafficFileForm",
          marks=("trace",), schema="traffic"),
-    Kind(name="memories", form="memory_form:MemoryForm", marks=("organisation", "energy"),
+    Kind(name="memories", form="hardware.dram:MemoryKind", marks=("organisation", "energy"),
          single="memory", schema="memory"),
-    Kind(name="processes", single="process", form="cost_form:ProcessForm"),
-    Kind(name="sites", form="cost_form:SiteForm"),
-    Kind(name="costs", form="cost_form:PracticeForm"),
-    Kind(name="studies", top=WORKLOADS, single="study", form="study_form:StudyForm",
+    Kind(name="processes", single="process", form="economics.process:Process"),
+    Kind(name="sites", form="economics.ownership:Site"),
+    Kind(name="costs", form="economics.practice:Practice"),
+    Kind(name="studies", top=WORKLOADS, single="study", form="config.study_form:StudyForm",
          marks=("axes",), schema="study"),
-    Kind(name="runtimes", top=FITTED, form="runtime_form:RuntimeForm", marks=("fitted",),
-         numbers="runtime_form:runtime_numbers"),
-    Kind(name="hosts", form="offload_form:HostFileForm"),
-    Kind(name="kernels", top=FITTED, single="kernels", form="kernels_form:KernelsForm"),
-    Kind(name="protocols", top=FITTED, form="kernels_form:ProtocolsForm"),
-    Kind(name="power", top=FITTED, single="power law", form="power_form:PowerLawForm"),
-    Kind(name="errors", top=FITTED, single="table of errors", form="errors_form:ErrorsForm"),
-    Kind(name="families", single="family", form="device_form:DeviceForm"),
-    Kind(name="papers", form="inputs:InputsForm", shown=False),
+    Kind(name="runtimes", top=FITTED, form="hardware.runtime:Runtime", marks=("fitted",),
+         numbers="config.fitted:runtime_numbers"),
+    Kind(name="hosts", form="config.offload_form:HostFileForm"),
+    Kind(name="kernels", top=FITTED, single="kernels", form="hardware.kernels:Kernels"),
+    Kind(name="protocols", top=FITTED, form="hardware.kernels:Protocols"),
+    Kind(name="power", top=FITTED, single="power law", form="hardware.power:PowerLaw"),
+    Kind(name="errors", top=FITTED, single="table of errors", form="hardware.residuals:Generation"),
+    Kind(name="families", single="family", form="hardware.device:Device"),
+    Kind(name="papers", form="config.inputs:InputsForm", shown=False),
 )  # fmt: skip
 KINDS: Final[Mapping[str, Kind]] = {kind.name: kind for kind in _TABLE}
 SHOWN: Final = (*(kind.name for kind in _TABLE if kind.shown), "techniques")

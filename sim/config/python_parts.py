@@ -10,6 +10,7 @@ from typing import Any, Final
 from sim.config import catalogue
 from sim.config.digest import digest
 from sim.config.fields import unknown_key
+from sim.config.sources import load_sources
 from sim.errors import ConfigError, Key, Place, Problem
 from sim.hardware import System
 from sim.hardware.runtime import under
@@ -70,7 +71,7 @@ def changed_scenario(
         numbers |= {f"system.{path}": each for path, each in made.system.sources.items()}
     keys = {value: key for key, value in SETTINGS.items()}
     replaced = [(keys.get(key, key),) for key in replacements]
-    known_sources = {**catalogue.load_sources(), **scenario.bibliography}
+    known_sources = {**load_sources(), **scenario.bibliography}
     places: dict[Key, Place] = {
         path: place for path, place in made.places.items() if path[:1] not in replaced
     }

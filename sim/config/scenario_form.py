@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from sim.config.device_form import Operator
 from sim.config.dtype_form import DTypeForm
 from sim.config.fields import (
     Count,
@@ -29,6 +28,9 @@ from sim.config.split_form import SplitForm
 from sim.config.traffic_form import Traffic, not_negative
 from sim.engines.scheduler import Scheduler
 from sim.engines.scheduler_kinds import CHOICES
+from sim.operators import OPERATOR_CLASSES
+
+Operator = Annotated[str, OneOf(names=OPERATOR_CLASSES)]
 
 
 def _choice(name: str) -> OneOf:

@@ -11,28 +11,29 @@ from typing import Any, TypeVar, Unpack
 
 from sim.config import catalogue, fleets, library, offload_form
 from sim.config.changes import changed
-from sim.config.cost_form import practice_of, site_of
 from sim.config.digest import digest
 from sim.config.document import Document, value_at
 from sim.config.dtype_form import DTypeForm, kv_of
 from sim.config.fields import Reading
+from sim.config.fitted import load_runtime, runtime_numbers
 from sim.config.policy_code import policy_of
 from sim.config.provenance import Noted, leaves
 from sim.config.python_parts import SETTINGS, changed_scenario, check_reach, ready
 from sim.config.replacements import Replacements
-from sim.config.runtime_form import load_runtime, runtime_numbers
 from sim.config.scenario_form import (
     CostForm,
     ScenarioForm,
     SchedulerForm,
 )
-from sim.config.sources import USER
+from sim.config.sources import USER, load_sources, sourced
 from sim.config.speculation_form import OWN, SpeculationForm, speculation_of
 from sim.config.split_form import SplitForm
 from sim.config.traffic import traffic_of
 from sim.config.traffic_form import TrafficForm
 from sim.config.validate import validated
 from sim.dtypes import Precision
+from sim.economics.ownership import Site
+from sim.economics.practice import Practice
 from sim.engines.fleet import Disaggregation, Fleet
 from sim.errors import ConfigError, Key, Place, Problem, placing
 from sim.hardware import Device, System
@@ -175,7 +176,7 @@ class _Loader:
         )
         self.noted.numbers.update(offload_form.offload_numbers(form.scheduler, USER.key))
         used = {number.source for number in self.noted.numbers.values()}
-        known = {**catalogue.load_sources(), **self.noted.sources}
+        known = {**load_sources(), **self.noted.sources}
         return replace(
             made,
             digest=digest(made),
@@ -214,7 +215,7 @@ class _Loader:
                 document = library.with_bases("systems", self.document.under(path))
                 name = str(document.data.get("name") or "inline")
             system = catalogue.system_of(name, document)
-            self._own_sources(document)
+            self.noted.sources |= system.bibliography
         for own, each in system.sources.items():
             if own.replace("device", "runtime", 1) not in self.noted.numbers:
                 self.noted.numbers[".".join(map(str, (*path, own)))] = each
@@ -282,25 +283,10 @@ class _Loader:
                             for each in error.problems
                         ]
                     ) from None
-        site, practice = site_of(parts["site"]), practice_of(parts["practice"])
+        site, practice = sourced(Site, parts["site"]), sourced(Practice, parts["practice"])
         for part, numbers in (("site", site.sources), ("practice", practice.sources)):
             self.noted.numbers |= {f"cost.{part}.{path}": each for path, each in numbers.items()}
         return Costing(site=site, practice=practice, basis=form.basis)
-
-    def _own_sources(self, document: Document) -> None:
-        """Sources that the files of this scenario bring along."""
-        device = document.data.get("device")
-        parts = [document.data.get("sources")]
-        if isinstance(device, dict):
-            parts.append(device.get("sources"))
-        elif isinstance(device, str) and library.is_path(device):
-            base = library.folder_of(document, ("device",))
-            parts.append(library.document_of("devices", device, base)[1].data.get("sources"))
-        for part in parts:
-            for key, item in (part or {}).items():
-                self.noted.sources[key] = Source(
-                    key=key, kind=item["kind"], title=item["title"], note=item.get("note", "")
-                )
 
     def _speculation(
         self, form: SpeculationForm | None, model: Architecture | None
@@ -347,7 +333,7 @@ class _Loader:
         if document is not None:
             for name, form in (document.data.get("sources") or {}).items():
                 self.noted.sources[name] = Source(key=name, kind=form["kind"], title=form["title"])
-        if key not in catalogue.load_sources() and key not in self.noted.sources:
+        if key not in load_sources() and key not in self.noted.sources:
             self.noted.sources[key] = Source(key=key, kind="datasheet", title=key)
         data = _dimensions(model) if document is None else document.data
         for path, number in leaves(data, ()):

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import BaseModel
+
+from sim.config.json_schema import schema_of
 from sim.config.kinds import KINDS
 
 
@@ -12,9 +15,9 @@ def schemas() -> Mapping[str, dict[str, Any]]:
     """One schema a form, and one a form for files with `extends`, in which nothing is required."""
     made: dict[str, dict[str, Any]] = {}
     for name, form in ((kind.schema, kind.load_form()) for kind in KINDS.values() if kind.schema):
-        schema = form.model_json_schema()
+        schema = form.model_json_schema() if issubclass(form, BaseModel) else schema_of(form)
         schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-        inline = schema.get("$defs", {}).get("DeviceForm")  # a system's own
+        inline = schema.get("$defs", {}).get("Device")  # a system's own
         for part in (schema, inline) if inline else (schema,):
             part["properties"]["extends"] = {
                 "type": "string",

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Mapping
+from dataclasses import replace
+from difflib import get_close_matches
+from functools import cache
+from typing import Any, Final, TypeVar, cast
 
-from pydantic import BaseModel
-
+from sim.config import library
 from sim.config.document import Document
 from sim.config.fields import Form, Reading, Text
+from sim.config.forms import read
+from sim.errors import ConfigError, Problem
 from sim.units import Source, Sourced, SourceKind
+
+Value = TypeVar("Value")
 
 USER: Final = Source(key="user", kind="user", title="Set by hand for this run")
 SourceKey = Text | None
@@ -23,36 +29,45 @@ class SourceForm(Form):
     note: str = ""
 
 
-def readings(form: BaseModel, document: Document) -> dict[str, Sourced]:
-    """Every number of `form` by dotted path; its source is its own, else the nearest around it.
-
-    What a base says keeps the sources of the base. A number without any source has source "".
-    """
-    numbers: dict[str, Sourced] = {}
-    for path, reading, around in _readings(form, None, ()):
-        place = document.places.get(path)
-        key = reading.key or (around if place is None else place.source) or ""
-        numbers[".".join(path)] = Sourced(
-            value=reading.value, text=reading.text, unit=reading.unit, source=key
-        )
-    return numbers
+def sourced(kind: type[Value], document: Document, **rest: Any) -> Value:
+    """The value that `document` describes, with the source of every number; see `forms.read`."""
+    value, numbers = read(kind, document, **rest)
+    own: Any = value
+    problems = unsourced(document, numbers, own.bibliography)
+    if problems:
+        raise ConfigError(problems)
+    return cast("Value", replace(own, sources=numbers))
 
 
-def _readings(
-    value: Any, source: str | None, path: tuple[str, ...]
-) -> Iterator[tuple[tuple[str, ...], Reading, str | None]]:
-    """Path, number and the nearest `source` around it."""
-    if isinstance(value, Reading):
-        yield path, value, source
-        return
-    items: Any = ()
-    if isinstance(value, BaseModel):
-        source = getattr(value, "source", None) or source
-        items = ((name, getattr(value, name)) for name in type(value).model_fields)
-    elif isinstance(value, Mapping):
-        items = value.items()
-    for name, item in items:
-        yield from _readings(item, source, (*path, str(name)))
+def unsourced(
+    document: Document, numbers: Mapping[str, Sourced], own: Mapping[str, Source]
+) -> list[Problem]:
+    """A problem for every number without a source, or with one that nobody describes."""
+    known = {**load_sources(), **own}
+    problems = []
+    for path, number in numbers.items():
+        if number.source in known:
+            continue
+        if number.source:
+            near = get_close_matches(number.source, list(known), n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else "; describe it under `sources:`"
+            message = f"unknown source '{number.source}'{hint}"
+        else:
+            message = (
+                f"'{number.text}' has no source: write `source: KEY` above it, or "
+                f"'{number.text} [KEY]', and describe KEY under `sources:`"
+            )
+        problems.append(document.problem(tuple(path.split(".")), message))
+    return problems
+
+
+@cache
+def load_sources() -> Mapping[str, Source]:
+    """Sources of the library's numbers, by key."""
+    return {
+        key: Source(key=key, kind=item["kind"], title=item["title"], note=item.get("note", ""))
+        for key, item in library.library_sources().items()
+    } | {USER.key: USER}
 
 
 def sources_of(forms: Mapping[str, SourceForm]) -> dict[str, Source]:

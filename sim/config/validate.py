@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import types
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from sim.config.document import Document
-from sim.config.fields import shown, unknown_key, unknown_name
+from sim.config.keys import keys_at
 from sim.errors import ConfigError, Problem
+from sim.quantities import shown, unknown_key, unknown_name
 
 FormType = TypeVar("FormType", bound=BaseModel)
 
@@ -67,47 +67,3 @@ def _message(form: type[BaseModel], path: Sequence[str | int], error: Any) -> st
 
 def _names(expected: str) -> list[str]:
     return [part.strip(" '") for part in expected.replace(" or ", ", ").split(",")]
-
-
-def keys_at(form: Any, path: Sequence[str | int]) -> list[str] | None:
-    """Keys that `form` knows at `path`; None where any name may stand (or nothing can)."""
-    found = form_at(form, path)
-    if isinstance(found, type) and issubclass(found, BaseModel):
-        return [field.alias or name for name, field in found.model_fields.items()]
-    return None
-
-
-def form_at(form: Any, path: Sequence[str | int]) -> Any:
-    """The type that `form` has at `path`, unions and optionals seen through; None if none."""
-    found = _inner(form)
-    for key in path:
-        if isinstance(found, type) and issubclass(found, BaseModel):
-            fields = {field.alias or name: field for name, field in found.model_fields.items()}
-            if key not in fields:
-                return None
-            found = _inner(fields[str(key)].annotation)
-        elif get_origin(found) in (dict, Mapping):
-            found = _inner(get_args(found)[1])
-        elif get_origin(found) in (tuple, list):
-            found = _inner(get_args(found)[0])
-        else:
-            return None
-    return found
-
-
-def _inner(kind: Any) -> Any:
-    """`kind` without Annotated and Optional; of a union, its mapping member."""
-    while True:
-        origin = get_origin(kind)
-        if origin is Annotated:
-            kind = get_args(kind)[0]
-        elif origin in (Union, types.UnionType):
-            members = [each for each in get_args(kind) if each is not type(None)]
-            forms = [
-                each
-                for each in members
-                if isinstance(_inner(each), type) and issubclass(_inner(each), BaseModel)
-            ]
-            kind = (forms or members)[0]
-        else:
-            return kind

@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from sim.units import Sourced
+from sim.economics.ends import FromOne, Plain
+from sim.quantities import Text
+from sim.values import Bibliography, Numbers, checked
 
 Values = float | npt.NDArray[np.float64]
 
 HOURS_A_YEAR: Final = 8760.0
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """Where systems stand: power drawn per power used, prices, and the grid's carbon."""
+    """Where systems stand; each number as [cheap, base, dear] or alone."""
 
-    pue: Values
-    facility_USD_per_W: Values
-    electricity_USD_per_kWh: Values
-    carbon_kg_per_kWh: Values
-    sources: Mapping[str, Sourced] = field(default_factory=dict)
+    title: Text | None = None
+    """What place this is."""
+    name: Text | None = None
+    """A name for it."""
+    pue: FromOne | float
+    """Power drawn over power used."""
+    facility_USD_per_W: Plain | float
+    """What building the site costs for the power drawn."""
+    electricity_USD_per_kWh: Plain | float
+    """Price of electricity."""
+    carbon_kg_per_kWh: Plain | float
+    """Carbon of the grid's electricity, kgCO2e."""
+    sources: Numbers = field(default_factory=dict)
+    bibliography: Bibliography = field(default_factory=dict)
+    """Sources of its own, by key."""
 
 
 def facility_W(used_W: Values, site: Site) -> Values:

@@ -11,7 +11,7 @@ import numpy as np
 from sim.economics.lines import three
 from sim.economics.practice import Costs
 from sim.hardware import System
-from sim.hardware.making import Ends
+from sim.quantities import Ends
 
 
 def inputs_of(system: System, costs: Costs) -> dict[str, Ends]:

@@ -14,6 +14,7 @@ from sim.economics.process import Process
 from sim.economics.silicon import YIELDS, RETICLE_mm, die_cost, dies_per_wafer
 from sim.errors import ConfigError, Infeasible, Problem
 from sim.hardware import Device
+from sim.hardware.making import Package
 
 SMALL_W: Final = 100.0
 """Rated power below which a device sits on a small board."""
@@ -104,7 +105,7 @@ def silicon_lines(device: Device, costs: Costs) -> Iterator[Line]:
                )  # fmt: skip
 
 
-def package_of(device: Device) -> str:
+def package_of(device: Device) -> Package:
     """Kind of package: as the device says, else by its dies and memories."""
     if device.making.package is not None:
         return device.making.package

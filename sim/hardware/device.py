@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from sim.errors import ConfigError, Problem
 from sim.hardware.link import Link
-from sim.hardware.making import Ends, Making
+from sim.hardware.making import Making
 from sim.hardware.memory import Memory
 from sim.hardware.power import PowerLaw
 from sim.hardware.processor import Processor
-from sim.units import Sourced
+from sim.quantities import (
+    Area,
+    Bandwidth,
+    Count,
+    Cycles,
+    Flag,
+    Power,
+    Size,
+    Sum,
+    Text,
+    Time,
+    one_of,
+)
+from sim.values import HERE, Bibliography, Key, Keyed, Named, Numbers, checked
 
 Coprocessing = Literal["none", "pe", "pe+et"]
 Floats = npt.NDArray[np.float64]
@@ -25,93 +38,126 @@ seconds on the host [n, spaces] and in memory; gives booleans [n, spaces], true 
 unit in memory."""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Device:
     """One package: processors, memories and the link to other devices of its kind.
 
-    `refuses` says why a device that is listed cannot be simulated yet. `sources` maps the dotted
-    path of every number to where it comes from. Absent numbers are None, never 0.
+    `sources` maps the dotted path of every number to where it comes from. Absent numbers are None,
+    never 0.
     """
 
-    name: str
-    title: str
-    processors: tuple[Processor, ...]
-    memories: tuple[Memory, ...]
+    name: Text
+    """The name of its file."""
+    title: Text
+    """What it is."""
+    aliases: tuple[Text, ...] = ()
+    """Other names of it."""
+    built: Flag = True
+    """Whether it exists."""
+    refuses: Text | None = None
+    """Why a device that is listed cannot be simulated yet."""
+    processors: Annotated[tuple[Processor, ...], Keyed()]
+    """Its compute units, by name."""
+    memories: Annotated[tuple[Memory, ...], Keyed()]
+    """Its memories, by name."""
     link: Link | None = None
-    tdp_W: float | None = None
-    static_W: float | None = None
+    """What joins it to its peers."""
+    tdp_W: Annotated[Power | None, Key("power.tdp")] = None
+    """Rated power."""
+    static_W: Annotated[Power | None, Key("power.static")] = None
     """Power drawn while on, whatever runs: leakage, clocks, refresh, fans."""
-    power: PowerLaw | None = None
-    """What static power and energies follow from, where they aren't its own."""
-    host_step_s: float = 0.0
+    power: Annotated[PowerLaw | None, Key("power.law"), Named("power")] = None
+    """Constants of a family from which static power and the energies of a flop and of a byte's way
+    follow, where it doesn't state its own."""
+    host_step_s: Time = 0.0
     """Time the host spends per engine iteration before the device can start."""
-    host_sequence_s: float = 0.0
+    host_sequence_s: Time = 0.0
     """More of it for every sequence of the iteration: sampling, detokenising, streaming."""
-    die_area_mm2: float | None = None
-    process: str | None = None
-    dies: int = 1
+    die_area_mm2: Annotated[Area | None, Key("die.area")] = None
+    """Silicon of all its dies together."""
+    process: Annotated[Text | None, Key("die.process")] = None
+    """A process as the library's files name it, or the path of one."""
+    dies: Annotated[Cycles, Key("die.count")] = 1
     """Dies of about equal size that the area is of."""
-    wafer_scale: bool = False
-    making: Making = field(default_factory=Making)
-    price_USD: Ends | None = None
-    built: bool = True
-    refuses: str | None = None
+    wafer_scale: Annotated[Flag, Key("die.wafer_scale")] = False
+    """Whether one die is a whole wafer, its defects worked around."""
+    making: Annotated[Making, HERE] = field(default_factory=Making)
+    price_USD: Sum | None = None
+    """List price of one device."""
     hardwired: Hardwired | None = None
     """A model in its metal layers, which is all it runs."""
-    sources: Mapping[str, Sourced] = field(default_factory=dict)
+    sources: Numbers = field(default_factory=dict)
+    bibliography: Bibliography = field(default_factory=dict)
+    """Sources of its own, by key."""
 
     def memory(self, name: str) -> Memory:
         """The memory called `name`."""
         return next(memory for memory in self.memories if memory.name == name)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Hardwired:
-    """What a chip of a hardwired LPU takes for the parts of a layer; its model is `model`.
+    """A model in metal: a grid of chips, and times of the parts of a layer."""
 
-    `fetch_B_per_s` is the bandwidth at which keys and values beyond `buffer_B` come to one chip.
-    `vex`: attention units of each layer's own, or one a chip that all share. `windows`: whether
-    layers use those that the model has. `links`: collectives take `collective_s` each, or what the
-    device's link takes for elements of `link_element_B`.
-    """
-
-    model: str
-    rows: int
-    columns: int
-    collective_s: float
-    operator_s: float
-    non_linear_s: float
-    attention_s_per_ki_token: float
-    buffer_B: float
-    fetch_B_per_s: float
+    model: Text
+    """The model, by name."""
+    rows: Cycles
+    """Rows of the grid."""
+    columns: Cycles
+    """Columns of the grid."""
+    collective_s: Time
+    """One collective; left aside with links from first principles."""
+    operator_s: Time
+    """One hardwired product."""
+    non_linear_s: Time
+    """One non-linear operation."""
+    attention_s_per_ki_token: Annotated[Time, Key("attention_per_ki_token")]
+    """Attention to 1,024 cached tokens."""
+    buffer_B: Size
+    """Keys and values that one chip keeps."""
+    fetch_B_per_s: Bandwidth
+    """Bandwidth at which keys and values beyond the buffer come to one chip."""
     vex: Literal["per-layer", "shared"] = "per-layer"
-    windows: bool = False
+    """Attention units of each layer's own, or one a chip that all share."""
+    windows: Flag = False
+    """Whether layers use the windows that the model has."""
     links: Literal["calibrated", "first-principles"] = "calibrated"
-    link_element_B: float | None = None
+    """Whether collectives take the time above, or what the device's link takes."""
+    link_element_B: Size | None = None
+    """Size of an element on the link, due with links from first principles."""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class System:
-    """`count` equal devices in nodes of `devices_per_node`, nodes joined by `network`."""
+    """Equal devices in nodes, which a network joins."""
 
-    name: str
-    device: Device
-    count: int = 1
-    devices_per_node: int = 8
+    name: Text
+    """The name of its file."""
+    title: Text | None = None
+    """What it is."""
+    device: Annotated[Device, Named("devices")]
+    """The device, by name, as a path, or written inline."""
+    count: Count = 1
+    """How many of them."""
+    devices_per_node: Count = 8
+    """Devices of one node; 1 where a device has no link."""
     network: Link | None = None
+    """What joins nodes."""
     coprocessing: Coprocessing = "none"
-    split: str | Split = "greedy"
-    """How co-processing shares experts: "greedy", "exact", or a function of one's own."""
-    sources: Mapping[str, Sourced] = field(default_factory=dict)
+    """Whether units in memory work beside the processors: on experts (pe), and on attention and
+    experts together (pe+et)."""
+    split: Annotated[str | Split, one_of("greedy", "exact")] = "greedy"
+    """How co-processing shares experts; in Python also a function of one's own."""
+    sources: Numbers = field(default_factory=dict)
+    bibliography: Bibliography = field(default_factory=dict)
+    """Sources of its own, by key."""
 
     def __post_init__(self) -> None:
-        """ConfigError for what is no system."""
-        problems = []
+        """ConfigError for what is no device."""
         device: object = self.device
         if not isinstance(device, Device):
-            problems.append(Problem(path="device", message="a Device is due: sim.load_device(...)"))
-        for name in ("count", "devices_per_node"):
-            if getattr(self, name) < 1:
-                problems.append(Problem(path=name, message="a whole number from 1 is due"))
-        if problems:
-            raise ConfigError(problems)
+            message = "a Device is due: sim.load_device(...)"
+            raise ConfigError([Problem(path="device", message=message)])

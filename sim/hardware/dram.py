@@ -7,22 +7,51 @@ reach together cannot. Refresh stops everything for rfc of every refi.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Final, Literal
+
+from sim.errors import ConfigError, Problem
+from sim.quantities import (
+    Area,
+    Bounded,
+    ByteEnergy,
+    Cycles,
+    DieCapacity,
+    Energy,
+    Flag,
+    Price,
+    Size,
+    Text,
+    Time,
+)
+from sim.units import HIDDEN
+from sim.values import Bibliography, Key, Numbers, checked
+
+HOST: Final = "host"
+"""The level of a device's own processor; others are told relative to it."""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Organisation:
-    """What one stack is made of; `channels` are pseudo-channels, `banks` are of one bank group."""
+    """What one stack is made of."""
 
-    channels: int
-    ranks: int
-    bank_groups: int
-    banks: int
-    row_B: float
-    access_B: float
-    capacity_B: float
+    channels: Cycles
+    """Its pseudo-channels."""
+    ranks: Cycles
+    """Ranks of a pseudo-channel."""
+    bank_groups: Cycles
+    """Bank groups of a rank."""
+    banks: Cycles
+    """Banks of a group."""
+    row_B: Size
+    """What opening one row of one bank makes readable."""
+    access_B: Size
+    """What one read gives."""
+    capacity_B: DieCapacity
+    """What it holds, in bytes or, as dies are sold, in bits."""
 
     @property
     def columns(self) -> int:
@@ -35,36 +64,67 @@ class Organisation:
         return self.ranks * self.bank_groups * self.banks
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """JEDEC timings in cycles of `clock_s`; refresh in seconds."""
+    """JEDEC timings in cycles of the clock; refresh as times."""
 
-    clock_s: float
-    rcd: int
-    rp: int
-    ras: int
-    rc: int
-    ccd_s: int
-    ccd_l: int
-    rrd_s: int
-    faw: int
-    rtp: int
-    refi_s: float
-    rfc_s: float
+    clock_s: Time
+    """One cycle."""
+    rcd: Cycles
+    """From opening a row to reading it."""
+    rp: Cycles
+    """To close a row."""
+    ras: Cycles
+    """A row stays open at least so long."""
+    rc: Cycles
+    """From opening a row of a bank to opening its next."""
+    ccd_s: Cycles
+    """Between reads of different bank groups."""
+    ccd_l: Cycles
+    """Between reads of one bank group."""
+    rrd_s: Cycles
+    """Between opening rows of different bank groups."""
+    faw: Cycles
+    """Four rows are opened in no less."""
+    rtp: Cycles
+    """From a read to closing its row."""
+    refi_s: Time
+    """Between refreshes."""
+    rfc_s: Time
+    """What a refresh takes."""
+
+    def __post_init__(self) -> None:
+        """ConfigError for timings that no bank can keep."""
+        problems = []
+        if self.rc < self.ras + self.rp:
+            message = (
+                f"rc {self.rc} is below ras {self.ras} + rp {self.rp}: a row cannot open again "
+                "before it has closed"
+            )
+            problems.append(Problem(path="rc", message=message))
+        if self.ccd_l < self.ccd_s:
+            message = f"ccd_l {self.ccd_l} is below ccd_s {self.ccd_s}"
+            problems.append(Problem(path="ccd_l", message=message))
+        if not 0.0 < self.rfc_s < self.refi_s:
+            problems.append(Problem(path="rfc", message="must be above 0 and below refi"))
+        if problems:
+            raise ConfigError(problems)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Level:
-    """One way to read: how many banks of a pseudo-channel at once, how far apart, at what energy.
+    """One way to read: how many banks at once, how far apart, at what energy."""
 
-    `spacing` names the timing between reads: ccd_s alternates bank groups, ccd_l stays in them.
-    `rows` "hidden" opens the next row behind reads of other banks; "exposed" waits for it.
-    """
-
-    banks: int
+    banks: Cycles
+    """Banks of a pseudo-channel that are read at once."""
     spacing: Literal["ccd_s", "ccd_l"]
+    """The timing between reads: ccd_s alternates bank groups, ccd_l stays in them."""
     rows: Literal["hidden", "exposed"]
-    read_J_per_B: float
+    """Whether the next row opens behind reads of other banks, or reads wait for it."""
+    read_J_per_B: ByteEnergy
+    """Energy of a read: stated, or the names of the segments on the way whose energies add up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,3 +170,86 @@ def row_cycles(level: Level, organisation: Organisation, timing: Timing) -> floa
         return max(reads, timing.rrd_s, timing.faw / 4.0, again)
     read_out = timing.rcd + reads - spacing(level, timing) + timing.rtp
     return max(max(read_out, timing.ras) + timing.rp, timing.rc)
+
+
+@checked
+@dataclass(frozen=True, kw_only=True)
+class MemoryKind:
+    """A technology of memories: an energy alone, or organisation, timing, activation and levels."""
+
+    name: Annotated[str, HIDDEN]
+    title: Text
+    """What it is."""
+    energy_J_per_B: ByteEnergy | None = None
+    """Energy of a byte, of one without levels."""
+    organisation: Organisation | None = None
+    """What one stack is made of."""
+    timing: Timing | None = None
+    """How fast its banks are."""
+    activation_J: Energy | None = None
+    """Energy of opening one row of one bank."""
+    segments: Mapping[str, ByteEnergy] = field(default_factory=dict)
+    """Energy of each part of the way from the cell, for levels that add some of them up."""
+    levels: Mapping[str, Level] = field(default_factory=dict)
+    """Ways to read it; `host` is a device's own processor's."""
+    die_mm2: Area | None = None
+    """Area of the die under the stack, or of a chip."""
+    price_USD_per_GB: Annotated[Price | None, Key("price")] = None
+    """What a GB (10^9 bytes) costs."""
+    carbon_kg_per_GB: Annotated[Bounded | None, Key("carbon")] = None
+    """kgCO2e embodied in a GB."""
+    stacked: Flag = False
+    """Whether it is stacks of dies that lie beside the device's own, on an interposer or on it."""
+    sources: Numbers = field(default_factory=dict)
+    bibliography: Bibliography = field(default_factory=dict)
+    """Sources of its own, by key."""
+
+    @property
+    def technology(self) -> Technology | None:
+        """Its timing, where it is known."""
+        if self.organisation is None or self.timing is None or self.activation_J is None:
+            return None
+        return Technology(
+            organisation=self.organisation,
+            timing=self.timing,
+            levels=self.levels,
+            activation_J=self.activation_J,
+        )
+
+    @property
+    def stack_B(self) -> float | None:
+        """Capacity of one stack; None of what isn't stacked."""
+        if not self.stacked:
+            return None
+        return math.inf if self.organisation is None else self.organisation.capacity_B
+
+    def __post_init__(self) -> None:
+        """ConfigError for half a technology, and for levels that its banks cannot serve."""
+        parts = (self.organisation, self.timing, self.activation_J)
+        if all(part is None for part in parts) and not self.levels:
+            if self.energy_J_per_B is None:
+                raise ConfigError("`energy` is due, or organisation, timing, activation and levels")
+            return
+        technology = self.technology
+        if technology is None or HOST not in self.levels:
+            raise ConfigError(
+                "organisation, timing, activation and levels (with `host`) go together"
+            )
+        problems = [
+            Problem(path=f"levels.{name}.{key}", message=message)
+            for name, level in self.levels.items()
+            for key, message in _impossible(level, technology)
+        ]
+        if problems:
+            raise ConfigError(problems)
+
+
+def _impossible(level: Level, technology: Technology) -> Iterator[tuple[str, str]]:
+    """Keys of a level that do not go with banks and timings, and why."""
+    organisation, timing = technology.organisation, technology.timing
+    most, groups = organisation.banks_per_channel, organisation.bank_groups
+    if level.banks > most or most % level.banks:
+        yield "banks", f"{level.banks} banks at once do not divide the {most} of a pseudo-channel"
+    if level.spacing == "ccd_s" and timing.ccd_l > timing.ccd_s * groups:
+        message = f"cannot read every ccd_s {timing.ccd_s}: {groups} bank groups in turn are back "
+        yield "spacing", f"{message}before ccd_l {timing.ccd_l}"

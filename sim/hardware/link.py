@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from sim.hardware.kernels import Protocols
+from sim.quantities import ByteEnergy, LinkRate, ShareOfPeak, Text, Time
+from sim.values import Named, checked
 
 Collective = Literal["auto", "ring", "tree", "direct"]
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Link:
-    """A device's connection to its peers: bandwidth of one direction and latency of one hop.
+    """A device's connection to its peers."""
 
-    `efficiency` is the share of bandwidth a long message reaches. `collective` picks the
-    algorithm: `direct` needs devices that all see each other (a switch or a full mesh); `auto`
-    takes the faster of ring and tree for each message.
-    """
-
-    name: str
-    bandwidth_B_per_s: float
-    latency_s: float
-    efficiency: float = 1.0
-    energy_J_per_B: float | None = None
+    name: Text
+    """What it is called."""
+    bandwidth_B_per_s: LinkRate
+    """Bytes a second in one direction."""
+    latency_s: Time
+    """Time of one hop."""
+    efficiency: ShareOfPeak = 1.0
+    """Share of the bandwidth that a long message reaches."""
+    energy_J_per_B: ByteEnergy | None = None
+    """Energy of a byte sent."""
     collective: Collective = "auto"
-    protocols: Protocols | None = None
-    """Fitted to measured times, which then decide."""
+    """Algorithm of collectives: direct needs devices that all see each other (a switch or a full
+    mesh); auto takes the faster of ring and tree for each message."""
+    protocols: Annotated[Protocols | None, Named("protocols")] = None
+    """Constants fitted to measured times, which then go before efficiency and latency."""

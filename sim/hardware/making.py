@@ -4,34 +4,69 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal, get_args
+from typing import Annotated, Final, Literal, get_args
 
-Ends = tuple[float, float, float]
-"""A number that cost depends on: at the cheap end, as expected, at the dear end."""
+from sim.errors import ConfigError, Problem
+from sim.quantities import (
+    SHARE,
+    Bounded,
+    Count,
+    Ends,
+    Index,
+    RatioBounds,
+    ShareBounds,
+    Sum,
+    bounded,
+    number,
+)
+from sim.values import Key, checked
+
 Package = Literal["flip-chip", "interposer", "chiplets", "wafer-scale"]
 PACKAGES: Final = get_args(Package)
+DesignPart = Literal["architecture", "verification", "physical", "ip"]
+DESIGN_PARTS: Final = get_args(DesignPart)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Making:
-    """What is special about a device; None where its process and the usual practice say it.
+    """What is special about a device; None where its process and the usual practice say it."""
 
-    `critical_share` of a die's area is where a defect kills it: elsewhere units in reserve, which
-    products are sold without, take its place. `products` chips of different metal share one base,
-    each with `own_euv` and `own_duv` mask layers of its own. `units` devices share the NRE;
-    `updates` times over its life a device is replaced by one with new layers of its own. `markup`
-    is the price over the cost of what has no list price.
-    """
+    yield_share: Annotated[Ends | None, Key("die.yield"), bounded(SHARE, falling=True)] = None
+    """Share of dies that work, where it is known; else it follows from defects."""
+    critical_share: Annotated[ShareBounds, Key("die.critical")] = (1.0, 1.0, 1.0)
+    """Share of the area where a defect kills the die: elsewhere units in reserve, which products
+    are sold without, take its place."""
+    package: Annotated[Package | None, Key("die.package")] = None
+    """Kind of package; by memories and dies where it isn't given."""
+    products: Annotated[Count, Key("die.products")] = 1
+    """Chips of different metal made on one base."""
+    own_euv: Annotated[Index | None, Key("die.own_layers.euv")] = None
+    """EUV mask layers that each of these has for itself."""
+    own_duv: Annotated[Index | None, Key("die.own_layers.duv")] = None
+    """Other mask layers that each of these has for itself."""
+    units: Annotated[Ends | None, Key("making.units"), bounded(number(1.0, 1e12), falling=True)] = (
+        None
+    )
+    """Devices, all products together, that NRE is spread over."""
+    markup: Annotated[RatioBounds | None, Key("making.markup")] = None
+    """Price over cost, for devices without a list price."""
+    updates: Annotated[Bounded, Key("making.updates")] = (0.0, 0.0, 0.0)
+    """Times in its life that new ones with other layers of their own replace them all."""
+    board_USD: Annotated[Sum | None, Key("making.board")] = None
+    """Board, cooling, power and chassis of one device."""
+    design_USD: Annotated[Mapping[DesignPart, Sum], Key("making.design")] = field(
+        default_factory=dict
+    )
+    """Design of the device, all its products together: what replaces the process's design."""
 
-    yield_share: Ends | None = None
-    critical_share: Ends = (1.0, 1.0, 1.0)
-    package: Package | None = None
-    products: int = 1
-    own_euv: int | None = None
-    own_duv: int | None = None
-    units: Ends | None = None
-    markup: Ends | None = None
-    updates: Ends = (0.0, 0.0, 0.0)
-    board_USD: Ends | None = None
-    design_USD: Mapping[str, Ends] = field(default_factory=dict)
-    """Architecture, verification, physical design, licences: what replaces the process's design."""
+    def __post_init__(self) -> None:
+        """ConfigError for a part of the design left out; own layers of one kind are all."""
+        missing = [part for part in DESIGN_PARTS if part not in self.design_USD]
+        if self.design_USD and missing:
+            raise ConfigError(
+                [Problem(path=f"making.design.{part}", message="is missing") for part in missing]
+            )
+        if (self.own_euv is None) != (self.own_duv is None):
+            object.__setattr__(self, "own_euv", self.own_euv or 0)
+            object.__setattr__(self, "own_duv", self.own_duv or 0)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Final, Literal
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Final, Literal, get_args
 
+from sim.errors import ConfigError
+from sim.quantities import Factor, Text, number
+from sim.values import As, Key, checked
+
+Rows = Annotated[int, number(1, whole=True)]
 Level = Literal["calibrated", "held-out", "unmeasured", "estimated", "unbuilt"]
 LEVELS: Final[tuple[Level, ...]] = (
     "calibrated", "held-out", "unmeasured", "estimated", "unbuilt",
@@ -23,24 +28,37 @@ KERNELS: Final = (
     PRODUCT, "attention-decode", "attention-prefill", "experts", "element-wise", "collective",
 )  # fmt: skip
 """Regimes of operators, in order."""
-REGIMES: Final = (
-    *KERNELS, HOST, "ttft", "tpot", "edge-prefill", "edge-decode", "energy", "power",
-)  # fmt: skip
+Regime = Literal[
+    "product", "attention-decode", "attention-prefill", "experts", "element-wise", "collective",
+    "host", "ttft", "tpot", "edge-prefill", "edge-decode", "energy", "power",
+]  # fmt: skip
+REGIMES: Final = get_args(Regime)
 """All: operators, the host, whole servers, edge runtimes, joules a token and watts."""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Residual:
-    """Quantiles of measured over predicted time (or energy): `low` 10 %, `mid` 50 %, `high` 90 %.
+    """Quantiles of measured over predicted time (or energy).
 
-    Of `rows` measured values in `tables` tables; tables count alike, however many rows they have.
+    Tables of measured values count alike, however many rows they have.
     """
 
-    low: float
-    mid: float
-    high: float
-    rows: int = 0
-    tables: int = 0
+    low: Annotated[Factor, Key("p10")]
+    """Of 10 % it is below this."""
+    mid: Annotated[Factor, Key("p50")]
+    """Its median."""
+    high: Annotated[Factor, Key("p90")]
+    """Of 90 % it is below this."""
+    rows: Rows = 0
+    """Measured values that it is of."""
+    tables: Rows = 0
+    """Tables that they are in."""
+
+    def __post_init__(self) -> None:
+        """ConfigError for quantiles that fall."""
+        if not self.low <= self.mid <= self.high:
+            raise ConfigError("p10, p50 and p90 are due in this order")
 
     @property
     def down(self) -> float:
@@ -70,20 +88,33 @@ class Residual:
 EXACT: Final = Residual(low=1.0, mid=1.0, high=1.0)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Generation:
-    """Residuals of one generation of devices, by level and regime.
+    """Residuals of one generation of devices, by level and regime."""
 
-    `covers` are its devices; `measured` those of a regime that constants were fitted on.
-    """
-
-    name: str
-    title: str
-    covers: tuple[str, ...]
-    measured: Mapping[str, tuple[str, ...]]
-    residuals: Mapping[Level, Mapping[str, Residual]]
-    fitted_on: tuple[str, ...] = ()
+    name: Text
+    """The name of its file."""
+    title: Text
+    """What devices these are."""
+    source: Text | None = None
+    """Key of the source of all its numbers."""
+    fitted_on: Annotated[tuple[Text, ...], Key("fitted.on")] = ()
     """Tables of measured values ("dataset/table") that residuals are of."""
+    date: Annotated[Text | None, Key("fitted.date")] = None
+    """When they were measured against predictions."""
+    covers: tuple[Text, ...] = ()
+    """Its devices."""
+    measured: Mapping[str, tuple[Text, ...]] = field(default_factory=dict)
+    """Those of a regime that constants were fitted on."""
+    wider: Factor = 1.0
+    """By how much an unbuilt chip's band is wider than that of an estimated unit."""
+    residuals: Annotated[
+        Mapping[Level, Mapping[str, Residual]],
+        Key("levels"),
+        As(Mapping[Level, Mapping[Regime, Residual]]),
+    ]
+    """How far predictions were off."""
 
 
 @dataclass(frozen=True, kw_only=True)

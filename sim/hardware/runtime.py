@@ -2,69 +2,93 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Final, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Final, Literal
 
 from sim.hardware.device import Device, System
 from sim.hardware.processor import Processor
+from sim.quantities import Bandwidth, Count, Part, ShareOfPeak, SizeOrZero, Text, Time
+from sim.values import Key, checked
 
 GB: Final = 1e9
 Kind = Literal["chunked-prefill", "continuous", "prefill-first"]
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Habits:
-    """How a runtime forms iterations and uses memory, and how a benchmark's clients come to it.
+    """How a runtime forms iterations and uses memory, and how a benchmark's clients come to it."""
 
-    `kind`, `token_budget`, `max_batch`, `kv_reserve` and `watermark` are the scheduler's. `held` is
-    the share of a device's memory that the driver keeps (a data sheet's 80 GiB are 79 to a
-    program), `reserved_B` what the runtime takes beside weights, activations and KV: contexts,
-    workspaces, communication buffers, graphs. `request_s` passes between a client's sending and the
-    engine's knowing of it (HTTP, tokenising, the way back of the first token), on average
-    `turnaround_s` between the end of an answer and the client's next request, `stagger_s` between
-    the first arrivals; each client sends `requests`.
-    """
-
+    note: Text | None = None
+    """What to know of it."""
     kind: Kind
-    token_budget: int
-    max_batch: int
-    utilization: float
-    held: float
-    reserved_B: float
+    """Its scheduler."""
+    token_budget: Count
+    """Most tokens of an iteration."""
+    max_batch: Count
+    """Most sequences of an iteration."""
+    utilization: Annotated[ShareOfPeak, Key("memory_utilization")]
+    """Share of a device's memory that it uses."""
+    held: Part
+    """Share of a device's memory that the driver keeps (a data sheet's 80 GiB are 79 to a
+    program)."""
+    reserved_B: SizeOrZero
+    """What it takes beside weights, activations and KV: contexts, workspaces, communication
+    buffers, graphs."""
     kv_reserve: Literal["paged", "full"]
-    watermark: float
-    request_s: float
-    turnaround_s: float
-    stagger_s: float
-    requests: int
+    """How the scheduler reserves KV memory."""
+    watermark: Part
+    """Share of KV memory that it leaves free when it admits."""
+    request_s: Time
+    """From a client's sending to the engine's knowing of it (HTTP, tokenising, the way back of the
+    first token)."""
+    turnaround_s: Time
+    """From the end of an answer to the client's next request, on average."""
+    stagger_s: Time
+    """Between the first arrivals, on average."""
+    requests: Count
+    """Requests that each client sends."""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
-    """Overheads and shares of peaks of the software that runs a model; None leaves the device's.
+    """Overheads and shares of peaks of the software that runs a model; None leaves the device's."""
 
-    `host_step_s` is spent an iteration, `host_sequence_s` for each of its sequences, `launch_s` an
-    operator. `memory`, `compute` and `attention` are shares of the processors' peaks;
-    `slot_B_per_s` is the most that the kernels of one core or SM (a slot) stream. Its loads take
-    `fill_s` to get under way in each operator, for every GB/s that each slot must reach to use the
-    memory's bandwidth: few cores behind much bandwidth start slower.
-    `habits` are a server's; a library has none.
-    `fitted_on` names the tables of measured times ("dataset/table"), `runs_on` the kind of
-    processors that they are of.
-    """
-
-    name: str
-    host_step_s: float | None = None
-    host_sequence_s: float | None = None
-    launch_s: float | None = None
-    memory: float | None = None
-    compute: float | None = None
-    attention: float | None = None
-    slot_B_per_s: float | None = None
-    fill_s: float | None = None
+    name: Text
+    """The name of its file."""
+    title: Text | None = None
+    """What software it is."""
+    runs_on: Literal["cpu", "gpu"] | None = None
+    """Kind of processors that it was fitted on."""
+    fitted_on: Annotated[tuple[Text, ...], Key("fitted.on")] = ()
+    """Tables of measured times ("dataset/table")."""
+    date: Annotated[Text | None, Key("fitted.date")] = field(default=None, compare=False)
+    """When it was fitted."""
+    median_error: Annotated[Mapping[str, Text], Key("fitted.median_error")] = field(
+        default_factory=dict, compare=False
+    )
+    """How far it is from each table."""
+    host_step_s: Time | None = None
+    """What the host spends on an iteration."""
+    host_sequence_s: Time | None = None
+    """What it spends on each sequence of an iteration."""
+    launch_s: Time | None = None
+    """What an operator takes to start."""
+    memory: ShareOfPeak | None = None
+    """Share of the memory's bandwidth that is reached."""
+    compute: ShareOfPeak | None = None
+    """Share of the matrix peak that products reach."""
+    attention: ShareOfPeak | None = None
+    """Share of the matrix peak that attention of prompts reaches."""
+    slot_B_per_s: Bandwidth | None = None
+    """Most that the kernels of one core or SM (a slot) stream."""
+    fill_s: Time | None = None
+    """What its loads take to get under way in each operator, for every GB/s that each slot must
+    reach to use the memory's bandwidth: few cores behind much bandwidth start slower."""
     habits: Habits | None = None
-    fitted_on: tuple[str, ...] = ()
-    runs_on: str | None = None
+    """Those of a server; a library has none."""
 
     @property
     def has_shares(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sim.config.cost_form import costs_of, usual_costing
+from sim.config.costs import costs_of, usual_costing
 from sim.economics.per_token import Served, owned
 from sim.economics.sensitivity import inputs_of, with_only
 from sim.results.run import Run

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sim.config.catalogue import load_device
 from sim.config.document import parse_document
 from sim.config.library import folder, names
-from sim.config.memory_form import kind_of, memory_kind
+from sim.config.memories import kind_of, memory_kind
 from sim.errors import ConfigError
 from sim.hardware.dram import Level, Organisation, Technology, Timing, row_cycles, spacing
 

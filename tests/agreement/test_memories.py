@@ -6,7 +6,7 @@ import pytest
 from dram_commands import host_cycles_per_row, together_cycles_per_row
 
 from sim.config.library import names
-from sim.config.memory_form import memory_kind
+from sim.config.memories import memory_kind
 from sim.errors import ConfigError
 from sim.hardware.dram import Technology, row_cycles
 
@@ -66,7 +66,7 @@ def test_rows_take_what_commands_issued_one_by_one_take(name: str) -> None:
 
 def test_a_price_that_falls_from_low_to_high_is_an_error() -> None:
     from sim.config.document import parse_document
-    from sim.config.memory_form import kind_of
+    from sim.config.memories import kind_of
 
     text = "title: x\nenergy: 4 pJ/bit\nprice: {low: 3 USD, base: 2 USD, high: 5 USD}\n"
     with pytest.raises(ConfigError, match="must not fall"):

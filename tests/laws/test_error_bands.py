@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sim.config.errors_form import load_errors
+from sim.config.fitted import load_errors
 from sim.hardware.residuals import EXACT, LEVELS, REGIMES, Residual
 from sim.results.bands.laws import ends, total, widened
 from sim.results.bands.load import Load

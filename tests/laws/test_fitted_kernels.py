@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.config.catalogue import load_device
-from sim.config.kernels_form import load_kernels, load_protocols
+from sim.config.fitted import load_kernels, load_protocols
 from sim.evidence.measured.attention import attention_op
 from sim.evidence.measured.layers import vector
 from sim.evidence.measured.operators import Rows, Work

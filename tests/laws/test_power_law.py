@@ -11,7 +11,7 @@ import pytest
 
 import sim
 from sim.config.catalogue import load_device
-from sim.config.power_form import load_law
+from sim.config.fitted import load_law
 from sim.errors import ConfigError
 from sim.hardware.power import PowerLaw
 from sim.hardware.records import processor_records

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.config.catalogue import load_device
-from sim.config.kernels_form import load_kernels
+from sim.config.fitted import load_kernels
 from sim.errors import ConfigError
 from sim.evidence.calibration import shared_fit
 from sim.evidence.calibration.fit import Measured

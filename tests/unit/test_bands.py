@@ -14,9 +14,10 @@ import yaml
 import sim
 from sim.cli import main
 from sim.config.document import parse_document
-from sim.config.errors_form import ErrorsForm, load_errors
-from sim.config.validate import validated
+from sim.config.fitted import load_errors
+from sim.config.forms import value_of
 from sim.errors import ConfigError
+from sim.hardware.residuals import Generation
 from sim.report.page_data import page_data
 from sim.report.plots import error_of, levels_of
 from sim.report.study_figures import plot_pareto
@@ -264,7 +265,7 @@ def test_files_are_sourced_and_cover_devices_that_there_are() -> None:
         ("product", {"p10": 1.5}, "p10, p50 and p90 are due in this order"),
         ("product", {"rows": 0}, "from 1 is due"),
         ("product", {"p95": 1}, "unknown key 'p95'"),
-        ("producs", {}, "producs is not known"),
+        ("producs", {}, "unknown key 'producs'"),
     ],
 )
 def test_a_wrong_file_is_one_clear_error(
@@ -277,4 +278,4 @@ def test_a_wrong_file_is_one_clear_error(
     }  # fmt: skip
     document = parse_document(yaml.safe_dump(made), "mine.yaml")
     with pytest.raises(ConfigError, match=message):
-        validated(ErrorsForm, document)
+        value_of(Generation, document, name="x")

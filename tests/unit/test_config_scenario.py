@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 
 from sim.config import library
-from sim.config.catalogue import load_model, load_sources, load_system
+from sim.config.catalogue import load_model, load_system
 from sim.config.kinds import SHOWN
 from sim.config.library import names
 from sim.config.scenario_form import SchedulerForm
 from sim.config.scenarios import load_scenario
 from sim.config.show import resolved
+from sim.config.sources import load_sources
 from sim.engines.scheduler import Scheduler
 from sim.errors import ConfigError
 from sim.scenario import Scenario

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import sim
 from sim.config.catalogue import one_of
-from sim.config.cost_form import costs_of, ledger_of, load_practice, load_process, load_site
+from sim.config.costs import costs_of, ledger_of, load_practice, load_process, load_site
 from sim.config.library import files, names
 from sim.economics.ledger import ledger
 from sim.economics.lines import Floats, Ledger

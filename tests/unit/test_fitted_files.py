@@ -10,10 +10,14 @@ import pytest
 
 from sim.config import library
 from sim.config.document import parse_document, read_document
-from sim.config.fitted_files import fitted_form
-from sim.config.kernels_form import load_kernels, load_protocols
-from sim.config.power_form import load_law
-from sim.config.runtime_form import RuntimeForm, load_runtime
+from sim.config.fitted import (
+    RuntimeForm,
+    fitted_form,
+    load_kernels,
+    load_law,
+    load_protocols,
+    load_runtime,
+)
 from sim.config.yaml_writer import WIDTH, difference, yaml_text
 from sim.errors import ConfigError
 from sim.evidence.calibration.documents import (

@@ -10,11 +10,12 @@ import pytest
 
 import sim
 from sim.cli import main
-from sim.config.cost_form import PracticeForm, ledger_of, load_process, load_site
+from sim.config.costs import ledger_of, load_process, load_site
 from sim.config.document import parse_document
+from sim.config.forms import value_of
 from sim.config.library import names
-from sim.config.validate import validated
 from sim.economics.lines import Ledger
+from sim.economics.practice import Practice
 from sim.errors import ConfigError, Infeasible
 from sim.hardware import Device, System
 
@@ -101,7 +102,7 @@ def test_without_rated_power_ownership_is_not_known() -> None:
 )
 def test_wrong_practice_is_one_clear_error(line: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        validated(PracticeForm, parse_document(f"title: x\n{line}\n", "x.yaml"))
+        value_of(Practice, parse_document(f"title: x\n{line}\n", "x.yaml"))
 
 
 def test_command_prints_json_and_a_table(capsys: pytest.CaptureFixture[str]) -> None:

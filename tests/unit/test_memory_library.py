@@ -10,10 +10,8 @@ import pytest
 from sim.config.catalogue import load_device
 from sim.config.document import parse_document, read_document
 from sim.config.library import files, library_sources, names
-from sim.config.memory_form import MemoryForm, MemoryKind, kind_of, memory_kind
-from sim.config.sources import readings
-from sim.config.validate import validated
-from sim.hardware.dram import Technology
+from sim.config.memories import energy_of, kind_of, memory_kind
+from sim.hardware.dram import MemoryKind, Technology
 
 PJ_PER_BIT = 8e-12
 """Joules a byte."""
@@ -41,14 +39,14 @@ def test_segments_add_up_to_the_printed_energies() -> None:
 
 def test_a_sum_has_the_source_of_its_segments() -> None:
     text = files("memories")["hbm3"].read_text(encoding="utf-8")
-    assert memory_kind("hbm3").energy.source == "fine-grained-dram"
+    assert energy_of(memory_kind("hbm3")).source == "fine-grained-dram"
     mine = text.replace("cell: 0.44 pJ/bit", "cell: 0.50 pJ/bit [mine]")
     kind = kind_of("mine", parse_document(mine, "mine.yaml"))
-    assert kind.energy.source == "mine"
+    assert energy_of(kind).source == "mine"
     assert kind.technology is not None
     assert read_pj_per_bit(kind.technology, "host") == pytest.approx(3.54)
-    assert kind.read_sources["bank-group-pim"] == "mine"
-    assert kind.read_sources["logic-pim"] == "fine-grained-dram"
+    assert kind.sources["levels.bank-group-pim.read"].source == "mine"
+    assert kind.sources["levels.logic-pim.read"].source == "fine-grained-dram"
 
 
 RANGES = {
@@ -71,7 +69,7 @@ RANGES = {
 def test_energy_of_the_host_is_within_what_is_published(
     name: str, bounds: tuple[float, float]
 ) -> None:
-    energy = memory_kind(name).energy.value
+    energy = energy_of(memory_kind(name)).value
     assert energy is not None
     assert bounds[0] <= energy / PJ_PER_BIT <= bounds[1]
 
@@ -114,8 +112,7 @@ def test_core_timings_are_near_a_public_table(
 
 @pytest.mark.parametrize("name", names("memories"))
 def test_every_number_of_a_memory_has_a_source(name: str) -> None:
-    document = read_document(files("memories")[name])
-    numbers = readings(validated(MemoryForm, document), document)
+    numbers = kind_of(name, read_document(files("memories")[name])).sources
     assert numbers
     for path, number in numbers.items():
         assert number.source in library_sources(), f"{path}: {number.source!r}"
@@ -147,4 +144,4 @@ def test_a_memory_with_an_energy_alone_still_does() -> None:
     kind = kind_of("x", parse_document(text, "x.yaml"))
     assert isinstance(kind, MemoryKind)
     assert kind.technology is None
-    assert kind.energy.value == pytest.approx(4 * PJ_PER_BIT)
+    assert energy_of(kind).value == pytest.approx(4 * PJ_PER_BIT)

@@ -6,8 +6,9 @@ import os
 
 import pytest
 
-from sim.config.catalogue import load_model, load_sources
+from sim.config.catalogue import load_model
 from sim.config.library import names
+from sim.config.sources import load_sources
 from sim.results.describe import default_precision
 from sim.workload.hugging_face import architecture_from_json
 from sim.workload.layers import build_graph

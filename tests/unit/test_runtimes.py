@@ -10,7 +10,7 @@ import pytest
 from sim.cli import main
 from sim.config import library
 from sim.config.catalogue import load_device
-from sim.config.runtime_form import load_runtime
+from sim.config.fitted import load_runtime
 from sim.config.scenarios import load_scenario
 from sim.dtypes import BITS, arithmetic
 from sim.errors import ConfigError

@@ -101,7 +101,7 @@ def test_axes_that_change_one_number_together_are_tabled_together() -> None:
 def test_costs_follow_the_run_of_the_same_rate_and_power() -> None:
     row = sim.sweep(axes({"path": "system.device.price", "values": ["9000 USD"]})).frame.iloc[0]
     system = load_document(load_study(SMALL).base, sets=["system.device.price=9000 USD"]).system
-    from sim.config.cost_form import costs_of, usual_costing
+    from sim.config.costs import costs_of, usual_costing
     from sim.economics.per_token import Served, owned
 
     costing = usual_costing()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import sim
-from sim.config.cost_form import ledger_of
+from sim.config.costs import ledger_of
 from sim.errors import ConfigError
 from sim.report.figures import (
     plot_breakdown,

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sim.config.power_form import load_law
+from sim.config.fitted import load_law
 from sim.evidence.calibration import power_fit
 from sim.evidence.measured.constants import Constants
 from sim.evidence.measured.registry import formats_of

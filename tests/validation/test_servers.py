@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sim.config.fitted_files import fitted_form
-from sim.config.runtime_form import RuntimeForm, load_runtime
+from sim.config.fitted import load_runtime
 from sim.evidence.calibration.documents import fitted_text, runtime_numbers
 from sim.evidence.measured.constants import Constants
 from sim.evidence.measured.formats import COLUMNS, Unsupported
@@ -134,13 +133,12 @@ def test_parts_of_degrees_and_models() -> None:
 
 def test_a_runtime_s_file_reads_as_it_was_written(tmp_path: Path) -> None:
     runtime = load_runtime("vllm-0.12")
-    _, form, _ = fitted_form("runtimes", RuntimeForm, "vllm-0.12")
     path = tmp_path / "vllm-0.12.yaml"
     path.write_text(
         fitted_text(
             "runtimes",
             "vllm-0.12",
-            runtime_numbers(runtime, form.habits),
+            runtime_numbers("vllm-0.12", runtime),
             date="2026-11-28",
             fitted_on=runtime.fitted_on,
             errors={"a b": 0.1},

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
-from sim.config.fields import Reading
+from sim.config.fitted import fitted_document
 from sim.config.library import HELD_OUT, title_of
-from sim.config.runtime_form import HabitsForm
 from sim.config.yaml_writer import difference, yaml_text
 from sim.hardware.kernels import Kernels, Line, Protocols
 from sim.hardware.power import PowerLaw
@@ -98,18 +98,19 @@ def protocols_numbers(protocols: Protocols) -> Data:
     return numbers
 
 
-def runtime_numbers(runtime: Runtime, habits: HabitsForm | None) -> Data:
-    """What the file of a runtime says of it; `habits` stay as stated, but the time of a request."""
+def runtime_numbers(name: str, runtime: Runtime) -> Data:
+    """What the file `name` of a runtime says of it.
+
+    Habits stay as the library states them, but the time of a request.
+    """
+    habits = fitted_document("runtimes", name, Path())[1].data.get("habits")
     stated = {name: getattr(runtime, name) for name in RUNTIME}
     numbers: dict[str, Any] = {"runs_on": runtime.runs_on} if runtime.runs_on else {}
     numbers |= _amounts({name: value for name, value in stated.items() if value is not None})
     if habits is not None and runtime.habits is not None:
-        texts = {key: getattr(habits, key) for key in type(habits).model_fields}
-        numbers["habits"] = {
-            key: item.text if isinstance(item, Reading) else str(item)
-            for key, item in texts.items()
-            if item is not None
-        } | {"request": seconds(runtime.habits.request_s)}
+        numbers["habits"] = {key: str(text) for key, text in habits.items()} | {
+            "request": seconds(runtime.habits.request_s)
+        }
     return numbers
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from sim.config.runtime_form import load_runtime
+from sim.config.fitted import load_runtime
 from sim.evidence.calibration.fit import Floats, Numbers, fits, fitted
 from sim.evidence.measured import edge_tables, hat
 from sim.evidence.measured.constants import Constants

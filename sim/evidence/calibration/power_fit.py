@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from sim.config.power_form import load_law
+from sim.config.fitted import load_law
 from sim.evidence.calibration.documents import fitted_text, power_numbers
 from sim.evidence.calibration.fit import Measured, Numbers, Seen, fits, fitted_to
 from sim.evidence.measured.constants import Constants, slug

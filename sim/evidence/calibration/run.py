@@ -7,9 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from sim.config.fitted_files import fitted_form
-from sim.config.kernels_form import load_kernels
-from sim.config.runtime_form import RuntimeForm
+from sim.config.fitted import load_kernels, load_runtime
 from sim.evidence.calibration import (
     edge_fit,
     experts_fit,
@@ -38,7 +36,6 @@ from sim.evidence.calibration.kernels_fit import (
 from sim.evidence.measured.constants import Constants
 from sim.evidence.measured.formats import FOLDS
 from sim.hardware.kernels import Kernels
-from sim.hardware.runtime import Runtime
 
 SHARED: Final = "nvidia"
 """What every generation has alike: the kernels of devices whose generation nobody measured."""
@@ -139,23 +136,19 @@ def runtimes(folder: Path, date: str) -> Files:
         errors = fitting.errors_of(best, folder)
         partial = {without: fitting.fit(Constants(), folder, without, best) for without in parts}
         for name, runtime in best.items():
-            _, form, _ = fitted_form("runtimes", RuntimeForm, name)
+            runs_on = load_runtime(name).runs_on
             held_out = {
-                without: _runtime_numbers(others[name], form)
+                without: runtime_numbers(name, replace(others[name], runs_on=runs_on))
                 for without, others in partial.items()
                 if name in others
             }
             yield (
                 f"runtimes/{name}.yaml",
                 fitted_text(
-                    "runtimes", name, _runtime_numbers(runtime, form), date=date,
-                    fitted_on=runtime.fitted_on, errors=errors[name], held_out=held_out,
+                    "runtimes", name, runtime_numbers(name, replace(runtime, runs_on=runs_on)),
+                    date=date, fitted_on=runtime.fitted_on, errors=errors[name], held_out=held_out,
                 ),
             )  # fmt: skip
-
-
-def _runtime_numbers(runtime: Runtime, form: RuntimeForm) -> Data:
-    return runtime_numbers(replace(runtime, runs_on=form.runs_on), form.habits)
 
 
 def _of_experts(name: str, folder: Path) -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from sim.config.runtime_form import load_runtime
+from sim.config.fitted import load_runtime
 from sim.evidence.calibration.fit import Floats, fits, fitted
 from sim.evidence.measured.constants import Constants
 from sim.evidence.measured.registry import name_of, tables_of

@@ -7,9 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 
 from sim.config.catalogue import load_device
-from sim.config.kernels_form import load_kernels, load_protocols
-from sim.config.power_form import load_law
-from sim.config.runtime_form import load_runtime
+from sim.config.fitted import load_kernels, load_law, load_protocols, load_runtime
 from sim.hardware import Device
 from sim.hardware.kernels import Kernels, Protocols
 from sim.hardware.power import PowerLaw

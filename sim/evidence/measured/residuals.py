@@ -14,8 +14,7 @@ import pandas as pd
 
 from sim.config import library
 from sim.config.document import read_document
-from sim.config.errors_form import errors_form
-from sim.config.runtime_form import load_runtime
+from sim.config.fitted import load_generation, load_runtime
 from sim.errors import ConfigError, Infeasible
 from sim.evidence.measured.constants import Constants
 from sim.evidence.measured.formats import PER_SECOND, Format
@@ -103,7 +102,7 @@ def _of(family: str, phase: str) -> Iterator[tuple[tuple[str, ...], int]]:
 def _kernels_of(device: str) -> str:
     """The generation that covers a device; "" of none."""
     for name in library.files("errors"):
-        if device in errors_form(name).covers:
+        if device in load_generation(name).covers:
             return name
     return ""
 

@@ -1,4 +1,4 @@
-"""Residuals written: the YAML files of error bands, as `config.errors_form` reads them."""
+"""Residuals written: the YAML files of error bands, as `config.fitted` reads them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from sim.config.errors_form import errors_form
+from sim.config.fitted import fitted_document
 from sim.config.yaml_writer import yaml_text
 from sim.evidence.measured.residuals import Tabled, residuals
 from sim.hardware.residuals import REGIMES, Residual
@@ -24,14 +24,10 @@ def files(points: pd.DataFrame, folder: Path, date: str) -> Iterator[tuple[str, 
 
 def text(name: str, table: Tabled, date: str) -> str:
     """One file; title, what it covers and what was estimated stay as the library has them."""
-    form = errors_form(name)
-    data: dict[str, Any] = {"title": form.title, "source": form.source}
+    library = fitted_document("errors", name, Path())[1].data
+    data: dict[str, Any] = {key: library[key] for key in ("title", "source")}
     data["fitted"] = {"date": date, "on": table.tables}
-    if form.covers:
-        data["covers"] = form.covers
-    if form.wider is not None:
-        key = f" [{form.wider.key}]" if form.wider.key else ""
-        data["wider"] = f"{form.wider.text}{key}"
+    data |= {key: library[key] for key in ("covers", "wider") if key in library}
     if table.measured:
         data["measured"] = {
             regime: table.measured[regime] for regime in REGIMES if regime in table.measured

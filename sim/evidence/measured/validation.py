@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from sim.config import library
-from sim.config.runtime_form import load_runtime
+from sim.config.fitted import load_runtime
 from sim.errors import ConfigError, Infeasible
 from sim.evidence.measured.constants import Constants
 from sim.evidence.measured.formats import FOLDS, Format

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from sim.config.cost_form import costs_of, usual_costing
+from sim.config.costs import costs_of, usual_costing
 from sim.economics.lines import Ledger
 from sim.economics.per_token import Owned, Served, owned
 from sim.errors import ConfigError, Infeasible

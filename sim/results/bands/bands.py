@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from sim.config.errors_form import load_errors
+from sim.config.fitted import load_errors
 from sim.engines.roofline import Step
 from sim.graph import breakdown_class
 from sim.hardware import Device

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sim import units
-from sim.config.fields import unknown_name
 from sim.errors import ConfigError, Problem
+from sim.quantities import unknown_name
 from sim.results.metrics import DISTRIBUTIONS
 from sim.results.statistics import STATISTICS
 from sim.scenario import Slo

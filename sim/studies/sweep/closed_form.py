@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from sim.config.cost_form import costs_of
+from sim.config.costs import costs_of
 from sim.economics.ledger import ledger
 from sim.economics.ownership import mean_W, per_Mtok
 from sim.engines.roofline import add_decode, drafting, step_of_features, sweep_features

@@ -22,7 +22,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from sim.config.cost_form import cost_inputs
+from sim.config.costs import cost_inputs
 from sim.config.digest import content
 from sim.config.scenarios import load_document
 from sim.errors import ConfigError

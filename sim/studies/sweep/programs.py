@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from sim.config.cost_form import usual_costing
+from sim.config.costs import usual_costing
 from sim.config.scenarios import load_document
 from sim.errors import ConfigError, Infeasible
 from sim.hardware import System

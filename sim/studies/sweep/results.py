@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from sim.config.fields import unknown_name
 from sim.errors import ConfigError, Problem
 from sim.notebook import html_table
+from sim.quantities import unknown_name
 from sim.results.metrics import column_of
 from sim.studies.sweep.pareto import front, knee, ranks, signed
 from sim.studies.sweep.store import ABOUT, parts

@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from sim.config import library
 from sim.config.document import Document
-from sim.config.fields import unknown_name
 from sim.config.study_form import StudyForm
 from sim.config.validate import validated
 from sim.errors import ConfigError, Problem
+from sim.quantities import unknown_name
 from sim.results.metrics import CLOSED_FORM, EVENTS, Column
 from sim.studies.sweep.axes import axis_of, wrong_values
 from sim.studies.sweep.space import LOAD, Sample, Search, Space

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from sim.config.memory_form import memory_kind
+from sim.config.memories import memory_kind
 from sim.evidence.papers.published import printed
 
 Floats = npt.NDArray[np.float64]

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from sim.config.catalogue import load_device, load_model, load_system
-from sim.config.memory_form import memory_kind
+from sim.config.memories import memory_kind
 from sim.config.scenarios import load_scenario
 from sim.evidence.papers.duplex.systems import (
     DENSE,

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from sim.config.catalogue import load_device, one_of
-from sim.config.cost_form import ledger_of
+from sim.config.costs import ledger_of
 from sim.economics.lines import CARBON, DEVICE, Floats, Ledger
 from sim.evidence.papers.published import published, reproduction
 from sim.evidence.reproduction import Reproduction
