@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 
+from sim.dtypes import Precision
 from sim.graph import Graph, Op, Phase, lower
 from sim.workload.architecture import (
     Architecture,
@@ -186,7 +187,7 @@ def test_an_encoder_of_text_looks_tokens_up_in_the_decoder_s_table() -> None:
     made = graph(Block(mixer=mixer, cross_attention=mixer, ffn=FFN), encoder=encoder)
     table = op(made, "encoder.embedding")
     assert not table.owned
-    record = lower(made, weights="fp16", kv="fp16", activations="fp16").records
+    record = lower(made, Precision()).records
     row = record[made.ops.index(table)]
     assert row["weight_B_per_token"] == HIDDEN * 2
     assert row["weight_B"] == 0
@@ -205,7 +206,7 @@ def test_a_tied_head_is_read_but_not_counted() -> None:
     tied, apart = graph(Block(ffn=FFN), tied_embeddings=True), graph(Block(ffn=FFN))
     assert apart.parameters - tied.parameters == VOCABULARY * HIDDEN
     for made in (tied, apart):
-        row = lower(made, weights="fp16", kv="fp16", activations="fp16").records[-1]
+        row = lower(made, Precision()).records[-1]
         assert row["weight_B"] == VOCABULARY * HIDDEN * 2
 
 
@@ -214,7 +215,7 @@ def test_formats_reach_the_bytes_they_are_of() -> None:
     experts = Experts(count=8, top_k=2, intermediate=32)
     mixer = Attention(heads=4, kv_heads=2, head_dim=16)
     made = graph(Block(mixer=mixer, ffn=experts))
-    table = lower(made, weights="bf16", kv="fp8", activations="fp16", experts="mxfp4")
+    table = lower(made, Precision(weights="bf16", kv="fp8", experts="mxfp4"))
     rows = dict(zip([each.name for each in made.ops], table.records, strict=True))
     assert rows["qkv"]["weight_B"] == HIDDEN * 128 * 2
     assert rows["qkv"]["activation_B_per_token"] == (HIDDEN + 128) * 2
