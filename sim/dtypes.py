@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
+
+from sim.quantities import Count, one_of
+from sim.values import checked
 
 DType = Literal["fp32", "fp16", "bf16", "fp8", "fp8-block", "int8", "int4", "mxfp4", "nvfp4"]
 
@@ -55,6 +58,7 @@ SCALES: Final[tuple[str, ...]] = ("fp32", "fp16", "bf16", "fp8", "int8")
 """Formats that scales and zero points of groups may have."""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Grouped:
     """Keys and values as codes, every `group` of them with a scale and perhaps a zero point.
@@ -62,10 +66,14 @@ class Grouped:
     KIVI (arXiv 2402.02750) has codes of 2 or 4 bits in groups of 32 with both.
     """
 
-    codes: str
-    group: int
-    scale: str = "fp16"
-    zero: str | None = None
+    codes: Annotated[str, one_of(*CODES)]
+    """Format of the codes."""
+    group: Count
+    """Elements that share a scale."""
+    scale: Annotated[str, one_of(*SCALES)] = "fp16"
+    """Format of a group's scale."""
+    zero: Annotated[str, one_of(*SCALES)] | None = None
+    """Format of a group's zero point; there is none if left out."""
 
     @property
     def bits(self) -> float:

@@ -46,8 +46,8 @@ class Leaf:
         if isinstance(value, str) or plain:
             return self.read(value)
         if isinstance(value, float | int) and not isinstance(value, bool):
-            low = self.low < value if self.above else self.low <= value
-            if not (low and value <= self.high):
+            low = value <= self.low if self.above else value < self.low
+            if low or value > self.high:  # what isn't known (NaN) is none of these
                 raise ConfigError(f"{value:g}: {self.due} is due")
         return value
 

@@ -15,7 +15,9 @@ from sim.errors import Places
 from sim.hardware import System
 from sim.hardware.runtime import Runtime
 from sim.mapping.layout import Parallel, Split
+from sim.quantities import Time
 from sim.units import Source, Sourced
+from sim.values import checked
 from sim.workload.architecture import Architecture
 from sim.workload.routing import Router
 from sim.workload.speculation import Speculation
@@ -24,12 +26,15 @@ from sim.workload.traffic import Traffic
 __all__ = ["Costing", "Parallel", "Precision", "Scenario", "Scheduler", "Slo"]
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Slo:
-    """Service-level objective: bounds on TTFT and on every gap between tokens."""
+    """Service-level objective: bounds that a good request keeps."""
 
-    ttft_s: float | None = None
-    tbt_s: float | None = None
+    ttft_s: Time | None = None
+    """Longest time to the first token."""
+    tbt_s: Time | None = None
+    """Longest gap between tokens."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

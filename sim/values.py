@@ -60,9 +60,28 @@ class Keyed:
 
 @dataclass(frozen=True)
 class Named:
-    """In a document the name of a `kind` of library file may stand for the thing itself."""
+    """In a document the name of a `kind` of library file may stand for the thing itself.
+
+    Names in `besides` stand for themselves.
+    """
 
     kind: str
+    besides: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Short:
+    """In a document what is no mapping stands for one that has it under `key`."""
+
+    key: str
+
+
+@dataclass(frozen=True)
+class Through:
+    """In a document there is a `form` instead; `make` gets it, the document and its path there."""
+
+    form: Any
+    make: Callable[[Any, Any, Any], Any] = lambda form, document, path: form
 
 
 Numbers = Annotated[Mapping[str, Sourced], HIDDEN]
@@ -202,7 +221,7 @@ _SIMPLE: Final = (int, float, str)
 
 
 @cache
-def _names(kind: type) -> tuple[dict[str, Member], dict[str, Member]]:
+def _names(kind: Any) -> tuple[dict[str, Member], dict[str, Member]]:
     known = members(kind)
     fields = {each.name for each in dataclasses.fields(kind)}
     keyed = {member.path[0]: member for member in known if len(member.path) == 1}

@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 
 from sim.cli.output import print_json
-from sim.config.catalogue import load_trace
 from sim.config.scenarios import load_scenario
+from sim.config.traces import load_trace
 from sim.workload.traffic.arrivals import select
 from sim.workload.traffic.generate import fit, generate
 from sim.workload.traffic.readers import write_trace

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sim.config import derived, library
+from sim.config import derived
 from sim.config.document import Document
 from sim.config.forms import read, value_of
-from sim.config.library import Given, document_of, folder_of, referenced
+from sim.config.library import Given, document_of, referenced
 from sim.config.models import to_architecture
 from sim.config.sources import unsourced
-from sim.config.traffic_form import TrafficFileForm
-from sim.config.validate import validated
 from sim.errors import ConfigError, Key, Problem
 from sim.hardware import Device, System
 from sim.hardware.power import PowerLaw
@@ -24,8 +21,6 @@ from sim.quantities import shown
 from sim.units import Sourced
 from sim.workload.architecture import Architecture
 from sim.workload.hugging_face import architecture_from_json
-from sim.workload.traffic import Trace
-from sim.workload.traffic.readers import read_trace
 
 
 def load_device(given: Given, *, law: PowerLaw | None = None) -> Device:
@@ -139,51 +134,15 @@ def _device_in(document: Document, data: Mapping[str, Any]) -> Device:
 
 def load_model(given: Given, base: Path | None = None) -> Architecture:
     """The architecture of a name, a model YAML, a config.json (or its folder) or a mapping."""
-    config = None if isinstance(given, Mapping) else config_json(str(given), base or Path())
-    if config is not None:
-        return architecture_from_json(config)
-    name, document = document_of("models", given, base)
-    return model_of(name, document)
-
-
-def config_json(given: str, base: Path) -> Path | None:
-    """The Hugging Face config.json that `given` means, itself or the folder it is in, if any."""
-    path = library.path_from(given, base)
-    if given.endswith(".json"):
-        return path
-    inside = path / "config.json"
-    return inside if library.exists(inside) else None
+    return model_of(*document_of("models", given, base))
 
 
 def model_of(name: str, document: Document) -> Architecture:
-    """The architecture that `document` describes."""
+    """The architecture that `document` describes, or the config.json that is its file."""
+    if document.data is None and document.file.endswith(".json"):
+        return architecture_from_json(Path(document.file))
     architecture = to_architecture(document)
     return replace(architecture, name=str(document.data.get("name") or name))
-
-
-def trace_file(given: str, base: Path | None = None) -> tuple[Path, TrafficFileForm | None]:
-    """Path of a trace's rows, and what the library says of it where it is one of its own."""
-    if library.is_path(given) and not given.endswith((".yaml", ".yml")):
-        return library.path_from(given, base or Path()), None
-    _, document = document_of("traffic", given, base)
-    form = validated(TrafficFileForm, document)
-    return library.path_from(form.trace, folder_of(document, ("trace",))), form
-
-
-def load_trace(given: str | Path, base: Path | None = None) -> Trace:
-    """The requests of a trace: a name of the library or a file of any known format."""
-    path = trace_file(str(given), base)[0]
-    try:
-        found = path.stat()
-    except OSError:
-        return read_trace(path)  # which says what is wrong
-    return _read_once(path, found.st_mtime_ns, found.st_size)
-
-
-@lru_cache(maxsize=4)
-def _read_once(path: Path, _changed_ns: int, _size: int) -> Trace:
-    """A trace as its file is now; studies read the same one many times."""
-    return read_trace(path)
 
 
 def device_numbers(name: str, document: Document) -> Mapping[str, Sourced]:

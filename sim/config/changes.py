@@ -4,30 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, get_origin
+from typing import Any
 
-from sim.config import catalogue, library
+from sim.config import library
 from sim.config.document import Document, parse_document, value_at
-from sim.config.fields import Reading, unknown_key
-from sim.config.keys import is_number, keys_at, type_at
-from sim.config.model_form import ModelForm
+from sim.config.fields import Reading
+from sim.config.keys import bare, is_number, keys_at, mark_of, type_at
 from sim.config.scenario_form import ScenarioForm
 from sim.config.sources import USER
-from sim.economics.ownership import Site
-from sim.economics.practice import Practice
 from sim.errors import ConfigError, Key, Place, Problem
-from sim.hardware import Device, System
-from sim.values import plain
-
-_FORMS: Final[tuple[tuple[Key, type[Any]], ...]] = (
-    (("cost", "site"), Site),
-    (("cost", "practice"), Practice),
-    (("system", "device"), Device),
-    (("system",), System),
-    (("model",), ModelForm),
-    ((), ScenarioForm),
-)
-"""The form that rules below a path, the longest path first."""
+from sim.quantities import unknown_key
+from sim.values import Named, Short
 
 
 def changed(document: Document, sets: Sequence[str]) -> Document:
@@ -51,14 +38,21 @@ def _set(document: Document, text: str) -> Document:
         message = "path=value is due, e.g. scheduler.max_batch=64"
         raise ConfigError([Problem(file=place.file, message=message)])
     path: Key = tuple(int(part) if part.isdecimal() else part for part in parts)
-    new = parse_document(value, place.file).data
-    document = _expanded(document, path)
+    return with_change(document, path, parse_document(value, place.file).data, place)
+
+
+def with_change(document: Document, path: Key, value: Any, place: Place) -> Document:
+    """`document` with `value`, of a document or an object, at a path that a scenario may have."""
+    if path[0] == "cost":
+        document = with_usual_cost(document)
+    for depth in range(1, len(path)):
+        document = _expanded(document, path[:depth], path[depth])
     _check(document, path, place)
-    ruled = _ruled(path)[0]
-    number = is_number(ruled) or plain(ruled) is Reading
-    if isinstance(new, str | int | float) and number:
-        new = f"{new} [{USER.key}]" if "[" not in str(new) else new
-    document = document.with_value(path, new, place)
+    hint = type_at(ScenarioForm, path)
+    number = is_number(hint) or bare(hint) is Reading
+    if isinstance(value, str | int | float) and number:
+        value = f"{value} [{USER.key}]" if "[" not in str(value) else value
+    document = document.with_value(path, value, place)
     if path in (("system", "device"), ("system", "count")):  # no longer what its name says
         system = document.data["system"]
         device, count = system.get("device"), system.get("count", 1)
@@ -68,53 +62,33 @@ def _set(document: Document, text: str) -> Document:
     return document
 
 
-def _expanded(document: Document, path: Key) -> Document:
-    """`document` with the references on the way to `path` replaced by what they name."""
-    if path[:1] == ("system",) and len(path) > 1:
-        given = document.data.get("system")
-        if isinstance(given, str):
-            base = library.folder_of(document, ("system",))
-            name, own = library.document_of("systems", given, base)
-            document = _inline(document, ("system",), own, name)
-        system = document.data.get("system")
-        device = system.get("device") if isinstance(system, dict) else None
-        if path[1] == "device" and len(path) > 2 and isinstance(device, str):
-            base = library.folder_of(document, ("system", "device"))
-            name, own = library.document_of("devices", device, base)
-            document = _inline(document, ("system", "device"), own, name)
-    if path[:1] == ("model",) and len(path) > 1 and isinstance(document.data.get("model"), str):
-        given = document.data["model"]
-        base = library.folder_of(document, ("model",))
-        if catalogue.config_json(given, base) is not None:
-            message = f"'{given}' is a config.json: write a model YAML to change it by --set"
-            raise ConfigError([document.problem(("model",), message)])
-        name, own = library.document_of("models", given, base)
-        document = _inline(document, ("model",), own, name)
-    kind = {"site": "sites", "practice": "costs"}.get(str(path[1])) if len(path) > 2 else None
-    if path[0] == "cost" and kind is not None:
-        given = (document.data.get("cost") or {}).get(path[1], "default")
-        if isinstance(given, str):
-            base = library.folder_of(document, ("cost", str(path[1])))
-            name, own = library.document_of(kind, given, base)
-            document = _inline(document, path[:2], own, name)
-    if path[:1] == ("traffic",) and len(path) > 1 and isinstance(document.data.get("traffic"), str):
-        given = document.data["traffic"]
-        document = document.with_value(("traffic",), {"trace": given}, document.place(path[:1]))
+def with_usual_cost(document: Document) -> Document:
+    """`document` with the usual site and practice where its cost names none."""
+    for part in ("site", "practice"):
+        cost = document.data.get("cost")
+        if (cost is None or isinstance(cost, dict)) and (cost or {}).get(part) is None:
+            document = document.with_value(("cost", part), "default", document.place(("cost",)))
     return document
 
 
-def _inline(document: Document, path: Key, own: Document, name: str) -> Document:
-    places = dict(own.places) or {(): Place(file=own.file)}
-    return document.with_value(path, {"name": name, **own.data}, places)
-
-
-def _ruled(path: Key) -> tuple[Any, list[str] | None]:
-    """What stands at `path` by the forms, and the keys known beside it (None: any name)."""
-    for prefix, form in _FORMS:
-        if len(path) > len(prefix) and path[: len(prefix)] == prefix:
-            rest = path[len(prefix) :]
-            return type_at(form, rest), keys_at(form, rest[:-1])
-    return None, None
+def _expanded(document: Document, path: Key, below: str | int) -> Document:
+    """`document` with what stands at `path` written out: what it names, or what it is short for."""
+    try:
+        stated = value_at(document.data, path)
+    except (KeyError, IndexError, TypeError):
+        return document
+    hint = type_at(ScenarioForm, path)
+    named, short = mark_of(hint, Named), mark_of(hint, Short)
+    if isinstance(stated, str) and named is not None and stated not in named.besides:
+        name, inline = library.referenced(named.kind, document, path)
+        if inline.data is None:
+            message = f"'{stated}' is a config.json: write a model YAML to change it by --set"
+            raise ConfigError([document.problem(path, message)])
+        places = dict(inline.places) or {(): Place(file=inline.file)}
+        return document.with_value(path, {"name": name, **inline.data}, places)
+    if short is not None and not isinstance(stated, dict | None) and isinstance(below, str):
+        return document.with_value(path, {short.key: stated}, document.place(path))
+    return document
 
 
 def _check(document: Document, path: Key, place: Place) -> None:
@@ -125,20 +99,19 @@ def _check(document: Document, path: Key, place: Place) -> None:
             here = value_at(document.data, part[:-1])
         except (KeyError, IndexError, TypeError):
             here = None
+        if not isinstance(here, dict | list | str | int | float | None):
+            where = ".".join(map(str, part[:-1]))
+            message = f"{where} is a Python object: change it by `replace`"
+            raise ConfigError([Problem(file=place.file, message=message)])
         if isinstance(here, dict) and part[-1] in here:
             continue
         if isinstance(here, list) and isinstance(part[-1], int) and part[-1] < len(here):
             continue
-        found, known = _ruled(part)
-        if known is not None and part[-1] in known:
+        if _may_be_added(part, here, last=length == len(path)):
             continue
-        free = isinstance(here, dict) and known is None and found is not None
-        if free and length == len(path) and get_origin(found) is None and not here:
-            continue  # the first entry of a free mapping, like placement
+        known = keys_at(ScenarioForm, part[:-1])
         if known is None and isinstance(here, dict):
             known = [str(key) for key in here]
-        if _open_mapping(part) and length == len(path) and not isinstance(here, list):
-            continue
         message = unknown_key(str(part[-1]), known or ())
         if isinstance(here, list) and isinstance(part[-1], int):
             message = f"there is no entry {part[-1]}: of {len(here)}, the first is 0"
@@ -147,6 +120,13 @@ def _check(document: Document, path: Key, place: Place) -> None:
         )
 
 
-def _open_mapping(part: Key) -> bool:
-    """Whether any key may be added here: placements, and techniques' parameters."""
-    return part[0] in ("placement", "techniques")
+def _may_be_added(path: Key, here: Any, *, last: bool) -> bool:
+    """Whether the key that `path` ends with may be new where it is in the document."""
+    known = keys_at(ScenarioForm, path[:-1])
+    if known is not None:
+        return path[-1] in known
+    if not last or isinstance(here, list):
+        return False
+    if path[0] in ("placement", "techniques"):  # by operator; parameters of any technique
+        return True
+    return isinstance(here, dict) and not here and type_at(ScenarioForm, path) is not None

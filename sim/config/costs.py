@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sim.config import library
 from sim.config.catalogue import load_system
+from sim.config.document import Document
 from sim.config.library import Given, document_of, referenced
 from sim.config.sources import sourced
 from sim.economics.ledger import ledger
@@ -59,14 +60,24 @@ def load_process(process: str) -> Process:
     raise ConfigError([Problem(path="die.process", message=message)])
 
 
+def site_of(_name: str, document: Document) -> Site:
+    """The site that `document` describes."""
+    return sourced(Site, document)
+
+
+def practice_of(_name: str, document: Document) -> Practice:
+    """The practice that `document` describes."""
+    return sourced(Practice, document)
+
+
 def load_site(given: Given = "default", base: Path | None = None) -> Site:
     """A site: a name of the library, a path or a mapping."""
-    return sourced(Site, document_of("sites", given, base)[1])
+    return site_of(*document_of("sites", given, base))
 
 
 def load_practice(given: Given = "default", base: Path | None = None) -> Practice:
     """Packaging, boards, volume and ownership: a name of the library, a path or a mapping."""
-    return sourced(Practice, document_of("costs", given, base)[1])
+    return practice_of(*document_of("costs", given, base))
 
 
 @cache

@@ -1,48 +1,38 @@
-"""Forms of number formats."""
+"""Form of number formats."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated
 
-from pydantic import Discriminator, Tag
+from sim.dtypes import BITS, Grouped, Precision
+from sim.quantities import one_of
+from sim.workload.architecture import Architecture
 
-from sim.config.fields import Count, Form, OneOf
-from sim.dtypes import BITS, CODES, SCALES, Grouped
-
-DType = Annotated[str, OneOf(names=tuple(BITS))]
-Scale = Annotated[str, OneOf(names=SCALES)]
-
-
-class GroupedForm(Form):
-    """Keys and values as codes, every `group` of them with a scale and perhaps a zero point."""
-
-    codes: Annotated[str, OneOf(names=tuple(CODES))]
-    group: Count
-    scale: Scale = Grouped.scale
-    zero: Scale | None = None
+DType = Annotated[str, one_of(*BITS)]
 
 
-def _shape(value: Any) -> str:
-    return "groups" if isinstance(value, dict | GroupedForm) else "name"
-
-
-KVType = Annotated[
-    Annotated[DType, Tag("name")] | Annotated[GroupedForm, Tag("groups")], Discriminator(_shape)
-]
-"""A format's name, or codes in groups; an error speaks of what was written."""
-
-
-class DTypeForm(Form):
-    """Number formats; what is left out is the model's own (weights, experts) or fp16."""
+@dataclass(frozen=True, kw_only=True)
+class DTypeForm:
+    """Number formats of a run."""
 
     weights: DType | None = None
-    kv: KVType | None = None
+    """Format of weights; as the model is published if left out."""
+    kv: DType | Grouped | None = None
+    """Format of keys and values, or codes in groups; fp16 if left out."""
     activations: DType | None = None
+    """Format of activations; fp16 if left out."""
     experts: DType | None = None
+    """Format of routed experts where it differs."""
 
-
-def kv_of(form: DTypeForm) -> str | Grouped:
-    """The format of keys and values."""
-    if isinstance(form.kv, GroupedForm):
-        return Grouped(**form.kv.model_dump())
-    return form.kv or "fp16"
+    def precision(self, model: Architecture) -> Precision:
+        """The formats; weights left out are as `model` is published."""
+        experts = self.experts
+        if self.weights is None and experts is None:
+            experts = model.quantised_experts_dtype
+        return Precision(
+            weights=self.weights or model.weights_dtype,
+            kv=self.kv or "fp16",
+            activations=self.activations or "fp16",
+            experts=experts,
+        )

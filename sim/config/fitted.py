@@ -61,6 +61,11 @@ def load_runtime(given: str, base: Path | None = None, *, without: str = "") -> 
     return _load(Runtime, "runtimes", given, base, without)
 
 
+def runtime_of(name: str, document: Document) -> Runtime:
+    """The runtime that `document` describes."""
+    return value_of(Runtime, document, name=name)
+
+
 def runtime_numbers(name: str, document: Document) -> Mapping[str, Sourced]:
     """What a run takes of a runtime's document, by key, each number with its source."""
     numbers = read(Runtime, document, name=name)[1]

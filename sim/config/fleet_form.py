@@ -1,178 +1,138 @@
-"""Forms of fleets and of pools that prefill and decode apart."""
+"""Forms of fleets, of pools that prefill and decode apart, and of experts apart from attention."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from dataclasses import dataclass, field
+from typing import Annotated
 
-from pydantic import BeforeValidator, Field, model_validator
+from sim.engines.fleet import ROUTES, Autoscale, Breakdowns, Outage, Slowdown
+from sim.errors import ConfigError, Problem
+from sim.hardware import Link, System
+from sim.mapping.layout import Parallel, Split
+from sim.quantities import ByteEnergy, Count, Flag, LinkRate, ShareOfPeak, Text, Time, one_of
+from sim.values import Named, Short
 
-from sim import units
-from sim.config.fields import (
-    INLINE,
-    NAMED_OR_INLINE,
-    ByteEnergy,
-    Count,
-    Flag,
-    Form,
-    Index,
-    LinkRate,
-    Name,
-    Number,
-    OneOf,
-    Positive,
-    Quantity,
-    Reading,
-    Share,
-    Time,
-    wrong,
-)
-from sim.config.parallel_form import ParallelForm
-from sim.engines.fleet import ROUTES, Autoscale
-
-Routes = Annotated[str, OneOf(names=tuple(ROUTES), listed="schedulers")]
-Efficiency = Annotated[Reading, Number(low=1e-6, high=1.0)]
+Route = Annotated[str, one_of(*ROUTES, listed="schedulers")]
+SystemOf = Annotated[System, Named("systems")]
 
 
-def _system(value: Any) -> Any:
-    if not isinstance(value, str | dict):
-        raise wrong("a name, a path, or the system itself written inline is due")
-    return value
+@dataclass(frozen=True, kw_only=True)
+class PoolForm:
+    """Equal replicas."""
 
-
-class PoolForm(Form):
-    """Equal replicas; the system and its layout are the scenario's where left out."""
-
-    system: Annotated[Any, BeforeValidator(_system)] = None
+    system: SystemOf | None = None
+    """System of a replica; the scenario's if left out."""
     replicas: Count = 1
-    parallel: ParallelForm | None = None
+    """How many there are."""
+    parallel: Parallel | None = None
+    """Layout of a replica; the scenario's if left out."""
 
 
-class OutageForm(Form):
-    """One replica dies and comes back."""
-
-    replica: Index
-    at: Time
-    for_: Time = Field(alias="for")
-
-
-class FailuresForm(Form):
+@dataclass(frozen=True, kw_only=True)
+class FailuresForm:
     """Outages that are known (or their list alone), or drawn ones."""
 
-    events: tuple[OutageForm, ...] = ()
-    mtbf: Time | None = None
-    repair: Time | None = None
+    events: tuple[Outage, ...] = ()
+    """Outages that are known."""
+    mtbf_s: Time | None = None
+    """Mean of the exponential time that a replica lasts."""
+    repair_s: Time | None = None
+    """How long it is away then."""
 
-    @model_validator(mode="after")
-    def _both(self) -> FailuresForm:
-        if (self.mtbf is None) != (self.repair is None):
-            raise wrong("mtbf and repair go together: how long a replica lasts, and is away")
-        if self.mtbf is not None and self.repair is not None:
-            if self.mtbf.value <= 0.0:
-                raise wrong("a time above 0 is due", "mtbf")
-            if self.mtbf.value <= self.repair.value:
-                raise wrong("replicas would be away longer than they last", "repair")
-        return self
+    def __post_init__(self) -> None:
+        """ConfigError for one of mtbf and repair alone, or what there can't be."""
+        if (self.mtbf_s is None) != (self.repair_s is None):
+            raise ConfigError("mtbf and repair go together: how long a replica lasts, and is away")
+        self.breakdowns()
 
-
-class SlowdownForm(Form):
-    """A replica whose devices take longer."""
-
-    replica: Index
-    factor: Annotated[float, BeforeValidator(lambda value: _factor(value))]
+    def breakdowns(self) -> Breakdowns | None:
+        """Drawn outages, if there are any."""
+        if self.mtbf_s is None or self.repair_s is None:
+            return None
+        return Breakdowns(mtbf_s=self.mtbf_s, repair_s=self.repair_s)
 
 
-def _factor(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 1.0 <= value < 1e6:
-        raise wrong(f"{value!r}: how many times as long it takes is due, from 1 on")
-    return float(value)
-
-
-def _listed(name: str, given: Any) -> BeforeValidator:
-    """A list alone stands for the mapping that has it under `name`; `given` is either's type."""
-    return BeforeValidator(
-        lambda value: {name: value} if isinstance(value, list) else value,
-        json_schema_input_type=given,
-    )
-
-
-MOST_REPLICAS: Final = 10_000
-LEAST_PERIOD_S: Final = 0.1
-
-
-class AutoscaleForm(Form):
-    """How many replicas of the scenario's system are on, as Kubernetes' HPA and KEDA decide it."""
-
-    min: Count
-    max: Count
-    target: Positive
-    """Requests in flight, queued or running, a replica."""
-    start_up: Time | None = None
-    load: LinkRate | None = None
-    period: Annotated[Reading, Quantity(dimension=units.TIME)] | None = None
-    stabilization: Time | None = None
-    tolerance: Share = Autoscale.tolerance
-
-    @model_validator(mode="after")
-    def _ends(self) -> AutoscaleForm:
-        if self.max > MOST_REPLICAS:
-            raise wrong(f"{self.max} replicas are more than the {MOST_REPLICAS:,} that run", "max")
-        if self.period is not None and self.period.value < LEAST_PERIOD_S:
-            raise wrong(f"decisions come {LEAST_PERIOD_S} s apart at least", "period")
-        if self.min > self.max:
-            raise wrong(f"{self.min} is more than max: {self.max}", "min")
-        if self.start_up is None and self.load is None:
-            raise wrong(
-                "how long a replica takes to start is due: start_up: 60 s, or load: 5 GB/s, at "
-                "which its weights come, or both"
-            )
-        return self
-
-
-class FleetForm(Form):
-    """Replicas behind a router: `replicas` of the scenario's system, or `pools` (or their list).
-
-    Or as many of the scenario's system as `autoscale` says.
-    """
+@dataclass(frozen=True, kw_only=True)
+class FleetForm:
+    """Replicas behind a router: equal ones, as many as autoscaling says, or pools."""
 
     replicas: Count | None = None
-    autoscale: AutoscaleForm | None = None
+    """Replicas of the scenario's system."""
+    autoscale: Autoscale | None = None
+    """How many replicas of the scenario's system are on."""
     pools: tuple[PoolForm, ...] = ()
-    route: Routes = "round-robin"
-    failures: Annotated[FailuresForm, _listed("events", FailuresForm | tuple[OutageForm, ...])] = (
-        FailuresForm()
-    )
-    slowdown: tuple[SlowdownForm, ...] = ()
+    """Pools of equal replicas; their list alone stands for the fleet."""
+    route: Route = "round-robin"
+    """Which replica a request goes to."""
+    failures: Annotated[FailuresForm, Short("events")] = field(default_factory=FailuresForm)
+    """Replicas that die and come back."""
+    slowdown: tuple[Slowdown, ...] = ()
+    """Replicas that are slower than they should be."""
 
-    @model_validator(mode="after")
-    def _one(self) -> FleetForm:
-        given = (self.replicas is not None, bool(self.pools), self.autoscale is not None)
-        if sum(given) != 1:
-            raise wrong(
+    def __post_init__(self) -> None:
+        """ConfigError for several kinds of fleets at once, or none."""
+        stated = (self.replicas is not None, bool(self.pools), self.autoscale is not None)
+        if sum(stated) != 1:
+            raise ConfigError(
                 "one of replicas (of the scenario's system), pools and autoscale (min, max, target "
                 "...) is due"
             )
         if self.autoscale is not None and self.route == "by-length":
-            raise wrong("by-length cuts lengths for a fixed number of replicas", "route")
-        return self
+            message = "by-length cuts lengths for a fixed number of replicas"
+            raise ConfigError([Problem(path="route", message=message)])
 
 
-class TransferForm(Form):
-    """The link of one prefill replica to the decode pool."""
+@dataclass(frozen=True, kw_only=True)
+class TransferForm:
+    """A link that is written out, of one port."""
 
-    bandwidth: LinkRate
-    latency: Time
-    efficiency: Efficiency | None = None
-    energy: ByteEnergy | None = None
+    bandwidth_B_per_s: LinkRate
+    """Rate of one direction."""
+    latency_s: Time
+    """Time before the first byte."""
+    efficiency: ShareOfPeak = 1.0
+    """Share of the rate that a long message reaches."""
+    energy_J_per_B: ByteEnergy | None = None
+    """Energy of a byte; unknown if left out."""
+
+    def link(self) -> Link:
+        """The link itself."""
+        return Link(
+            name="transfer",
+            bandwidth_B_per_s=self.bandwidth_B_per_s,
+            latency_s=self.latency_s,
+            efficiency=self.efficiency,
+            energy_J_per_B=self.energy_J_per_B,
+        )
 
 
-class DisaggregateForm(Form):
+@dataclass(frozen=True, kw_only=True)
+class DisaggregateForm:
     """Prompts run in one pool, answers in another; caches go over a link between them."""
 
     prefill: PoolForm
+    """Where prompts run."""
     decode: PoolForm
-    link: Annotated[Name | Annotated[TransferForm, INLINE], NAMED_OR_INLINE]
+    """Where answers are generated."""
+    link: TransferForm | Text
+    """Link of a prefill replica to the decode pool: written out, or a name of its system's."""
     overlap: Flag = True
-    route: Routes = "round-robin"
+    """Whether a layer is sent once the prefill has passed it, instead of all after the last."""
+    route: Route = "round-robin"
+    """Which replica a request goes to."""
 
 
-Fleet = Annotated[FleetForm, _listed("pools", FleetForm | tuple[PoolForm, ...])]
+@dataclass(frozen=True, kw_only=True)
+class SplitForm:
+    """Routed experts run on a system of their own, all else on the scenario's."""
+
+    experts: SystemOf
+    """System of the routed experts."""
+    link: TransferForm
+    """Link of a device to the other side."""
+    microbatches: Count = Split.microbatches
+    """Parts of an iteration that go back and forth."""
+
+    def split(self) -> Split:
+        """The split itself."""
+        return Split(system=self.experts, link=self.link.link(), microbatches=self.microbatches)

@@ -7,16 +7,13 @@ from difflib import get_close_matches
 from typing import Any
 
 from sim.config.document import Document, value_at
-from sim.config.fleet_form import AutoscaleForm, DisaggregateForm, FleetForm, PoolForm, TransferForm
-from sim.config.split_form import link_of
-from sim.engines.fleet import Autoscale, Breakdowns, Disaggregation, Fleet, Outage, Pool, Slowdown
+from sim.config.fleet_form import DisaggregateForm, FleetForm, PoolForm, TransferForm
+from sim.engines.fleet import Disaggregation, Fleet, Pool
 from sim.errors import ConfigError, Key
 from sim.hardware import Link, System
-from sim.mapping.layout import Parallel
 
-Path = Key
-SystemAt = Callable[[Path], System]
-"""The system written at a path of the scenario."""
+PoolOf = Callable[[PoolForm, Key], Pool]
+"""The pool of a form at a path of the scenario: what is left out is the scenario's."""
 
 
 def with_system(document: Document) -> Document:
@@ -28,13 +25,12 @@ def with_system(document: Document) -> Document:
     if not isinstance(data, dict) or "system" in data:
         return document
     for path in _pools(data):
-        given = value_at(data, path)
-        if isinstance(given, dict) and isinstance(given.get("system"), str | dict):
+        pool = value_at(data, path)
+        if isinstance(pool, dict) and pool.get("system") is not None:
             at = (*path, "system")
-            system = given["system"]
-            if isinstance(system, dict):
-                return document.with_value(("system",), system, document.under(at).places)
-            return document.with_value(("system",), system, document.place(at))
+            system = pool["system"]
+            places = document.under(at).places if isinstance(system, dict) else document.place(at)
+            return document.with_value(("system",), system, places)
     return document
 
 
@@ -42,13 +38,13 @@ def unused_system(document: Document) -> str | None:
     """What to say where the scenario's system is none of its pools'; None where it is one."""
     data = document.data
     pools = [value_at(data, path) for path in _pools(data)]
-    named = [isinstance(each, dict) and "system" in each for each in pools]
-    if pools and all(named) and data["system"] not in [each["system"] for each in pools]:
+    named = [isinstance(pool, dict) and "system" in pool for pool in pools]
+    if pools and all(named) and data["system"] not in [pool["system"] for pool in pools]:
         return "nothing runs on it: every pool names a system of its own; leave this one out"
     return None
 
 
-def _pools(data: dict[str, Any]) -> list[Path]:
+def _pools(data: dict[str, Any]) -> list[Key]:
     """Paths of the pools, the one that stands for the scenario first."""
     apart, fleet = data.get("disaggregate"), data.get("fleet")
     if isinstance(apart, dict):
@@ -60,90 +56,47 @@ def _pools(data: dict[str, Any]) -> list[Path]:
     return []
 
 
-def fleet_of(
-    form: FleetForm, document: Document, whole: System, parallel: Parallel, system_at: SystemAt
-) -> Fleet:
-    """The fleet that `form` describes, its systems loaded; `whole` is the scenario's system."""
-    listed = isinstance(document.data["fleet"], list)
-    pools = tuple(
-        _pool(
-            pool, ("fleet", index) if listed else ("fleet", "pools", index), whole, parallel,
-            system_at,
+def fleet_of(form: FleetForm, document: Document, pool_of: PoolOf) -> Fleet:
+    """The fleet that `form` describes."""
+    paths, autoscale = _pools(document.data), form.autoscale
+    if autoscale is not None and not {"start_up", "load"} & set(
+        document.data["fleet"]["autoscale"]
+    ):
+        message = (
+            "how long a replica takes to start is due: start_up: 60 s, or load: 5 GB/s, at which "
+            "its weights come, or both"
         )
-        for index, pool in enumerate(form.pools)
-    )  # fmt: skip
-    failures = form.failures
-    breakdowns = None
-    if failures.mtbf is not None and failures.repair is not None:
-        breakdowns = Breakdowns(mtbf_s=failures.mtbf.value, repair_s=failures.repair.value)
-    scaled = form.autoscale
-    replicas = form.replicas or (1 if scaled is None else scaled.max)
+        raise ConfigError([document.problem(("fleet", "autoscale"), message)])
+    replicas = form.replicas or (1 if autoscale is None else autoscale.most)
+    pools = tuple(pool_of(pool, path) for pool, path in zip(form.pools, paths, strict=True))
     return Fleet(
-        pools=pools or (Pool(system=whole, replicas=replicas, parallel=parallel),),
-        autoscale=None if scaled is None else _autoscale(scaled),
+        pools=pools or (pool_of(PoolForm(replicas=replicas), ()),),
+        autoscale=autoscale,
         route=form.route,
-        outages=tuple(
-            Outage(replica=each.replica, at_s=each.at.value, for_s=each.for_.value)
-            for each in failures.events
-        ),
-        breakdowns=breakdowns,
-        slowdowns=tuple(Slowdown(replica=e.replica, factor=e.factor) for e in form.slowdown),
-    )
-
-
-def _autoscale(form: AutoscaleForm) -> Autoscale:
-    times = {
-        "start_up_s": form.start_up,
-        "load_B_per_s": form.load,
-        "period_s": form.period,
-        "stabilization_s": form.stabilization,
-    }
-    return Autoscale(
-        least=form.min,
-        most=form.max,
-        target=form.target,
-        tolerance=form.tolerance,
-        **{name: given.value for name, given in times.items() if given is not None},
+        outages=form.failures.events,
+        breakdowns=form.failures.breakdowns(),
+        slowdowns=form.slowdown,
     )
 
 
 def disaggregation_of(
-    form: DisaggregateForm,
-    document: Document,
-    whole: System,
-    parallel: Parallel,
-    system_at: SystemAt,
+    form: DisaggregateForm, document: Document, pool_of: PoolOf
 ) -> Disaggregation:
     """The two pools that `form` describes and the link between them."""
-    prefill, decode = (
-        _pool(pool, ("disaggregate", name), whole, parallel, system_at)
-        for name, pool in (("prefill", form.prefill), ("decode", form.decode))
-    )
+    prefill = pool_of(form.prefill, ("disaggregate", "prefill"))
     return Disaggregation(
         prefill=prefill,
-        decode=decode,
+        decode=pool_of(form.decode, ("disaggregate", "decode")),
         link=_link(form.link, document, prefill.system),
         overlap=form.overlap,
         route=form.route,
     )
 
 
-def _pool(
-    form: PoolForm, path: Path, whole: System, parallel: Parallel, system_at: SystemAt
-) -> Pool:
-    own = form.parallel
-    return Pool(
-        system=whole if form.system is None else system_at((*path, "system")),
-        replicas=form.replicas,
-        parallel=parallel if own is None else own.value(),
-        written=path,
-    )
-
-
 def _link(form: str | TransferForm, document: Document, system: System) -> Link:
     """The link written out, or that of the prefill pool's system which is named."""
     if isinstance(form, TransferForm):
-        return link_of(form)
+        return form.link()
     known: dict[str, Link] = {}
     for name, link in (("network", system.network), ("link", system.device.link)):
         if link is not None:

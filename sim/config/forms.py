@@ -10,17 +10,20 @@ import dataclasses
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
+from sim.config import library
 from sim.config.document import Document
 from sim.config.keys import bare, has_members, meant, tree
+from sim.config.kinds import KINDS
 from sim.config.validate import validated
 from sim.errors import ConfigError, Key, Problem
 from sim.quantities import ENDS, Leaf, shown, split_source, text_of, unknown_key, unknown_name
 from sim.units import Sourced
-from sim.values import Keyed, Member, is_mapping, members
+from sim.values import Keyed, Member, Named, Short, Through, is_mapping, leaf_in, members
 
 Value = TypeVar("Value")
 Numbers = dict[str, Sourced]
@@ -33,16 +36,41 @@ def read(kind: type[Value], document: Document, **rest: Any) -> tuple[Value, Num
     source is its own, else the nearest around it in the file it was written in, else "".
     ConfigError has everything that is wrong.
     """
-    reader = _Reader(document)
-    value: Value = reader.section(kind, document.data, (), None, rest)
-    if reader.problems:
-        raise ConfigError(list(dict.fromkeys(reader.problems)))
-    return value, reader.numbers
+    made = reading(kind, document, **rest)
+    return made.value, made.numbers
 
 
 def value_of(kind: type[Value], document: Document, **rest: Any) -> Value:
     """The value that `document` describes; see `read`."""
     return read(kind, document, **rest)[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """What a document names, or has written out or as an object: its kind, and its document."""
+
+    kind: str
+    value: Any
+    name: str = ""
+    document: Document | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """A value, its numbers by dotted path, and what its document names, by path."""
+
+    value: Any
+    numbers: Numbers
+    references: Mapping[Key, Reference]
+
+
+def reading(kind: type[Any], document: Document, **rest: Any) -> Reading:
+    """The value that `document` describes, with all that it was read from; see `read`."""
+    reader = _Reader(document)
+    value = reader.section(kind, document.data, (), None, rest)
+    if reader.problems:
+        raise ConfigError(list(dict.fromkeys(reader.problems)))
+    return Reading(value=value, numbers=reader.numbers, references=reader.references)
 
 
 @dataclass
@@ -52,6 +80,9 @@ class _Reader:
     document: Document
     problems: list[Problem] = field(default_factory=list)
     numbers: Numbers = field(default_factory=dict)
+    references: dict[Key, Reference] = field(default_factory=dict)
+    loaded: list[tuple[Any, Any]] = field(default_factory=list)
+    """Values by kind, folder and what names them: equal ones are one."""
 
     def value(self, hint: Any, data: Any, path: Key, source: str | None) -> Any:
         """`data` as the annotation `hint` says; None and a problem where it isn't so."""
@@ -60,18 +91,32 @@ class _Reader:
             leaf = next((mark for mark in inner[1:] if isinstance(mark, Leaf)), None)
             if leaf is not None:
                 return self._leaf(leaf, data, path, source)
-            keyed = next((mark for mark in inner[1:] if isinstance(mark, Keyed)), None)
-            if keyed is not None:
-                return self._keyed(inner[0], keyed, data, path, source)
+            for mark in inner[1:]:
+                match mark:
+                    case Keyed():
+                        return self._keyed(inner[0], mark, data, path, source)
+                    case Named():
+                        return self._named(mark, inner[0], data, path, source)
+                    case Through():
+                        return self._through(mark, inner[0], data, path, source)
+                    case Short() if not isinstance(data, Mapping):
+                        return self._short(inner[0], mark.key, data, path, source)
             return self.value(inner[0], data, path, source)
         if origin in (Union, types.UnionType):
-            return self.value(meant(inner, data), data, path, source)
+            if any(is_value(data, bare(each)) for each in inner):
+                return data
+            kind = meant(inner, data)
+            named = bare(kind) is str and any(has_members(bare(each)) for each in inner)
+            if named and not isinstance(data, str):
+                message = "a name, or the thing itself as a mapping (key: value), is due"
+                return self._wrong(path, message)
+            return self.value(kind, data, path, source)
         if hint is type(None):
             return None
         if origin is Literal:
             return data if data in inner else self._wrong(path, unknown_name(data, inner))
         if origin is tuple:
-            return self._list(inner[0], data, path, source)
+            return self._list(inner, data, path, source)
         if is_mapping(hint):
             return self._mapping(inner, data, path, source)
         if isinstance(hint, type) and issubclass(hint, BaseModel):
@@ -113,24 +158,32 @@ class _Reader:
         number = Sourced(value=float(value), text=text_of(data), unit=leaf.unit or "", source=key)
         self.numbers[".".join(map(str, path))] = number
 
-    def _list(self, hint: Any, data: Any, path: Key, source: str | None) -> Any:
+    def _list(self, hints: Sequence[Any], data: Any, path: Key, source: str | None) -> Any:
         if not isinstance(data, list | tuple):
             return self._wrong(path, f"{shown(data)}: a list is due")
-        read = [self.value(hint, each, (*path, i), source) for i, each in enumerate(data)]
-        return tuple(read)
+        if hints[-1] is Ellipsis:
+            hints = [hints[0]] * len(data)
+        elif len(data) != len(hints):
+            return self._wrong(path, f"{shown(data)}: a list of {len(hints)} is due")
+        return tuple(
+            self.value(hint, part, (*path, index), source)
+            for index, (hint, part) in enumerate(zip(hints, data, strict=True))
+        )
 
     def _mapping(self, hints: Sequence[Any], data: Any, path: Key, source: str | None) -> Any:
         if not isinstance(data, Mapping):
             return self._wrong(path, f"{shown(data)}: a mapping (key: value) is due")
         known = get_args(hints[0]) if get_origin(hints[0]) is Literal else None
         source = _source(data, source)
-        read: dict[str, Any] = {}
+        read: dict[Any, Any] = {}
+        names = leaf_in(hints[0])
         for key, each in data.items():
             if known is not None and key not in known:
                 if key != "source":
                     self._wrong((*path, key), unknown_key(key, known))
             elif each is not None:
-                read[key] = self.value(hints[1], each, (*path, key), source)
+                name = key if names is None else self._leaf(names, key, (*path, key), source)
+                read[name] = self.value(hints[1], each, (*path, key), source)
         return read
 
     def _keyed(self, hint: Any, keyed: Keyed, data: Any, path: Key, source: str | None) -> Any:
@@ -148,6 +201,68 @@ class _Reader:
         }
         return read if is_mapping(hint) else tuple(read.values())
 
+    def _named(self, named: Named, hint: Any, data: Any, path: Key, source: str | None) -> Any:
+        """The value that a name, a path or a mapping stands for; an object is one itself."""
+        if isinstance(data, str) and data in named.besides:
+            return data
+        if not KINDS[named.kind].value:
+            return self.value(hint, data, path, source)
+        if is_value(data, bare(hint)):
+            self.references[path] = Reference(kind=named.kind, value=data)
+            return data
+        if not isinstance(data, str | Mapping):
+            besides = f"{', '.join(named.besides)}, or a {KINDS[named.kind].noun} is due: "
+            message = "a name, a path, or the thing itself written inline"
+            return self._wrong(path, besides + message if named.besides else f"{message} is due")
+        near = get_close_matches(str(data), named.besides, n=1)
+        if near and data not in library.files(named.kind):
+            return self._wrong(path, f"unknown {path[-1]} '{data}'; did you mean '{near[0]}'?")
+        folder = library.folder_of(self.document, path)
+        for known, value in self.loaded:
+            if known == (named.kind, folder, data):
+                return value
+        try:
+            name, document = library.referenced(named.kind, self.document, path)
+            value = KINDS[named.kind].load(name, document)
+        except ConfigError as error:
+            self.problems += library.placed(error, self.document, path).problems
+            return None
+        self.loaded.append(((named.kind, folder, data), value))
+        self.references[path] = Reference(
+            kind=named.kind, value=value, name=name, document=document
+        )
+        return value
+
+    def _through(
+        self, through: Through, hint: Any, data: Any, path: Key, source: str | None
+    ) -> Any:
+        """What is made of a form; an object is made already."""
+        if not isinstance(data, str | int | float | Mapping | list | tuple):
+            if any(is_value(data, bare(kind)) for kind in get_args(hint) or (hint,)):
+                return data
+            return self._wrong(path, f"{shown(data)}: no value that belongs here")
+        before = len(self.problems)
+        form = self.value(through.form, data, path, source)
+        if len(self.problems) > before:
+            return None
+        try:
+            return through.make(form, self.document, path)
+        except ConfigError as error:
+            self.problems += library.placed(error, self.document, path).problems
+            return None
+
+    def _short(self, hint: Any, key: str, data: Any, path: Key, source: str | None) -> Any:
+        """The value whose one key `data` stands for, with problems at its own place."""
+        kind = bare(hint)
+        if isinstance(data, kind):
+            return data
+        before = len(self.problems)
+        member = next(each for each in members(kind) if each.path == (key,))
+        value = self.value(member.type, data, path, source)
+        if len(self.problems) > before:
+            return None
+        return self._made(kind, {member.name: value}, path)
+
     def _model(self, form: type[BaseModel], path: Key) -> Any:
         try:
             return validated(form, self.document.under(path))
@@ -159,7 +274,7 @@ class _Reader:
         self, kind: Any, data: Any, path: Key, source: str | None, rest: Mapping[str, Any]
     ) -> Any:
         """`data` as a value with fields, which `rest` fills in."""
-        if isinstance(kind, type) and dataclasses.is_dataclass(kind) and isinstance(data, kind):
+        if is_value(data, kind):
             return data
         if not isinstance(data, Mapping):
             return self._wrong(path, f"{shown(data)}: a mapping (key: value) is due")
@@ -225,6 +340,11 @@ def _missing(path: tuple[str, ...], data: Any) -> tuple[str, ...]:
         if data is None:
             return path[:depth]
     return path
+
+
+def is_value(data: Any, kind: Any) -> bool:
+    """Whether `data` is what `kind` describes already, made in Python."""
+    return isinstance(kind, type) and dataclasses.is_dataclass(kind) and isinstance(data, kind)
 
 
 def _source(data: Any, source: str | None) -> str | None:

@@ -14,8 +14,9 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from sim.config.keys import has_members
+from sim.config.kinds import KINDS
 from sim.quantities import Leaf
-from sim.values import Keyed, Named, is_mapping, members
+from sim.values import Keyed, Named, Short, Through, is_mapping, members
 
 _MODELS: Final = "#/$defs/{model}"
 
@@ -102,12 +103,21 @@ def _annotated(hint: Any, marks: tuple[Any, ...], definitions: dict[str, Any]) -
     leaf = next((mark for mark in marks if isinstance(mark, Leaf)), None)
     if leaf is not None:
         return dict(leaf.schema)
+    through = next((mark for mark in marks if isinstance(mark, Through)), None)
+    if through is not None:
+        return _hint(through.form, definitions)
+    named = next((mark for mark in marks if isinstance(mark, Named)), None)
+    if named is not None:
+        form = _hint(KINDS[named.kind].load_form(), definitions)
+        return {"anyOf": [{"type": "string"}, form]}
+    short = next((mark for mark in marks if isinstance(mark, Short)), None)
+    if short is not None:
+        member = next(each for each in members(hint) if each.path == (short.key,))
+        return {"anyOf": [_hint(member.type, definitions), _hint(hint, definitions)]}
     schema = _hint(hint, definitions)
     if any(isinstance(mark, Keyed) for mark in marks):
         entries = schema["items"] if schema["type"] == "array" else schema["additionalProperties"]
         schema = {"type": "object", "additionalProperties": entries}
-    if any(isinstance(mark, Named) for mark in marks):
-        schema = {"anyOf": [{"type": "string"}, schema]}
     return schema
 
 

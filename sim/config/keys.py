@@ -6,12 +6,15 @@ import dataclasses
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
+from sim.config.kinds import KINDS
 from sim.quantities import Leaf
-from sim.values import Member, is_mapping, members
+from sim.values import Member, Named, Through, is_mapping, members
+
+Mark = TypeVar("Mark")
 
 
 def tree(kind: Any) -> dict[str, Any]:
@@ -38,7 +41,7 @@ def keys_at(form: Any, path: Sequence[str | int]) -> list[str] | None:
     kind = type_at(form, path)
     if isinstance(kind, dict):
         return list(kind)
-    kind = bare(kind)
+    kind = written(kind)
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return [each.alias or name for name, each in kind.model_fields.items()]
     if has_members(kind):
@@ -54,10 +57,11 @@ def type_at(form: Any, path: Sequence[str | int]) -> Any:
     None where there is nothing.
     """
     for index, key in enumerate(path):
-        kind = bare(form)
+        kind = written(form)
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             known = {
-                each.alias or name: each.annotation for name, each in kind.model_fields.items()
+                each.alias or name: Annotated[each.annotation, None, *each.metadata]
+                for name, each in kind.model_fields.items()
             }
             form = known.get(str(key))
         elif has_members(kind):
@@ -109,6 +113,28 @@ def meant(hints: Sequence[Any], data: Any) -> Any:
     mapped = [hint for hint in hints if has_members(bare(hint)) or is_mapping(bare(hint))]
     plain = [hint for hint in hints if hint not in mapped]
     return ((mapped or plain) if isinstance(data, Mapping) or not plain else plain)[0]
+
+
+def mark_of(hint: Any, kind: type[Mark]) -> Mark | None:
+    """The mark of a kind that an annotation has, also where None may stand instead."""
+    if get_origin(hint) in (Union, types.UnionType):
+        return next((mark for part in get_args(hint) if (mark := mark_of(part, kind))), None)
+    if get_origin(hint) is not Annotated:
+        return None
+    for mark in get_args(hint)[1:]:
+        if isinstance(mark, kind):
+            return mark
+        if isinstance(mark, Through):
+            return mark_of(mark.form, kind)
+    return None
+
+
+def written(hint: Any) -> Any:
+    """The form that documents have of what an annotation says, without its marks and None."""
+    named, through = mark_of(hint, Named), mark_of(hint, Through)
+    if named is not None:
+        return KINDS[named.kind].load_form()
+    return bare(hint if through is None else through.form)
 
 
 def bare(hint: Any) -> Any:

@@ -31,6 +31,8 @@ class Kind:
     """Whether its files list other names of themselves."""
     counts: str = ""
     """Kind of which NAME and NAME-xN stand for N, under the key `device`."""
+    value: str = ""
+    """`module:function` that makes the value of a name and its document."""
     numbers: str = ""
     """`module:function` that gives the sourced numbers of a name and its document."""
     schema: str = ""
@@ -47,6 +49,10 @@ class Kind:
         """The form that its files have."""
         return _imported(self.form)
 
+    def load(self, name: str, document: Any) -> Any:
+        """The value that a document of this kind describes."""
+        return _imported(self.value)(name, document)
+
     def load_numbers(self, name: str, document: Any) -> Mapping[str, Any]:
         """The sourced numbers of a document by dotted path; empty for kinds without any."""
         numbers: Mapping[str, Any] = _imported(self.numbers)(name, document) if self.numbers else {}
@@ -61,29 +67,30 @@ def _imported(place: str) -> Any:
 _TABLE: Final = (
     Kind(
         name="devices", form="hardware.device:Device", marks=("processors",),
-        bases=("families", "devices"), aliases=True, numbers="config.catalogue:device_numbers",
-        schema="device",
+        bases=("families", "devices"), aliases=True, value="config.catalogue:device_of",
+        numbers="config.catalogue:device_numbers", schema="device",
     ),
     Kind(
         name="systems", form="hardware.device:System", marks=("device", "count"), counts="devices",
-        numbers="config.catalogue:system_numbers", schema="system",
+        value="config.catalogue:system_of", numbers="config.catalogue:system_numbers",
+        schema="system",
     ),
     Kind(name="models", top=WORKLOADS, form="config.model_form:ModelForm", marks=("vocabulary",),
-         schema="model"),
+         value="config.catalogue:model_of", schema="model"),
     Kind(name="scenarios", top=WORKLOADS, form="config.scenario_form:ScenarioForm",
          marks=("traffic",), schema="scenario"),
-    Kind(name="traffic", top=WORKLOADS, single="trace", form="config.traffic_form:TrafficFileForm",
+    Kind(name="traffic", top=WORKLOADS, single="trace", form="config.traces:TrafficFileForm",
          marks=("trace",), schema="traffic"),
     Kind(name="memories", form="hardware.dram:MemoryKind", marks=("organisation", "energy"),
          single="memory", schema="memory"),
     Kind(name="processes", single="process", form="economics.process:Process"),
-    Kind(name="sites", form="economics.ownership:Site"),
-    Kind(name="costs", form="economics.practice:Practice"),
+    Kind(name="sites", form="economics.ownership:Site", value="config.costs:site_of"),
+    Kind(name="costs", form="economics.practice:Practice", value="config.costs:practice_of"),
     Kind(name="studies", top=WORKLOADS, single="study", form="config.study_form:StudyForm",
          marks=("axes",), schema="study"),
     Kind(name="runtimes", top=FITTED, form="hardware.runtime:Runtime", marks=("fitted",),
-         numbers="config.fitted:runtime_numbers"),
-    Kind(name="hosts", form="config.offload_form:HostFileForm"),
+         value="config.fitted:runtime_of", numbers="config.fitted:runtime_numbers"),
+    Kind(name="hosts", form="config.hosts:HostFile"),
     Kind(name="kernels", top=FITTED, single="kernels", form="hardware.kernels:Kernels"),
     Kind(name="protocols", top=FITTED, form="hardware.kernels:Protocols"),
     Kind(name="power", top=FITTED, single="power law", form="hardware.power:PowerLaw"),

@@ -148,6 +148,9 @@ def document_of(kind: str, given: Given, base: Path | None = None) -> tuple[str,
     if isinstance(given, Mapping):
         document = with_bases(kind, Document(file="(inline)", data=_plain(given)))
         return str(document.data.get("name") or "inline"), document
+    config = config_json(str(given), base or Path()) if kind == "models" else None
+    if config is not None:
+        return config.stem, Document(file=str(config), data=None)
     counted_kind = KINDS[kind].counts
     if counted_kind:
         return _counted_document(kind, counted_kind, str(given), base or Path())
@@ -187,6 +190,15 @@ def _plain(given: Any) -> Any:
     return str(given) if isinstance(given, Path) else given
 
 
+def config_json(given: str, base: Path) -> Path | None:
+    """The Hugging Face config.json that `given` means, itself or the folder it is in, if any."""
+    path = path_from(given, base)
+    if given.endswith(".json"):
+        return path
+    inside = path / "config.json"
+    return inside if exists(inside) else None
+
+
 def folder_of(document: Document, path: Key) -> Path:
     """Folder that relative paths written at `path` start from: the file's, else the current."""
     place = document.place(path)
@@ -208,12 +220,16 @@ def referenced(kind: str, document: Document, path: Key) -> tuple[str, Document]
 
 def placed(error: ConfigError, document: Document, path: Key) -> ConfigError:
     """`error` with `path` of `document` as the place of every problem that has none."""
-    return ConfigError(
-        [
-            problem if problem.file else document.problem(path, problem.message)
-            for problem in error.problems
-        ]
-    )
+    return ConfigError([_placed(problem, document, path) for problem in error.problems])
+
+
+def _placed(problem: Problem, document: Document, path: Key) -> Problem:
+    if problem.file and problem.path is None and not exists(Path(problem.file)):
+        return document.problem(path, f"{problem.file}: {problem.message}")
+    if problem.file:
+        return problem
+    inside = tuple((problem.path or "").split("."))
+    return document.problem(inside if inside[0] == path[0] else path, problem.message)
 
 
 def with_bases(kind: str, document: Document) -> Document:

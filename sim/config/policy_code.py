@@ -13,18 +13,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sim.config.fields import wrong
-from sim.errors import ConfigError, Problem
+from sim.config.document import Document, value_at
+from sim.errors import ConfigError, Key, Problem
 
-PATH = ("scheduler", "policy")
+PATH: Key = ("scheduler", "policy")
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
-def policy_name(value: Any) -> Any:
-    """`value` if it reads `module:function`."""
-    if not isinstance(value, str) or not NAME.fullmatch(value):
-        raise wrong("module:function is due, e.g. my_schedulers:shortest_first")
-    return value
+def with_policy(document: Document, *, allowed: bool) -> Document:
+    """A scenario's document with the function itself where its scheduler names one."""
+    try:
+        name = value_at(document.data, PATH)
+    except (KeyError, TypeError):
+        return document
+    if not isinstance(name, str):
+        return document
+    if not NAME.fullmatch(name):
+        raise _refused("module:function is due, e.g. my_schedulers:shortest_first")
+    return document.with_value(PATH, policy_of(name, allowed=allowed), document.place(PATH))
 
 
 def policy_of(name: str, *, allowed: bool) -> Callable[[Any], Any]:
@@ -52,4 +58,4 @@ def policy_of(name: str, *, allowed: bool) -> Callable[[Any], Any]:
 
 
 def _refused(message: str) -> ConfigError:
-    return ConfigError([Problem(path=".".join(PATH), message=message)])
+    return ConfigError([Problem(path=".".join(map(str, PATH)), message=message)])

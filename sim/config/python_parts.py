@@ -9,33 +9,15 @@ from typing import Any, Final
 
 from sim.config import catalogue
 from sim.config.digest import digest
-from sim.config.fields import unknown_key
 from sim.config.sources import load_sources
+from sim.config.traces import load_trace
 from sim.errors import ConfigError, Key, Place, Problem
-from sim.hardware import System
 from sim.hardware.runtime import under
+from sim.quantities import unknown_key
 from sim.scenario import Scenario
-from sim.workload.architecture import Architecture
-from sim.workload.traffic import Closed, Poisson, Sessions, Trace
 
 SETTINGS: Final = {"dtype": "precision"}
 """Keys of the YAML whose value in Python has another name."""
-
-
-def ready(value: Any) -> bool:
-    """Whether `value` is a part of a scenario made in Python."""
-    return isinstance(value, Architecture | System | Trace | Closed | Poisson | Sessions)
-
-
-def check_reach(sets: Sequence[str], objects: Mapping[str, Any]) -> None:
-    """ConfigError for changes below an object, which has no YAML to change."""
-    problems = [
-        Problem(file=f"--set {text}", message=f"{head} is a Python object: change it by `replace`")
-        for text in sets
-        if (head := text.partition("=")[0].split(".")[0].strip()) in objects
-    ]
-    if problems:
-        raise ConfigError(problems)
 
 
 def changed_scenario(
@@ -47,7 +29,7 @@ def changed_scenario(
     loaders: dict[str, Callable[[Any], Any]] = {
         "model": catalogue.load_model,
         "system": catalogue.load_system,
-        "traffic": catalogue.load_trace,
+        "traffic": load_trace,
     }
     known = [each.name for each in fields(Scenario)]
     unknown = [Problem(message=unknown_key(key, known)) for key in replacements if key not in known]

@@ -1,171 +1,150 @@
-"""Forms of scenarios."""
+"""Form of scenarios: what decides a run, as its document has it."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
-
+from sim.config.document import Document
 from sim.config.dtype_form import DTypeForm
-from sim.config.fields import (
-    Count,
-    Flag,
-    Form,
-    Index,
-    OneOf,
-    Positive,
-    Share,
-    Text,
-    Time,
-    wrong,
+from sim.config.fleet_form import (
+    DisaggregateForm,
+    FailuresForm,
+    FleetForm,
+    SplitForm,
+    SystemOf,
 )
-from sim.config.fleet_form import DisaggregateForm, FailuresForm, Fleet
-from sim.config.offload_form import HostForm, TierForm
-from sim.config.parallel_form import ParallelForm
-from sim.config.policy_code import policy_name
+from sim.config.library import unknown
 from sim.config.speculation_form import SpeculationForm
-from sim.config.split_form import SplitForm
-from sim.config.traffic_form import Traffic, not_negative
+from sim.config.traffic_form import TrafficForm, traffic_of
+from sim.dtypes import Precision
+from sim.economics.ownership import Site
+from sim.economics.practice import Basis, Practice
+from sim.engines.fleet import Disaggregation, Fleet
 from sim.engines.scheduler import Scheduler
-from sim.engines.scheduler_kinds import CHOICES
+from sim.errors import ConfigError, Key, Problem
+from sim.hardware.runtime import Runtime
+from sim.mapping.layout import Parallel, Split
 from sim.operators import OPERATOR_CLASSES
+from sim.quantities import Index, Text, one_of
+from sim.scenario import Costing, Slo
+from sim.techniques import TECHNIQUES
+from sim.values import Named, Short, Through, build
+from sim.workload.architecture import Architecture
+from sim.workload.routing import Router
+from sim.workload.speculation import Speculation
+from sim.workload.traffic import Closed, Sessions, Traffic
 
-Operator = Annotated[str, OneOf(names=OPERATOR_CLASSES)]
-
-
-def _choice(name: str) -> OneOf:
-    return OneOf(names=tuple(CHOICES[name]), listed="schedulers")
-
-
-class SchedulerForm(Form):
-    """How the engine forms iterations and spends KV memory."""
-
-    kind: Annotated[str, _choice("kind")] = Scheduler.kind
-    max_batch: Count = Scheduler.max_batch
-    token_budget: Count = Scheduler.token_budget
-    max_prefill_tokens: Count = Scheduler.max_prefill_tokens
-    groups: Count = Scheduler.groups
-    group_tokens: Count = Scheduler.group_tokens
-    group_rule: Annotated[str, _choice("group_rule")] = Scheduler.group_rule
-    order: Annotated[str, _choice("order")] = Scheduler.order
-    deadline: Time | None = None
-    deadline_per_token: Time | None = None
-    memory_utilization: Share = Scheduler.memory_utilization
-    kv_block: Count = Scheduler.kv_block
-    kv_reserve: Annotated[str, _choice("kv_reserve")] = Scheduler.kv_reserve
-    watermark: Share = Scheduler.watermark
-    prefix_cache: Flag = Scheduler.prefix_cache
-    prefix_blocks: Count | None = Scheduler.prefix_blocks
-    preemption: Annotated[str, _choice("preemption")] = Scheduler.preemption
-    host: HostForm | None = None
-    kv_tiers: tuple[TierForm, ...] = ()
-    kv_loads: Annotated[str, _choice("kv_loads")] = Scheduler.kv_loads
-    policy: Annotated[str, BeforeValidator(policy_name)] | None = None
-    """A scheduler of your own, `module:function`; it needs `sim run --allow-code`."""
+Operator = Annotated[str, one_of(*OPERATOR_CLASSES)]
 
 
-class RouterForm(Form):
-    """How tokens choose their experts."""
-
-    kind: Literal["uniform", "zipf", "correlated", "coverage"]
-    skew: Annotated[float, BeforeValidator(not_negative)] = 0.0
-    correlation: Share = 0.0
-    coverage: tuple[tuple[Positive, Share], ...] = ()
-    """(tokens, share of experts touched) points."""
-    draw: Literal["expected", "sampled"] = "expected"
-    locality: Positive | None = None
-    """Gamma shape of popularity within one prompt."""
-
-    @model_validator(mode="after")
-    def _points(self) -> RouterForm:
-        if (self.kind == "coverage") != bool(self.coverage):
-            raise wrong("kind coverage and `coverage: [[tokens, share], ...]` go together")
-        if self.kind == "coverage" and self.draw == "sampled":
-            raise wrong("a coverage table says what is expected: leave `draw` out")
-        if self.locality is not None and self.draw == "sampled":
-            raise wrong("locality is of expectations: leave `locality` or `draw` out")
-        rising = list(zip(self.coverage, self.coverage[1:], strict=False))
-        if any(right[0] <= left[0] or right[1] < left[1] for left, right in rising):
-            raise wrong("coverage points must rise in tokens and not fall in share")
-        return self
+def technique_of(stated: Mapping[str, Any], document: Document, path: Key) -> Mapping[str, Any]:
+    """A technique with its parameters, checked."""
+    kind = str(stated.get("kind"))
+    if kind not in TECHNIQUES:
+        message = unknown("techniques", kind, TECHNIQUES)
+        raise ConfigError([document.problem((*path, "kind"), message)])
+    try:
+        parameters = {key: value for key, value in stated.items() if key != "kind"}
+        build(TECHNIQUES[kind].parameters, parameters)
+    except ConfigError as error:
+        raise ConfigError(
+            [document.problem((*path, part.path or ""), part.message) for part in error.problems]
+        ) from None
+    return stated
 
 
-class SloForm(Form):
-    """Bounds a good request keeps."""
-
-    ttft: Time | None = None
-    tbt: Time | None = None
-
-
-def _reference(value: Any) -> Any:
-    if not isinstance(value, str | dict):
-        raise wrong("a name, a path, or the thing itself written inline is due")
-    return value
+def _plain(fleet: FleetForm | Fleet) -> bool:
+    """Whether it is nothing but equal replicas, dealt in turn, that don't fail."""
+    dealt = fleet.route == "round-robin" and len(fleet.pools) < 2 and fleet.autoscale is None
+    if isinstance(fleet, Fleet):
+        return dealt and not (fleet.outages or fleet.breakdowns or fleet.slowdowns)
+    return dealt and fleet.failures == FailuresForm() and not fleet.slowdown
 
 
-Reference = Annotated[Any, BeforeValidator(_reference)]
-
-
-class CostForm(Form):
+@dataclass(frozen=True, kw_only=True)
+class CostForm:
     """Where and how the system is owned."""
 
-    site: Reference = "default"
-    practice: Reference = "default"
-    basis: Literal["price", "cost"] = "price"
+    site: Annotated[Site, Named("sites")]
+    """Where it stands: prices of power and building, and the grid's carbon."""
+    practice: Annotated[Practice, Named("costs")]
+    """How it is packaged, built, sold and used."""
+    basis: Basis = "price"
+    """What devices cost: their price, or what it costs to make them."""
 
 
-def _system_of_pools(schema: dict[str, Any]) -> None:
-    """Where pools name their systems, the scenario needs none of its own."""
-    schema["required"] = [name for name in schema["required"] if name != "system"]
-    schema["anyOf"] = [{"required": [key]} for key in ("system", "fleet", "disaggregate")]
-
-
-class ScenarioForm(Form):
+@dataclass(frozen=True, kw_only=True)
+class ScenarioForm:
     """Model + system + traffic + mapping + scheduler + techniques."""
 
-    model_config = ConfigDict(json_schema_extra=_system_of_pools)
-
     title: Text | None = None
+    """Name for people."""
     name: Text | None = None
-    model: Reference
-    system: Reference
-    dtype: DTypeForm = DTypeForm()
-    parallel: ParallelForm = ParallelForm()
-    traffic: Traffic
-    scheduler: SchedulerForm = SchedulerForm()
-    router: RouterForm | None = None
-    runtime: Text | None = None
+    """Name in results; that of the file if left out."""
+    model: Annotated[Architecture, Named("models")]
+    """What is served: a name, a path, a config.json, or a model written out."""
+    system: SystemOf
+    """What it runs on; where pools name systems of their own, there need be none."""
+    dtype: Annotated[DTypeForm | Precision, Through(DTypeForm)] = field(default_factory=DTypeForm)
+    """Number formats; those the model is published in if left out."""
+    parallel: Parallel = field(default_factory=Parallel)
+    """Degrees of parallelism; what is left out is chosen."""
+    traffic: Annotated[Traffic, Through(Annotated[TrafficForm, Short("trace")], traffic_of)]
+    """Requests: when they arrive, and how long they are."""
+    scheduler: Scheduler = field(default_factory=Scheduler)
+    """How iterations are formed and memory is spent."""
+    router: Router | None = None
+    """How tokens choose their experts; by the number of experts if left out."""
+    runtime: Annotated[Runtime, Named("runtimes")] | None = None
     """A serving framework whose times go before what the device estimates."""
-    placement: dict[Operator, Text] = Field(default_factory=dict)
-    techniques: tuple[dict[str, Any], ...] = ()
-    slo: SloForm = SloForm()
-    cost: CostForm = CostForm()
-    fleet: Fleet | None = None
-    disaggregate: DisaggregateForm | None = None
-    split: SplitForm | None = None
-    speculation: SpeculationForm | None = None
+    placement: Mapping[Operator, Text] = field(default_factory=dict)
+    """Processor by class of operators; the rest runs where it is fastest."""
+    techniques: tuple[
+        Annotated[Mapping[str, Any], Through(Mapping[str, Any], technique_of)], ...
+    ] = ()
+    """Rewrites of the model's graph, each a kind with its parameters."""
+    slo: Slo = field(default_factory=Slo)
+    """Bounds that a good request keeps."""
+    cost: Annotated[CostForm | Costing, Through(CostForm)] | None = None
+    """Where and how the system is owned; the usual site and practice if left out."""
+    fleet: Annotated[FleetForm | Fleet, Through(Annotated[FleetForm, Short("pools")])] | None = None
+    """Several replicas behind a router."""
+    disaggregate: Annotated[DisaggregateForm | Disaggregation, Through(DisaggregateForm)] | None = (
+        None
+    )
+    """Pools that prefill and decode apart."""
+    split: Annotated[SplitForm | Split, Through(SplitForm)] | None = None
+    """Routed experts on a system of their own."""
+    speculation: Annotated[SpeculationForm | Speculation, Through(SpeculationForm)] | None = None
+    """Tokens that a draft proposes and the model verifies."""
     seed: Index = 0
+    """Of everything that is drawn."""
 
-    @model_validator(mode="after")
-    def _apart(self) -> ScenarioForm:
-        sessions = self.traffic.sessions
-        closed = self.traffic.closed is not None or (sessions is not None and sessions.wait)
+    def __post_init__(self) -> None:
+        """ConfigError for parts that can't go together."""
+        traffic = self.traffic
+        closed = isinstance(traffic, Closed) or (isinstance(traffic, Sessions) and traffic.wait)
+        path = message = ""
         if self.disaggregate is not None and self.fleet is not None:
-            raise wrong("leave one of fleet and disaggregate out", "disaggregate")
-        if self.split is not None and self.fleet is not None:
-            raise wrong("a split is of one system: leave fleet out", "split")
-        if self.disaggregate is not None and closed:
-            raise wrong(
-                "pools apart need open traffic: a trace, poisson, or sessions that don't wait",
-                "disaggregate",
+            path, message = "disaggregate", "leave one of fleet and disaggregate out"
+        elif self.split is not None and self.fleet is not None:
+            path, message = "split", "a split is of one system: leave fleet out"
+        elif self.disaggregate is not None and closed:
+            path = "disaggregate"
+            message = "pools apart need open traffic: a trace, poisson, or sessions that don't wait"
+        elif self.fleet is not None and closed and not _plain(self.fleet):
+            path = "fleet"
+            message = (
+                "clients of a closed loop, and sessions that wait, stay with their replica, of "
+                "equal ones that don't fail: take a trace or poisson for the rest"
             )
-        if self.fleet is not None and closed:
-            plain = self.fleet.route == "round-robin" and len(self.fleet.pools) < 2
-            plain = plain and self.fleet.autoscale is None
-            if not plain or self.fleet.failures != FailuresForm() or self.fleet.slowdown:
-                raise wrong(
-                    "clients of a closed loop, and sessions that wait, stay with their replica, of "
-                    "equal ones that don't fail: take a trace or poisson for the rest",
-                    "fleet",
-                )
-        return self
+        if message:
+            raise ConfigError([Problem(path=path, message=message)])
+
+    @staticmethod
+    def amend(schema: dict[str, Any]) -> None:
+        """Tell a JSON Schema that pools may name systems instead of the scenario."""
+        schema["required"] = [name for name in schema["required"] if name != "system"]
+        schema["anyOf"] = [{"required": [key]} for key in ("system", "fleet", "disaggregate")]

@@ -15,7 +15,10 @@ def schemas() -> Mapping[str, dict[str, Any]]:
     """One schema a form, and one a form for files with `extends`, in which nothing is required."""
     made: dict[str, dict[str, Any]] = {}
     for name, form in ((kind.schema, kind.load_form()) for kind in KINDS.values() if kind.schema):
-        schema = form.model_json_schema() if issubclass(form, BaseModel) else schema_of(form)
+        model = isinstance(form, type) and issubclass(form, BaseModel)
+        schema = form.model_json_schema() if model else schema_of(form)
+        if hasattr(form, "amend"):
+            form.amend(schema)
         schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
         inline = schema.get("$defs", {}).get("Device")  # a system's own
         for part in (schema, inline) if inline else (schema,):

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from sim.config import library
-from sim.config.catalogue import config_json
 from sim.config.json_schema import descriptions
 from sim.config.kinds import KINDS, SHOWN
 from sim.errors import ConfigError, Problem
@@ -25,7 +24,7 @@ def find_kinds(name: str) -> list[str]:
         return kinds or ["devices"]
     if library.counted(name):
         return ["systems"]
-    if config_json(name, Path()) is not None:
+    if library.config_json(name, Path()) is not None:
         return ["models"]
     every = dict.fromkeys(entry for kind in SHOWN for entry in library.names(kind))
     near = get_close_matches(name, [*every, *library.aliases()], n=1)

@@ -2,76 +2,79 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
-from pydantic import BeforeValidator, model_validator
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
 
 from sim.config.document import Document
-from sim.config.fields import Count, Form, Index, share, wrong
-from sim.errors import ConfigError
+from sim.errors import ConfigError, Problem
+from sim.quantities import Count, Index, Leaf, Share
+from sim.values import Named, leaf_in
 from sim.workload.architecture import Architecture
 from sim.workload.speculation import Speculation, unfit
 
-OWN = ("mtp", "self")
+OWN: Final = ("mtp", "self")
 """Drafts that are part of the model."""
 
 
 def _shares(value: Any) -> tuple[float, ...]:
-    if isinstance(value, list | tuple):
-        if not value:
-            raise wrong("a share is due, or a list of them, one for each token drafted")
-        return tuple(share(each) for each in value)
-    return (share(value),)
+    share = leaf_in(Share)
+    assert share is not None
+    values = value if isinstance(value, list | tuple) else [value]
+    if not values:
+        raise ConfigError("a share is due, or a list of them, one for each token drafted")
+    return tuple(share.read(part) for part in values)
 
 
-def _draft(value: Any) -> Any:
-    if not isinstance(value, str | dict):
-        raise wrong("mtp, self, or a model is due: a name, a path, or itself written inline")
-    return value
+_ACCEPTANCE: Final = Leaf(
+    read=_shares,
+    schema={
+        "anyOf": [{"type": "number"}, {"type": "string"}, {"type": "array"}],
+        "examples": [0.7, [0.8, 0.6, 0.5]],
+    },
+)
 
 
-class SpeculationForm(Form):
+@dataclass(frozen=True, kw_only=True)
+class SpeculationForm:
     """A draft proposes tokens, the model verifies them in one pass."""
 
-    draft: Annotated[Any, BeforeValidator(_draft, json_schema_input_type=str | dict[str, Any])]
+    draft: Annotated[Architecture, Named("models", OWN)]
+    """What drafts: a model, `mtp` (its own module) or `self` (its own first layers)."""
     tokens: Index = 4
     """Drafted for each sequence and step; 0: no speculation."""
-    acceptance: Annotated[
-        tuple[float, ...], BeforeValidator(_shares, json_schema_input_type=float | list[float])
-    ]
+    acceptance: Annotated[tuple[float, ...], _ACCEPTANCE]
     """Probability that a drafted token is accepted if those before it are; a list: one each."""
     layers: Count | None = None
+    """Layers of the model that draft, for `self`."""
 
-    @model_validator(mode="after")
-    def _each(self) -> SpeculationForm:
-        given = len(self.acceptance)
-        if 1 < given < self.tokens:
-            message = f"{given} probabilities for {self.tokens} tokens: one for all or one each"
-            raise wrong(message, "acceptance")
-        if self.draft == "self" and self.layers is None:
-            raise wrong("self drafts with the first layers of the model: say how many", "layers")
-        return self
+    def __post_init__(self) -> None:
+        """ConfigError for what can't go together."""
+        listed = len(self.acceptance)
+        if 1 < listed < self.tokens:
+            message = f"{listed} probabilities for {self.tokens} tokens: one for all or one each"
+            raise ConfigError([Problem(path="acceptance", message=message)])
+        draft: Any = self.draft
+        if draft == "self" and self.layers is None:
+            message = "self drafts with the first layers of the model: say how many"
+            raise ConfigError([Problem(path="layers", message=message)])
 
+    def speculation(self, model: Architecture, document: Document) -> Speculation | None:
+        """The speculation of a scenario's `document`; None for no tokens.
 
-def speculation_of(
-    form: SpeculationForm, model: Architecture, draft: Architecture | None, document: Document
-) -> Speculation:
-    """The speculation of a scenario's `document`; `draft` is a model, None where it is `model`'s.
-
-    Raises ConfigError where the model can't be drafted for like this.
-    """
-    acceptance = form.acceptance
-    if len(acceptance) == 1:
-        acceptance *= form.tokens
-    made = Speculation(
-        draft=form.draft if draft is None else draft,
-        tokens=form.tokens,
-        acceptance=acceptance[: form.tokens],
-        layers=form.layers,
-    )
-    wrongs = unfit(model, made)
-    if wrongs:
-        raise ConfigError(
-            [document.problem(("speculation", key), message) for key, message in wrongs.items()]
+        ConfigError where `model` can't be drafted for like this.
+        """
+        if self.tokens == 0:
+            return None
+        acceptance = self.acceptance * (self.tokens if len(self.acceptance) == 1 else 1)
+        speculation = Speculation(
+            draft=self.draft,
+            tokens=self.tokens,
+            acceptance=acceptance[: self.tokens],
+            layers=self.layers,
         )
-    return made
+        problems = unfit(model, speculation)
+        if problems:
+            raise ConfigError(
+                [document.problem(("speculation", key), text) for key, text in problems.items()]
+            )
+        return speculation

@@ -8,8 +8,15 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from sim.config.fields import Count, Form, Index, Text, wrong
-from sim.config.scenario_form import Reference
 
+
+def _reference(value: Any) -> Any:
+    if not isinstance(value, str | dict):
+        raise wrong("a name, a path, or the thing itself written inline is due")
+    return value
+
+
+Reference = Annotated[Any, BeforeValidator(_reference)]
 MOST_WAYS: Final = 100_000
 
 

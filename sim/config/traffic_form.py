@@ -1,98 +1,135 @@
-"""Forms of traffic."""
+"""Forms of traffic, and what is made of them: the requests, or what draws them."""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from sim.config import library
+from sim.config.document import Document
+from sim.config.traces import load_trace
+from sim.errors import ConfigError, Key, Problem
+from sim.quantities import Count, Flag, Index, Leaf, Positive, Rate, Share, Text, Time
+from sim.values import Short
+from sim.workload.traffic import (
+    Closed,
+    Constant,
+    Empirical,
+    Gaussian,
+    Length,
+    LogNormal,
+    Poisson,
+    Sessions,
+    Traffic,
+)
+from sim.workload.traffic.arrivals import select
+from sim.workload.traffic.priorities import check_priorities
+from sim.workload.traffic.readers import read_lengths
+from sim.workload.traffic.samples import check_samples
 
-from sim.config.fields import Count, Flag, Form, Index, Positive, Rate, Share, Text, Time, wrong
-from sim.config.sources import SourceForm
-from sim.workload.traffic.forms import Sessions
+SAMPLE: Final = "azure-like-2k"
+"""The embedded traffic, whose lengths are the default."""
 
 
-class MomentsForm(Form):
-    """Mean and standard deviation in tokens."""
-
-    mean: Positive
-    std: Annotated[float, BeforeValidator(lambda value: not_negative(value))]
-
-
-def not_negative(value: Any) -> float:
-    """`value` where it is a number from 0 on; raises the error to say where it is not."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
-        raise wrong(f"{value!r}: a number from 0 on is due")
-    return float(value)
-
-
-class LengthForm(Form):
-    """Tokens of a prompt or an answer: `512`, or one distribution."""
+@dataclass(frozen=True, kw_only=True)
+class LengthForm:
+    """Tokens of a prompt or an answer: a number of them, or one distribution."""
 
     constant: Count | None = None
-    gaussian: MomentsForm | None = None
-    lognormal: MomentsForm | None = None
+    """Tokens of every one; the number alone stands for it."""
+    gaussian: Gaussian | None = None
+    """Normal lengths."""
+    lognormal: LogNormal | None = None
+    """Log-normal lengths."""
     empirical: Text | None = None
     """A file with observed lengths."""
 
-    @model_validator(mode="after")
-    def _one(self) -> LengthForm:
-        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise wrong(
+    def __post_init__(self) -> None:
+        """ConfigError for none or several of them."""
+        if sum(getattr(self, name.name) is not None for name in fields(self)) != 1:
+            raise ConfigError(
                 "one length is due: a number of tokens, {gaussian: {mean, std}}, "
                 "{lognormal: {mean, std}} or {empirical: PATH}"
             )
-        return self
+
+    def length(self, column: Literal["input", "output"], folder: Path) -> Length:
+        """The length itself; a file starts from `folder`, and has one for prompts and answers."""
+        if self.constant is not None:
+            return Constant(tokens=self.constant)
+        if self.empirical is None:
+            distribution = self.gaussian or self.lognormal
+            assert distribution is not None
+            return distribution
+        inputs, outputs = read_lengths(library.path_from(self.empirical, folder))
+        return Empirical(tokens=tuple((inputs if column == "input" else outputs).tolist()))
 
 
-def _length(value: Any) -> Any:
-    if isinstance(value, dict):
-        return value
-    return {"constant": value}
+Tokens = Annotated[LengthForm, Short("constant")]
 
 
-Length = Annotated[LengthForm, BeforeValidator(_length, json_schema_input_type=int | LengthForm)]
+@dataclass(frozen=True, kw_only=True)
+class PoissonForm:
+    """Open loop with exponential gaps."""
 
-
-class PoissonForm(Form):
-    """Open loop with exponential gaps; lengths default to those of the embedded sample."""
-
-    rate: Rate
+    rate_per_s: Rate
+    """Requests that arrive in a time, in the mean."""
     requests: Count
-    input: Length | None = None
-    output: Length | None = None
+    """How many requests there are."""
+    input: Tokens | None = None
+    """Tokens of a prompt; as in the embedded sample if left out."""
+    output: Tokens | None = None
+    """Tokens of an answer; as in the embedded sample if left out."""
 
 
-class ClosedForm(Form):
+@dataclass(frozen=True, kw_only=True)
+class ClosedForm:
     """Clients that send their next request when the last one ends."""
 
     concurrency: Count
+    """How many clients there are."""
     requests: Count
-    input: Length | None = None
-    output: Length | None = None
+    """How many requests there are."""
+    input: Tokens | None = None
+    """Tokens of a prompt; as in the embedded sample if left out."""
+    output: Tokens | None = None
+    """Tokens of an answer; as in the embedded sample if left out."""
     start: Literal["steady", "cold"] = "steady"
+    """With requests at random progress, as if it had run for long, or with fresh prompts."""
 
 
-class SessionsForm(Form):
+@dataclass(frozen=True, kw_only=True)
+class SessionsForm:
     """Conversations whose prompts hold all that was said before."""
 
-    rate: Rate
+    rate_per_s: Rate
+    """Conversations that begin in a time, in the mean."""
     sessions: Count
-    turns: Length
-    input: Length | None = None
-    output: Length | None = None
+    """How many conversations there are."""
+    turns: Tokens
+    """Turns of a conversation."""
+    input: Tokens | None = None
+    """Tokens of a message; as in the embedded sample if left out."""
+    output: Tokens | None = None
+    """Tokens of an answer; as in the embedded sample if left out."""
     shared: Index = Sessions.shared
+    """Tokens that come first in all prompts."""
     templates: Count = Sessions.templates
-    think: Time | None = None
-    pace: Time | None = None
-    wait: Flag = False
+    """Different texts of these."""
+    think_s: Time = Sessions.think_s
+    """Time between an answer and the next message, in the mean."""
+    pace_s: Time | None = None
+    """Time that people take an answer's token to need, where they don't wait; 20 ms if left out."""
+    wait: Flag = Sessions.wait
+    """Whether people wait for the answer as it really ends."""
 
-    @model_validator(mode="after")
-    def _paced(self) -> SessionsForm:
-        if self.wait and self.pace is not None:
-            raise wrong("with `wait` the answer's own end counts: leave it out", "pace")
-        return self
+    def __post_init__(self) -> None:
+        """ConfigError for a pace that doesn't count."""
+        if self.wait and self.pace_s is not None:
+            message = "with `wait` the answer's own end counts: leave it out"
+            raise ConfigError([Problem(path="pace", message=message)])
 
 
 def _class(value: Any) -> int:
@@ -100,58 +137,123 @@ def _class(value: Any) -> int:
     if isinstance(value, str) and re.fullmatch(r"0|-?[1-9][0-9]{0,8}", value):
         value, whole = int(value), True
     if not whole or abs(value) >= 10**9:
-        raise wrong(f"{value!r}: a class is a whole number, the smaller the more urgent")
+        raise ConfigError(f"{value!r}: a class is a whole number, the smaller the more urgent")
     return int(value)
 
 
-Class = Annotated[int, BeforeValidator(_class)]
+Class = Annotated[int, Leaf(read=_class, schema={"type": "integer"})]
 
 
-class TrafficForm(Form):
-    """Exactly one of `trace` (with window, rate_scale, limit), `poisson`, `closed`, `sessions`."""
+@dataclass(frozen=True, kw_only=True)
+class TrafficForm:
+    """A trace, Poisson arrivals, a closed loop or sessions; a name alone is that of a trace."""
 
     trace: Text | None = None
-    window: tuple[Time, Time] | None = None
+    """Name or path of a trace."""
+    window_s: tuple[Time, Time] | None = None
+    """Part of the trace, from and to."""
     rate_scale: Positive | None = None
+    """How many times as many requests arrive in a time."""
     limit: Count | None = None
+    """Requests of the trace, the first ones."""
     poisson: PoissonForm | None = None
+    """Open loop."""
     closed: ClosedForm | None = None
+    """Closed loop."""
     sessions: SessionsForm | None = None
-    priorities: dict[Class, Share] = Field(default_factory=dict)
+    """Conversations."""
+    priorities: Mapping[Class, Share] = field(default_factory=dict)
     """Classes of requests and their shares, the smaller number the more urgent."""
     samples: Count = 1
     """Answers to each prompt (OpenAI's `n`)."""
 
-    @model_validator(mode="after")
-    def _one(self) -> TrafficForm:
+    def __post_init__(self) -> None:
+        """ConfigError for none or several kinds, and for keys of another kind."""
         kinds = ("trace", "poisson", "closed", "sessions")
-        given = [name for name in kinds if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise wrong(
+        stated = [name for name in kinds if getattr(self, name) is not None]
+        if len(stated) != 1:
+            raise ConfigError(
                 "exactly one of trace, poisson, closed, sessions is due, here are "
-                f"{', '.join(given) or 'none'}"
+                f"{', '.join(stated) or 'none'}"
             )
-        if self.trace is None and any((self.window, self.rate_scale, self.limit)):
-            raise wrong("window, rate_scale and limit go with a trace only")
-        return self
+        if self.trace is None and any((self.window_s, self.rate_scale, self.limit)):
+            raise ConfigError("window, rate_scale and limit go with a trace only")
 
 
-def _trace(value: Any) -> Any:
-    """A name alone is that of a trace."""
-    return {"trace": value} if isinstance(value, str) else value
+def traffic_of(form: TrafficForm, document: Document, path: Key) -> Traffic:
+    """The traffic that a form at `path` of `document` describes; ConfigError where it can't be."""
+    traffic = _kind(form, document, path)
+    traffic = replace(traffic, priorities=tuple(form.priorities.items()), samples=form.samples)
+    check_priorities(traffic)
+    check_samples(traffic)
+    return traffic
 
 
-Traffic = Annotated[TrafficForm, BeforeValidator(_trace, json_schema_input_type=str | TrafficForm)]
+def _kind(form: TrafficForm, document: Document, path: Key) -> Traffic:
+    if form.poisson is not None:
+        lengths = _lengths(form.poisson, document, (*path, "poisson"))
+        rate, requests = form.poisson.rate_per_s, form.poisson.requests
+        return Poisson(rate_per_s=rate, requests=requests, **lengths)
+    if form.closed is not None:
+        closed = form.closed
+        return Closed(
+            concurrency=closed.concurrency,
+            requests=closed.requests,
+            start=closed.start,
+            **_lengths(closed, document, (*path, "closed")),
+        )
+    if form.sessions is not None:
+        sessions, at = form.sessions, (*path, "sessions")
+        return Sessions(
+            rate_per_s=sessions.rate_per_s,
+            sessions=sessions.sessions,
+            turns=sessions.turns.length("output", library.folder_of(document, path)),
+            shared=sessions.shared,
+            templates=sessions.templates,
+            think_s=sessions.think_s,
+            pace_s=Sessions.pace_s if sessions.pace_s is None else sessions.pace_s,
+            wait=sessions.wait,
+            **_lengths(sessions, document, at),
+        )
+    assert form.trace is not None
+    try:
+        trace = load_trace(form.trace, library.folder_of(document, (*path, "trace")))
+    except ConfigError as error:
+        raise library.placed(error, document, (*path, "trace")) from None
+    try:
+        return select(
+            trace, window_s=form.window_s, rate_scale=form.rate_scale or 1.0, limit=form.limit
+        )
+    except ConfigError as error:
+        part = "trace" if form.window_s is None else "window"
+        raise ConfigError([document.problem((*path, part), str(error))]) from None
 
 
-class TrafficFileForm(Form):
-    """A trace of the library: where its rows are, and how it was made."""
+def _lengths(
+    form: PoissonForm | ClosedForm | SessionsForm, document: Document, path: Key
+) -> dict[str, Any]:
+    """Lengths of prompts and answers; what is left out is as in the embedded sample."""
+    lengths: dict[str, Any] = {}
+    columns: tuple[Literal["input", "output"], ...] = ("input", "output")
+    for column in columns:
+        stated: LengthForm | None = getattr(form, column)
+        if stated is None:
+            tokens = getattr(load_trace(SAMPLE), f"{column}_tokens")
+            lengths[column] = Empirical(tokens=tuple(tokens.tolist()))
+        else:
+            folder = library.folder_of(document, (*path, column))
+            lengths[column] = stated.length(column, folder)
+    return lengths
 
-    title: Text
-    trace: Text
-    source: Text | None = None
-    sources: dict[str, SourceForm] = Field(default_factory=dict)
-    requests: Count | None = None
-    seed: Index | None = None
-    statistics: dict[str, Any] = Field(default_factory=dict)
-    recorded: dict[str, Any] = Field(default_factory=dict)
+
+def library_trace(traffic: Any) -> str | None:
+    """The trace that a scenario's `traffic` names, or whose lengths it takes; None: no such."""
+    if isinstance(traffic, str):
+        return traffic
+    if not isinstance(traffic, Mapping):
+        return None
+    if isinstance(traffic.get("trace"), str):
+        return str(traffic["trace"])
+    kinds = [traffic[name] for name in ("poisson", "closed", "sessions") if name in traffic]
+    left_out = any(isinstance(kind, Mapping) and {"input", "output"} - set(kind) for kind in kinds)
+    return SAMPLE if left_out else None

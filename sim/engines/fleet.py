@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Annotated, Any, Final
 
-from sim.errors import Key
+from sim.errors import ConfigError, Problem
+from sim.errors import Key as Path
 from sim.hardware import Link, System
 from sim.mapping.layout import Parallel
+from sim.quantities import Count, Index, Leaf, LinkRate, Positive, Share, Time
+from sim.values import Key, checked
 
 ROUTES: Final[Mapping[str, str]] = {
     "round-robin": "in turn",
@@ -28,56 +31,105 @@ class Pool:
     system: System
     replicas: int = 1
     parallel: Parallel = field(default_factory=Parallel)
-    written: Key = field(default=(), repr=False, compare=False)
+    written: Path = field(default=(), repr=False, compare=False)
     """Where a scenario's document has it."""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Outage:
-    """Replica number `replica` dies at `at_s` and is back, empty, `for_s` later."""
+    """A replica that dies and comes back empty."""
 
-    replica: int
-    at_s: float
-    for_s: float
+    replica: Index
+    """Its number, over all pools from 0."""
+    at_s: Time
+    """When it dies."""
+    for_s: Time
+    """How long it is away."""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Breakdowns:
-    """Each replica dies after an exponential time of mean `mtbf_s`, for `repair_s`."""
+    """Replicas that die at random."""
 
-    mtbf_s: float
-    repair_s: float
+    mtbf_s: Time
+    """Mean of the exponential time that a replica lasts."""
+    repair_s: Time
+    """How long it is away."""
+
+    def __post_init__(self) -> None:
+        """ConfigError for replicas that don't last as long as they are away."""
+        if self.mtbf_s <= 0.0:
+            raise ConfigError([Problem(path="mtbf", message="a time above 0 is due")])
+        if self.mtbf_s <= self.repair_s:
+            message = "replicas would be away longer than they last"
+            raise ConfigError([Problem(path="repair", message=message)])
 
 
+def _slower(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1.0 <= value < 1e6:
+        raise ConfigError(f"{value!r}: how many times as long it takes is due, from 1 on")
+    return float(value)
+
+
+_SLOWER: Final = Leaf(read=_slower, schema={"type": "number", "minimum": 1})
+
+
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Slowdown:
-    """The devices of replica number `replica` take `factor` times as long as they should."""
+    """A replica whose devices take longer than they should."""
 
-    replica: int
-    factor: float
+    replica: Index
+    """Its number, over all pools from 0."""
+    factor: Annotated[float, _SLOWER]
+    """How many times as long they take."""
 
 
+MOST_REPLICAS: Final = 10_000
+LEAST_PERIOD_S: Final = 0.1
+
+
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Autoscale:
-    """From `least` to `most` replicas, so that each has `target` requests in flight (or queued).
-
-    Decided every `period_s`. Nothing changes while the mean is within `tolerance` of the target,
-    and replicas stop only when none of the last `stabilization_s` wished for more. One that starts
-    takes requests after `start_up_s`, and the time to load its weights at `load_B_per_s`, if given.
+    """How many replicas are on, as Kubernetes' HPA and KEDA decide it.
 
     Defaults are those of Kubernetes' Horizontal Pod Autoscaler (its documentation, "Algorithm
     details" and "Configurable scaling behavior": sync period 15 s, tolerance 0.1, downscale
     stabilization 300 s).
     """
 
-    least: int
-    most: int
-    target: float
-    start_up_s: float = 0.0
-    load_B_per_s: float | None = None
-    period_s: float = 15.0
-    stabilization_s: float = 300.0
-    tolerance: float = 0.1
+    least: Annotated[Count, Key("min")]
+    """Fewest replicas."""
+    most: Annotated[Count, Key("max")]
+    """Most replicas."""
+    target: Positive
+    """Requests in flight, queued or running, a replica."""
+    start_up_s: Time = 0.0
+    """Time before a replica that starts takes requests."""
+    load_B_per_s: LinkRate | None = None
+    """Rate at which its weights are loaded after that; they are there if left out."""
+    period_s: Time = 15.0
+    """Time between decisions."""
+    stabilization_s: Time = 300.0
+    """Replicas stop only when no decision of so long wished for more."""
+    tolerance: Share = 0.1
+    """Share by which the mean may miss the target before anything changes."""
+
+    def __post_init__(self) -> None:
+        """ConfigError for numbers that can't go together."""
+        path = message = ""
+        if self.most > MOST_REPLICAS:
+            path = "max"
+            message = f"{self.most} replicas are more than the {MOST_REPLICAS:,} that run"
+        elif self.period_s < LEAST_PERIOD_S:
+            path, message = "period", f"decisions come {LEAST_PERIOD_S} s apart at least"
+        elif self.least > self.most:
+            path, message = "min", f"{self.least} is more than max: {self.most}"
+        if message:
+            raise ConfigError([Problem(path=path, message=message)])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,39 +8,48 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from sim.quantities import ByteEnergy, Flag, LinkRate, Size, Text, Time
+from sim.values import checked
+
 Problems = list[tuple[str, str]]
 """What is wrong: a path below the scheduler's, and what is due."""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Host:
-    """Host memory for caches swapped out, and the link to it: what a copy reaches one way.
+    """Host memory for one device's swapped caches, and the link to it, what a copy reaches one way.
 
-    With `overlap` an iteration goes on while caches are copied, and takes as long as the longer of
-    the two; else copies come first (vLLM's). A NaN energy makes the run's unknown.
+    A NaN energy makes the run's unknown.
     """
 
-    memory_B: float
-    bandwidth_B_per_s: float
-    latency_s: float
-    energy_J_per_B: float = math.nan
-    overlap: bool = False
+    memory_B: Size
+    """Share of the host's memory that one device has."""
+    bandwidth_B_per_s: LinkRate
+    """Rate of a copy one way."""
+    latency_s: Time
+    """Time before the first byte of a copy."""
+    energy_J_per_B: ByteEnergy = math.nan
+    """Energy of a copy."""
+    overlap: Flag = False
+    """Whether iterations go on while caches are copied, instead of after that (vLLM's)."""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Tier:
-    """A memory that takes blocks of prompts which the one above has no room for."""
+    """A memory of one device that takes blocks of prompts the one above has no room for."""
 
-    name: str
-    size_B: float
-    bandwidth_B_per_s: float
-    latency_s: float
-    energy_J_per_B: float = math.nan
-
-
-def wrong_host(host: Host) -> Problems:
-    """What is wrong with a host."""
-    return _wrong("host", host.memory_B, host.bandwidth_B_per_s, host.latency_s)
+    name: Text
+    """What results call it."""
+    size_B: Size
+    """What it holds."""
+    bandwidth_B_per_s: LinkRate
+    """Rate at which blocks are loaded."""
+    latency_s: Time
+    """Time before the first byte of a load."""
+    energy_J_per_B: ByteEnergy = math.nan
+    """Energy of a load; that of the default host's link if left out."""
 
 
 def wrong_tiers(tiers: tuple[Tier, ...], most: int) -> Problems:
@@ -49,15 +58,8 @@ def wrong_tiers(tiers: tuple[Tier, ...], most: int) -> Problems:
     names = [tier.name for tier in tiers]
     for index, tier in enumerate(tiers):
         path = f"kv_tiers.{index}"
-        problems += _wrong(path, tier.size_B, tier.bandwidth_B_per_s, tier.latency_s)
         if names.index(tier.name) < index:
             problems.append((f"{path}.name", f"{tier.name!r} is the name of another tier too"))
     if len(tiers) > most:
         problems.append(("kv_tiers", f"{len(tiers)} tiers: {most} at most are due"))
     return problems
-
-
-def _wrong(path: str, size_B: float, rate: float, latency_s: float) -> Problems:
-    size = "memory" if path == "host" else "size"
-    checks = ((size, size_B > 0.0), ("bandwidth", rate > 0.0), ("latency", latency_s >= 0.0))
-    return [(f"{path}.{key}", "a quantity above 0 is due") for key, fine in checks if not fine]

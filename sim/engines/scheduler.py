@@ -4,96 +4,90 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
-import numpy as np
-
-from sim.engines.offload import Host, Tier, wrong_host, wrong_tiers
+from sim.engines.offload import Host, Tier, wrong_tiers
 from sim.engines.scheduler_kinds import CHOICES, KINDS, SchedulerKind
 from sim.errors import ConfigError, Problem
 from sim.kernel.records import TIERS
+from sim.quantities import Count, Flag, Leaf, Share, Time, one_of
+from sim.values import Key, checked
 
 if TYPE_CHECKING:
     from sim.engines.policy import Iteration, View
 
-Policy = Callable[["View"], "Iteration"]
+    Policy = Callable[[View], Iteration]
+else:
+    Policy = Callable[[Any], Any]
 """A policy of the user's: from what it sees to what the engine does next."""
 
-COUNTS: Final = (
-    "max_batch", "token_budget", "max_prefill_tokens", "groups", "group_tokens", "kv_block",
-)  # fmt: skip
-SHARES: Final = ("memory_utilization", "watermark")
+
+def _function(value: Any) -> Any:
+    if not callable(value):
+        message = "module:function is due, e.g. my_schedulers:shortest_first"
+        raise ConfigError(f"{value!r}: {message}")
+    return value
 
 
+_FUNCTION: Final = Leaf(read=_function, schema={"type": "string"})
+
+
+def _choice(name: str) -> Leaf:
+    return one_of(*CHOICES[name], listed="schedulers")
+
+
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Scheduler:
-    """How the engine forms iterations and spends KV memory.
+    """How the engine forms iterations and spends KV memory."""
 
-    `kind`, `order` of the queue, `group_rule` and others are as CHOICES says; deadlines are
-    `deadline_s` and `deadline_s_per_token` of the prompt after arrival. `max_batch` caps running
-    requests; `memory_utilization` is the share of device memory used; `kv_block` tokens are
-    allocated at a time; `watermark` of the blocks stays free at admission. `prefix_cache` keeps
-    blocks of prompts for prompts that begin alike, `prefix_blocks` at most (None: as memory
-    allows); the trace must name them. What drops out of it goes to the first of `kv_tiers`, from
-    there to the next; prompts found there are always loaded.
-    """
-
-    kind: str = "continuous"
-    max_batch: int = 128
-    token_budget: int = 512
-    max_prefill_tokens: int = 8192
-    groups: int = 16
-    group_tokens: int = 512
-    group_rule: str = "paper"
-    order: str = "arrival"
-    deadline_s: float = 0.0
-    deadline_s_per_token: float = 0.0
-    memory_utilization: float = 0.9
-    kv_block: int = 16
-    kv_reserve: str = "paged"
-    watermark: float = 0.01
-    prefix_cache: bool = False
-    prefix_blocks: int | None = None
-    preemption: str = "recompute"
+    kind: Annotated[str, _choice("kind")] = "continuous"
+    """What an iteration consists of: see `sim list schedulers`."""
+    max_batch: Count = 128
+    """Most requests that run at once."""
+    token_budget: Count = 512
+    """Tokens of an iteration with chunked prompts."""
+    max_prefill_tokens: Count = 8192
+    """Prompt tokens of an iteration with whole prompts; one longer prompt goes alone."""
+    groups: Count = 16
+    """Most groups of layers of a layered prefill."""
+    group_tokens: Count = 512
+    """Prompt tokens for each group of layers of a layered prefill."""
+    group_rule: Annotated[str, _choice("group_rule")] = "paper"
+    """How many groups of layers a prompt gets."""
+    order: Annotated[str, _choice("order")] = "arrival"
+    """Who of the queue comes next."""
+    deadline_s: Time = 0.0
+    """When a request is due after its arrival, for the order of deadlines."""
+    deadline_s_per_token: Annotated[Time, Key("deadline_per_token")] = 0.0
+    """What each token of the prompt adds to that."""
+    memory_utilization: Share = 0.9
+    """Share of the device's memory that is used."""
+    kv_block: Count = 16
+    """Tokens of keys and values that are allocated at a time."""
+    kv_reserve: Annotated[str, _choice("kv_reserve")] = "paged"
+    """What is reserved when a request is admitted."""
+    watermark: Share = 0.01
+    """Share of the blocks that stays free at admission."""
+    prefix_cache: Flag = False
+    """Whether blocks of prompts are kept for prompts that begin alike; the trace must name them."""
+    prefix_blocks: Count | None = None
+    """Most blocks that are kept; as many as memory allows if left out."""
+    preemption: Annotated[str, _choice("preemption")] = "recompute"
+    """What becomes of the cache of a preempted request."""
     host: Host | None = None
+    """Memory that preempted caches are swapped to; what is left out is the default host's."""
     kv_tiers: tuple[Tier, ...] = ()
-    kv_loads: str = "async"
-    policy: Policy | None = None
-    """Decides instead of `kind`, which then only says how memory is spent."""
+    """Memories for what drops out of the prefix cache, the fastest first."""
+    kv_loads: Annotated[str, _choice("kv_loads")] = "async"
+    """When prompts found in a tier are loaded."""
+    policy: Annotated[Policy | None, _FUNCTION] = None
+    """A scheduler of your own, `module:function`, which needs `sim run --allow-code`: decides
+    instead of `kind`, which then only says how memory is spent."""
 
     def __post_init__(self) -> None:
-        """Raises ConfigError, with all that is wrong: a bad number would serve nothing for ever."""
-        problems = [
-            f"{name}: {getattr(self, name)!r} is not known; known: {', '.join(known)} "
-            "(`sim list schedulers`)"
-            for name, known in CHOICES.items()
-            if getattr(self, name) not in known
-        ]
-        for name in COUNTS:
-            value = getattr(self, name)
-            if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
-                problems.append(f"{name}: {value!r}: a whole number, at least 1, is due")
-        for name in SHARES:
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
-                problems.append(f"{name}: {value!r}: a share from 0 to 1 is due")
-        if self.prefix_blocks is not None and self.prefix_blocks < 1:
-            problems.append(f"prefix_blocks: {self.prefix_blocks!r}: at least 1 is due")
-        problems += [f"{path}: {message}" for path, message in self._wrong_offload()]
-        policy: object = self.policy
-        if policy is not None and not callable(policy):
-            problems.append(f"policy: {policy!r}: a function from a view to an iteration is due")
-        if problems:
-            found = [text.partition(": ") for text in problems]
-            raise ConfigError(
-                [Problem(path=f"scheduler.{name}", message=message) for name, _, message in found]
-            )
-
-    def _wrong_offload(self) -> list[tuple[str, str]]:
-        """What is wrong with what goes beyond the device's memory, or can't go together."""
+        """ConfigError, with all of it, for what can't go together."""
         problems = wrong_tiers(self.kv_tiers, TIERS)
-        if self.host is not None:
-            problems += wrong_host(self.host)
         if self.kv_tiers and not self.prefix_cache:
             problems.append(("kv_tiers", "they hold what drops out of a cache: prefix_cache true"))
         if self.preemption == "swap":
@@ -101,7 +95,12 @@ class Scheduler:
                 problems.append(("host", "swapped caches need one: memory, bandwidth, latency"))
             if self.kv_reserve == "full":
                 problems.append(("preemption", "kv_reserve full never preempts: leave it out"))
-        return problems
+        policy: object = self.policy
+        if policy is not None and not callable(policy):
+            message = f"{policy!r}: a function from a view to an iteration is due"
+            problems.append(("policy", message))
+        if problems:
+            raise ConfigError([Problem(path=path, message=text) for path, text in problems])
 
     @property
     def rules(self) -> SchedulerKind:

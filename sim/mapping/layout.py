@@ -5,28 +5,36 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sim.hardware import Link, System
+from sim.quantities import Count
+from sim.values import checked
 from sim.workload.expert_slots import Placement
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Parallel:
     """How a model is spread: tensor, pipeline, expert and data parallelism.
 
-    None lets the mapping choose: tensor parallel over the devices of a node as far as heads
+    What is left out the mapping chooses: tensor parallel over the devices of a node as far as heads
     divide, the fewest pipeline stages (1, 2, 4 ...) over which the weights fit, data-parallel
-    replicas with the rest. `attention_dp` tensor-parallel groups work in
-    lock-step as one engine: each serves its own sequences, all of them share the experts. `ep`
-    ranks hold the experts of the tp * attention_dp devices; each expert is then tensor-split over
-    tp * attention_dp / ep devices. `experts` says which rank holds which; None deals them in turn,
-    the most popular first, and counts no wait for the busiest rank in all-to-all.
+    replicas with the rest.
     """
 
-    tp: int | None = None
-    pp: int | None = None
-    ep: int = 1
-    dp: int | None = None
-    attention_dp: int = 1
+    tp: Count | None = None
+    """Devices that share each matrix product."""
+    pp: Count | None = None
+    """Stages of a pipeline."""
+    ep: Count = 1
+    """Ranks that hold the experts of the tp * attention_dp devices; each expert is then
+    tensor-split over tp * attention_dp / ep devices."""
+    dp: Count | None = None
+    """Replicas of the model on the system."""
+    attention_dp: Count = 1
+    """Tensor-parallel groups that work in lock-step as one engine: each serves its own sequences,
+    all of them share the experts."""
     experts: Placement | None = None
+    """Which rank holds which experts; if left out they are dealt in turn, the most popular first,
+    and no wait for the busiest rank is counted in all-to-all."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,9 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from sim.quantities import Index
+from sim.values import checked
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
@@ -16,6 +19,7 @@ SHUFFLES: Final = 16
 """Layers whose own order of popularity a contiguous placement is averaged over."""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Placement:
     """How experts are laid out on expert-parallel ranks.
@@ -28,7 +32,8 @@ class Placement:
     """
 
     placement: Literal["contiguous", "balanced"] = "balanced"
-    redundant: int = 0
+    """In the order of the checkpoint, or by the load of each expert."""
+    redundant: Index = 0
     """Copies beside the first one of every expert (SGLang `--ep-num-redundant-experts`)."""
 
 

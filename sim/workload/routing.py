@@ -10,6 +10,9 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from sim.errors import ConfigError, Problem
+from sim.quantities import Amount, Positive, Share
+from sim.values import checked
 from sim.workload.busiest import busiest_pairs, busiest_touched
 from sim.workload.expert_slots import Ints, Placement, Slots, slots_of
 
@@ -28,25 +31,41 @@ POOL: Final = 8192
 """Tokens of the drawn sequence that batches are cut from: 64 batches of 128 don't overlap."""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Router:
-    """How tokens choose their top-k experts.
-
-    kind "uniform": k distinct experts at random. "zipf": popularity of the r-th expert ~ r^-skew.
-    "correlated": with probability `correlation` a token repeats the experts of the one before it
-    (on top of `skew`). "coverage": measured (tokens, share of experts touched) points, linear
-    between them. `draw` "expected" uses expectations; "sampled" the mean over drawn batches, expert
-    by expert; devices with two units for experts always do, as the choice hangs on each load.
-    """
+    """How tokens choose their top-k experts."""
 
     kind: Literal["uniform", "zipf", "correlated", "coverage"] = "uniform"
-    skew: float = 0.0
-    correlation: float = 0.0
-    coverage: tuple[tuple[float, float], ...] = ()
+    """Distinct experts at random; popularity falling with the rank; that, and tokens that repeat
+    the experts of the one before; or what was measured."""
+    skew: Amount = 0.0
+    """Exponent of popularity: that of the r-th expert goes as r^-skew."""
+    correlation: Share = 0.0
+    """Probability that a token repeats the experts of the one before it."""
+    coverage: tuple[tuple[Positive, Share], ...] = ()
+    """Measured points [tokens, share of experts touched], linear between them."""
     draw: Literal["expected", "sampled"] = "expected"
-    locality: float | None = None
+    """Expectations, or the mean over drawn batches, expert by expert; devices with two units for
+    experts always draw, as the choice hangs on each load."""
+    locality: Positive | None = None
     """How alike tokens of one prompt are: the shape of the gamma distribution that popularity has
-    within it, smaller for fewer experts each (None: as tokens from anywhere)."""
+    within it, smaller for fewer experts each; as tokens from anywhere if left out."""
+
+    def __post_init__(self) -> None:
+        """ConfigError for what can't go together."""
+        message = ""
+        rising = list(zip(self.coverage, self.coverage[1:], strict=False))
+        if (self.kind == "coverage") != bool(self.coverage):
+            message = "kind coverage and `coverage: [[tokens, share], ...]` go together"
+        elif self.kind == "coverage" and self.draw == "sampled":
+            message = "a coverage table says what is expected: leave `draw` out"
+        elif self.locality is not None and self.draw == "sampled":
+            message = "locality is of expectations: leave `locality` or `draw` out"
+        elif any(right[0] <= left[0] or right[1] < left[1] for left, right in rising):
+            message = "coverage points must rise in tokens and not fall in share"
+        if message:
+            raise ConfigError([Problem(message=message)])
 
 
 MANY_EXPERTS: Final = 32

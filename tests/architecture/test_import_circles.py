@@ -8,10 +8,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
-ALLOWED: Final = (
-    {"sim.config.offload_form", "sim.config.scenario_form"},
-    {"sim.engines.serving.engine", "sim.engines.serving.user_policy"},
-)
+ALLOWED: Final = ({"sim.engines.serving.engine", "sim.engines.serving.user_policy"},)
 """Circles that are known and stay for now."""
 
 

@@ -157,7 +157,7 @@ def test_list_schedulers_has_all_that_scenarios_take(capsys: pytest.CaptureFixtu
     schema = json.loads(run(capsys, "schema")[1])["scenario"]
     definitions = schema["$defs"]
     for form, keys in (
-        ("SchedulerForm", ("kind", "order", "group_rule", "kv_reserve")),
+        ("Scheduler", ("kind", "order", "group_rule", "kv_reserve")),
         ("FleetForm", ("route",)),
     ):
         for key in keys:

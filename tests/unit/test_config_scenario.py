@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import subprocess
 import sys
@@ -16,7 +15,6 @@ from sim.config import library
 from sim.config.catalogue import load_model, load_system
 from sim.config.kinds import SHOWN
 from sim.config.library import names
-from sim.config.scenario_form import SchedulerForm
 from sim.config.scenarios import load_scenario
 from sim.config.show import resolved
 from sim.config.sources import load_sources
@@ -53,12 +51,6 @@ def test_defaults_are_those_of_the_values() -> None:
     assert found.scheduler == Scheduler()
     assert found.router is None
     assert (found.slo.ttft_s, found.slo.tbt_s, found.seed) == (None, None, 0)
-    in_seconds = {"deadline", "deadline_per_token"}
-    names = {
-        name.replace("_s", "", 1) if name.startswith("deadline") else name
-        for name in (each.name for each in dataclasses.fields(Scheduler) if each.name != "policy")
-    }
-    assert names == set(SchedulerForm.model_fields) >= in_seconds
 
 
 def test_formats_left_out_are_as_published() -> None:

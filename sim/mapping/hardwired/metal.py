@@ -198,7 +198,9 @@ def _program(
         layout=layout,
         precision=precision,
         router=Router(),
-        table=lower(line, replace(precision, experts=None)),
+        table=lower(
+            line, weights=precision.weights, kv=precision.kv, activations=precision.activations
+        ),
         streams=streams,
         units=np.zeros(1, PROCESSOR),
         links=link_records(system.device.link, system.network),

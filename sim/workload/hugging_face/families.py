@@ -262,15 +262,16 @@ def _classic(
         norm_bias=True,
     )
     positions = (context + extra_positions) * hidden if vocabulary and context else 0
-    model = decoder(
+    return decoder(
         config,
         name,
         (block,) * config.layers(),
         tied=config.flag("tie_word_embeddings", True),
         vocabulary=vocabulary,
+        position_parameters=positions,
+        final_norm_bias=True,
         default_dtype=default_dtype,
     )
-    return replace(model, position_parameters=positions, final_norm_bias=True)
 
 
 FAMILIES: Final[Mapping[str, Callable[[Config, str], Architecture]]] = {

@@ -9,6 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from sim.quantities import Amount, Positive
+from sim.values import checked
 from sim.workload.traffic.columns import PER_REQUEST
 
 
@@ -19,20 +21,26 @@ class Constant:
     tokens: int
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Gaussian:
     """Normal length, rounded, never below one token."""
 
-    mean: float
-    std: float
+    mean: Positive
+    """Tokens in the mean."""
+    std: Amount
+    """Standard deviation in tokens."""
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class LogNormal:
     """Log-normal length with this mean and standard deviation (of the length, not its log)."""
 
-    mean: float
-    std: float
+    mean: Positive
+    """Tokens in the mean."""
+    std: Amount
+    """Standard deviation in tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)
