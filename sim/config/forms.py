@@ -64,9 +64,12 @@ class Reading:
     references: Mapping[Key, Reference]
 
 
-def reading(kind: type[Any], document: Document, **rest: Any) -> Reading:
-    """The value that `document` describes, with all that it was read from; see `read`."""
-    reader = _Reader(document)
+def reading(kind: type[Any], document: Document, *, sourced: bool = True, **rest: Any) -> Reading:
+    """The value that `document` describes, with all that it was read from; see `read`.
+
+    Unless `sourced`, no section of it has a `source` for its numbers.
+    """
+    reader = _Reader(document, sourced=sourced)
     value = reader.section(kind, document.data, (), None, rest)
     if reader.problems:
         raise ConfigError(list(dict.fromkeys(reader.problems)))
@@ -78,6 +81,7 @@ class _Reader:
     """Reads one document; `source` is the nearest one around what is read."""
 
     document: Document
+    sourced: bool = True
     problems: list[Problem] = field(default_factory=list)
     numbers: Numbers = field(default_factory=dict)
     references: dict[Key, Reference] = field(default_factory=dict)
@@ -319,8 +323,9 @@ class _Reader:
             if key in known:
                 if known[key] and isinstance(each, Mapping):
                     self._unknown(known[key], each, (*path, key))
-            elif key != "source":
-                self._wrong((*path, key), unknown_key(key, [*known, "source"]))
+            elif key != "source" or not self.sourced:
+                more = ["source"] if self.sourced else []
+                self._wrong((*path, key), unknown_key(key, [*known, *more]))
             elif not isinstance(each, str | None):
                 self._wrong((*path, key), f"{shown(each)}: text is due")
 

@@ -19,6 +19,8 @@ from sim.quantities import Leaf
 from sim.values import Keyed, Named, Short, Through, is_mapping, members
 
 _MODELS: Final = "#/$defs/{model}"
+_APART: Final = ("models", "systems", "sites", "costs", "runtimes")
+"""Kinds of file that a schema doesn't describe where a document names one."""
 
 
 def schema_of(kind: Any) -> dict[str, Any]:
@@ -63,7 +65,8 @@ def _fill(schema: dict[str, Any], kind: Any, definitions: dict[str, Any]) -> Non
         own = _hint(member.type, definitions)
         own = {"allOf": [own]} if "$ref" in own else own
         own["description"] = texts.get(member.name) or own.get("description") or member.name
-        if not member.required and isinstance(member.default, str | int | float | bool | tuple):
+        stated = not member.required and member.default == member.default  # what isn't known: NaN
+        if stated and isinstance(member.default, str | int | float | bool | tuple):
             own["default"] = member.default
         at["properties"][member.path[-1]] = own
         if member.required:
@@ -108,6 +111,8 @@ def _annotated(hint: Any, marks: tuple[Any, ...], definitions: dict[str, Any]) -
         return _hint(through.form, definitions)
     named = next((mark for mark in marks if isinstance(mark, Named)), None)
     if named is not None:
+        if named.kind in _APART:
+            return {"type": ["string", "object"]}
         form = _hint(KINDS[named.kind].load_form(), definitions)
         return {"anyOf": [{"type": "string"}, form]}
     short = next((mark for mark in marks if isinstance(mark, Short)), None)

@@ -145,6 +145,11 @@ class ScenarioForm:
 
     @staticmethod
     def amend(schema: dict[str, Any]) -> None:
-        """Tell a JSON Schema that pools may name systems instead of the scenario."""
+        """Tell a JSON Schema that pools may name systems instead of the scenario.
+
+        Sections have no `source` here: numbers of a scenario are the user's, or bring a key each.
+        """
+        for section in (schema, *schema["$defs"].values()):
+            section["properties"].pop("source", None)
         schema["required"] = [name for name in schema["required"] if name != "system"]
         schema["anyOf"] = [{"required": [key]} for key in ("system", "fleet", "disaggregate")]

@@ -77,7 +77,7 @@ def load_document(
     document = _with_defaults(changed(document, sets))
     with placing(document.written):
         document = with_policy(document, allowed=allow_code)
-        return _composed(reading(ScenarioForm, document), document, name)
+        return _composed(reading(ScenarioForm, document, sourced=False), document, name)
 
 
 def _with_defaults(document: Document) -> Document:
