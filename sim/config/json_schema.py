@@ -57,9 +57,10 @@ def _fill(schema: dict[str, Any], kind: Any, definitions: dict[str, Any]) -> Non
             _fill(schema, _class_of(member.type), definitions)
             continue
         at = schema
+        required = member.required and member.name != "name"  # the name of its file, or its key
         for part in member.path[:-1]:
             inner = at["properties"].setdefault(part, _object(part, "A section."))
-            if member.required and part not in at.setdefault("required", []):
+            if required and part not in at.setdefault("required", []):
                 at["required"].append(part)
             at = inner
         own = _hint(member.type, definitions)
@@ -69,8 +70,17 @@ def _fill(schema: dict[str, Any], kind: Any, definitions: dict[str, Any]) -> Non
         if stated and isinstance(member.default, str | int | float | bool | tuple):
             own["default"] = member.default
         at["properties"][member.path[-1]] = own
-        if member.required:
+        if required:
             at.setdefault("required", []).append(member.path[-1])
+    for member in members(kind):
+        part = member.path[0] if member.path else ""
+        section = schema["properties"].get(part, {})
+        if member.alone and "properties" in section:
+            own = section["properties"][member.path[1]]
+            schema["properties"][part] = {
+                "anyOf": [own, section],
+                "description": section["description"],
+            }
 
 
 def _class_of(hint: Any) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Final, Literal
 
 from sim.errors import ConfigError, Problem
@@ -25,8 +25,9 @@ from sim.quantities import (
     Size,
     Text,
     Time,
+    quantity,
 )
-from sim.units import HIDDEN
+from sim.units import ENERGY_PER_BYTE, HIDDEN
 from sim.values import Bibliography, Key, Numbers, checked
 
 HOST: Final = "host"
@@ -112,6 +113,13 @@ class Timing:
             raise ConfigError(problems)
 
 
+_STATED: Final = quantity(ENERGY_PER_BYTE, zero=True)
+_SEGMENTS: Final = {"type": "array", "items": {"type": "string"}}
+ReadEnergy = Annotated[
+    float, replace(_STATED, schema={"anyOf": [_STATED.schema, _SEGMENTS], "x-unit": "J/B"})
+]
+
+
 @checked
 @dataclass(frozen=True, kw_only=True)
 class Level:
@@ -123,7 +131,7 @@ class Level:
     """The timing between reads: ccd_s alternates bank groups, ccd_l stays in them."""
     rows: Literal["hidden", "exposed"]
     """Whether the next row opens behind reads of other banks, or reads wait for it."""
-    read_J_per_B: ByteEnergy
+    read_J_per_B: ReadEnergy
     """Energy of a read: stated, or the names of the segments on the way whose energies add up."""
 
 
