@@ -23,8 +23,9 @@ _NOT_CONTENT: Final = frozenset(
 )
 """What says nothing that isn't elsewhere: a runtime's numbers are in the system."""
 
-_WHERE_GIVEN: Final = frozenset({"speculation", "samples", "parent"})
-"""What counts only where it isn't as by default: what has none keeps the digest it had before."""
+_WHERE_GIVEN: Final = frozenset({"samples"})
+"""What counts only where it isn't as by default, as everything does whose default is None: a new
+optional key leaves the digests of what doesn't have it alone."""
 
 _NAMED_BY_FILE: Final = (Scenario, System, Device, Architecture, Trace, Site, Practice)
 """What takes its name from its file; names of processors and memories are content."""
@@ -52,7 +53,7 @@ def _plain(value: Any) -> Any:
                 each.name: _plain(getattr(value, each.name))
                 for each in dataclasses.fields(value)
                 if each.name not in _NOT_CONTENT
-                and (each.name not in _WHERE_GIVEN or getattr(value, each.name) is not each.default)
+                and not _left_out(each, getattr(value, each.name))
                 and not (each.name == "name" and isinstance(value, _NAMED_BY_FILE))
             },
         }
@@ -68,3 +69,8 @@ def _plain(value: Any) -> Any:
         body = b"" if code is None else code.co_code + repr(code.co_consts).encode()
         return f"{named} {hashlib.blake2b(body, digest_size=16).hexdigest()}"
     return value
+
+
+def _left_out(field: dataclasses.Field[Any], value: Any) -> bool:
+    """Whether an optional field is as if it weren't there."""
+    return value is field.default and (value is None or field.name in _WHERE_GIVEN)
