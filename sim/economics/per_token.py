@@ -42,10 +42,9 @@ def owned(system: System, served: Served, costs: Costs) -> Owned:
     Capital, buildings, upkeep and electricity, and carbon embodied and emitted, over the tokens of
     all busy hours.
     """
-    practice, static_W = costs.practice, system.device.static_W
-    idle_W = np.nan if static_W is None else static_W * system.count
+    practice = costs.practice
     busy, years, tok_per_s = practice.utilisation, practice.years, served.tok_per_s
-    book = ledger(system, costs, mean_W(served.power_W, idle_W, utilisation=busy))
+    book = ledger(system, costs, mean_W(served.power_W, system.unused_W, utilisation=busy))
     tco, emitted = book.totals["tco_usd"], book.totals["operational_kgCO2e"]
     embodied = book.totals["embodied_kgCO2e"]
     assert embodied is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -67,6 +68,8 @@ class Device:
     """Rated power."""
     static_W: Annotated[Power | None, Key("power.static")] = None
     """Power drawn while on, whatever runs: leakage, clocks, refresh, fans."""
+    unused_W: Annotated[Power | None, Key("power.unused")] = None
+    """Power drawn in hours without traffic, clocks and memory asleep; else the static one."""
     power: Annotated[PowerLaw | None, Key("power.law"), Named("power")] = None
     """Constants of a family from which static power and the energies of a flop and of a byte's way
     follow, where it doesn't state its own."""
@@ -154,6 +157,13 @@ class System:
     sources: Numbers = field(default_factory=dict)
     bibliography: Bibliography = field(default_factory=dict)
     """Sources of its own, by key."""
+
+    @property
+    def unused_W(self) -> float:
+        """Power of all devices in hours without traffic; NaN where not known."""
+        device = self.device
+        watts = device.static_W if device.unused_W is None else device.unused_W
+        return math.nan if watts is None else watts * self.count
 
     def __post_init__(self) -> None:
         """ConfigError for what is no device."""

@@ -265,3 +265,16 @@ def test_inputs_of_the_cost_are_reached_from_a_scenario() -> None:
     assert usd("cost.site=low-carbon") != base
     with pytest.raises(ConfigError, match="did you mean 'utilisation'"):
         usd("cost.practice.utilization=0.1")
+
+
+def test_a_device_that_sleeps_in_hours_without_traffic_costs_less() -> None:
+    def usd(*sets: str) -> float:
+        run = sim.simulate("llama-8b-azure-h100", sets=["traffic.limit=5", *sets])
+        cost = run.metrics["cost_usd_per_Mtok"]
+        assert cost is not None
+        return float(cost)
+
+    static = "system.device.power.static=80 W"
+    asleep = usd(static, "system.device.power.unused=5 W")
+    assert asleep < usd(static)
+    assert usd(static, "system.device.power.unused=80 W") == usd(static)

@@ -354,7 +354,7 @@ def _kv_B(built: Built, load: Mapping[str, int]) -> float:
 def _coefficients(owner: Owner) -> Floats:
     """What costs are linear in, [cheap, base, dear] each; NaN where they are not known.
 
-    USD and kgCO2e of the years at no power, and a watt more; years; busy share; static power; die
+    USD and kgCO2e of the years at no power, and a watt more; years; busy share; power unused; die
     area; capital.
     """
     system, costing = owner.system, owner.cost
@@ -368,7 +368,6 @@ def _coefficients(owner: Owner) -> Floats:
     usd, kg = "tco_usd", "operational_kgCO2e"
     if system.device.tdp_W is None or still.totals[usd] is None:
         return empty
-    static = system.device.static_W
     embodied = np.asarray(still.totals["embodied_kgCO2e"])
     return np.stack(
         [
@@ -378,7 +377,7 @@ def _coefficients(owner: Owner) -> Floats:
             np.asarray(moving.totals[kg]),
             practice.years,
             practice.utilisation,
-            np.full(3, np.nan if static is None else static * system.count),
+            np.full(3, system.unused_W),
             np.asarray(still.totals["die_area_mm2"]),
             np.asarray(still.totals["capex_usd"]),
         ]
@@ -387,8 +386,8 @@ def _coefficients(owner: Owner) -> Floats:
 
 def _owned(coefficients: Floats, rate: Floats, power: Floats) -> tuple[Floats, ...]:
     """USD and kgCO2e a million tokens, capital and die area of points, [cheap base dear, point]."""
-    usd, usd_W, kg, kg_W, years, busy, static, area, capital = coefficients.transpose(1, 2, 0)
-    used = mean_W(power, static, utilisation=busy)
+    usd, usd_W, kg, kg_W, years, busy, unused, area, capital = coefficients.transpose(1, 2, 0)
+    used = mean_W(power, unused, utilisation=busy)
     cost, carbon = (
         per_Mtok(total, rate, years, utilisation=busy)
         for total in (usd + usd_W * used, kg + kg_W * used)
