@@ -42,7 +42,7 @@ class Leaf:
 
     def argument(self, value: Any) -> Any:
         """`value` as Python has it: a number in base units, a text as in a document, or else."""
-        plain = not self.unit and isinstance(value, float | int)
+        plain = not self.unit and self.ends is None and isinstance(value, float | int)
         if isinstance(value, str) or plain:
             return self.read(value)
         if isinstance(value, float | int) and not isinstance(value, bool):

@@ -113,7 +113,7 @@ def test_readme_table_is_what_the_first_command_prints(capsys: pytest.CaptureFix
     printed = capsys.readouterr().out
     rows = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("| ")]
     for name, label in (("time per output", "TPOT p50"), ("time to first", "TTFT p50"),
-                        ("energy per token", "energy per token")):  # fmt: skip
+                        ("energy per token", "Energy per token")):  # fmt: skip
         row = next(line for line in rows if line.startswith(f"| {name}"))
         cells = [cell.strip() for cell in row.split("|")[2:4]]
         found = next(line for line in printed.splitlines() if line.strip().startswith(label))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -27,9 +27,6 @@ from sim.kernel.state import (
     Flow,
 )
 
-if TYPE_CHECKING:
-    from sim.engines.serving.pool import Pool
-
 Numbers = npt.NDArray[np.int64]
 
 WRONG = {
@@ -50,7 +47,24 @@ WRONG = {
 }
 
 
-def advance(pool: Pool, number: int, policy: Callable[[View], Iteration], until_s: float) -> int:
+class Replicas(Protocol):
+    """What a policy is asked for: replicas by number, as `pool.Pool` holds them."""
+
+    states: Any
+    replica: Any
+    scratch: Any
+    room: Any
+
+    def flow(self, number: int) -> Flow:
+        """Requests on their way in a replica."""
+
+    def books_of(self, number: int) -> Any:
+        """What a replica keeps of its iterations."""
+
+
+def advance(
+    pool: Replicas, number: int, policy: Callable[[View], Iteration], until_s: float
+) -> int:
     """As `serving.serve`, with a policy of the user's. ConfigError for what can't be done."""
     state, replica = pool.states[number], pool.replica
     flow, books = pool.flow(number), pool.books_of(number)
