@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -61,15 +61,12 @@ if TYPE_CHECKING:
 )
 def command(
     scenario: str,
-    sets: tuple[str, ...],
     as_json: bool,
-    slo: tuple[str, ...],
-    attain: float,
-    tolerance: float,
     systems: tuple[str, ...],
     workers: int,
     no_curve: bool,
     png: Path | None,
+    **options: Any,
 ) -> None:
     """Highest rate of requests at which SCENARIO meets its SLO and doesn't fall behind.
 
@@ -83,30 +80,30 @@ def command(
         check_writable(png)
     from sim.studies.capacity.rate_search import capacities, capacity
 
-    search = partial(capacity, scenario, slo=slo, attain=attain, tolerance=tolerance, sets=sets,
-                     curve=not no_curve)  # fmt: skip
-    found: list[Capacity] = []
+    # slo, attain, tolerance and sets are called as the arguments of `capacity` are
+    search = partial(capacity, scenario, curve=not no_curve, **options)
+    kept: list[Capacity] = []
     refused: dict[str, Infeasible] = {}
     with status_line(_told(scenario)) as update:
         if not systems:
-            found.append(search(on_trial=update))
+            kept.append(search(on_trial=update))
         answers = capacities(search, systems, workers=workers, on_trial=update)
         for system, answer in zip(systems, answers, strict=True):
             if isinstance(answer, Infeasible):
                 refused[system] = answer
             else:
-                found.append(answer)
-    if not found:
+                kept.append(answer)
+    if not kept:
         raise next(iter(refused.values()))
     if png is not None:
         from sim.report.capacity import plot_goodput
 
-        plot_goodput(found, png)
+        plot_goodput(kept, png)
         click.echo(f"wrote {png}", err=True)
     if as_json:
         print_json(
             {
-                "capacities": [each.to_json() for each in found],
+                "capacities": [each.to_json() for each in kept],
                 "infeasible": [
                     {"system": name, "reason": error.reason, **error.numbers}
                     for name, error in refused.items()
@@ -117,7 +114,7 @@ def command(
     from sim.report.capacity import capacity_report
     from sim.report.tables import show
 
-    show(capacity_report(found, {name: error.reason for name, error in refused.items()}))
+    show(capacity_report(kept, {name: error.reason for name, error in refused.items()}))
 
 
 def _told(label: str) -> Callable[[float, int], str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -48,18 +49,7 @@ from sim.cli.output import check_writable, print_json
     help="Also write the device of one chip, which scenarios can run, as YAML.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-def command(
-    model: str,
-    grid: str | None,
-    context: int,
-    weights: str,
-    kv: str,
-    vex: str,
-    windows: bool,
-    links: str,
-    output: Path | None,
-    as_json: bool,
-) -> None:
+def command(model: str, output: Path | None, as_json: bool, **design: Any) -> None:
     """MODEL as a hardwired LPU: its chips, what they hold, and how fast tokens pass them.
 
     MODEL is a name (`sim list models`), a model YAML or a Hugging Face config.json.
@@ -70,19 +60,16 @@ def command(
 
     if output is not None:
         check_writable(output)
-    found = hardwire(
-        model, grid=grid, context=context, weights=weights, kv=kv, vex=vex, windows=windows,
-        links=links,
-    )  # fmt: skip
+    lpu = hardwire(model, **design)
     if output is not None:
-        output.write_text(device_file(found, str(output)), encoding="utf-8")
-        chips = found.grid.chips
+        output.write_text(device_file(lpu, str(output)), encoding="utf-8")
+        chips = lpu.grid.chips
         click.echo(
             f"wrote {output}; run it: sim run SCENARIO --set model={model} "
             f"--set 'system={{device: {output}, count: {chips}, devices_per_node: {chips}}}'",
             err=True,
         )
     if as_json:
-        print_json(found.to_json())
+        print_json(lpu.to_json())
         return
-    show(hardwire_report(found))
+    show(hardwire_report(lpu))

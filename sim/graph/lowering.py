@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sim.dtypes import COMPUTE, Grouped, arithmetic, bytes_per_element, conversions
+from sim.dtypes import COMPUTE, Grouped, Precision, arithmetic, bytes_per_element, conversions
 from sim.graph.graph import Graph
 from sim.graph.operator import COLLECTIVES, Kind, Op, Phase, Side, Stream, weight_dtype
 from sim.kernel.records import OP, VECTOR
@@ -31,11 +31,8 @@ class OpTable:
 
 def lower(
     graph: Graph,
+    precision: Precision,
     *,
-    weights: str,
-    kv: str | Grouped,
-    activations: str,
-    experts: str | None = None,
     expert_ranks: int = 1,
     pinned: Mapping[str, int] | None = None,
     processors: Sequence[str] = (),
@@ -43,7 +40,7 @@ def lower(
     split: int = 0,
     spaces: int = 1,
 ) -> OpTable:
-    """The operator table of `graph` in these number formats.
+    """The operator table of `graph` in the number formats of `precision`.
 
     `pinned` maps operator classes to the index of the processor that must run them; `processors`
     are the names that operators may ask for. `groups` data-parallel groups share the experts;
@@ -53,10 +50,11 @@ def lower(
     streams = {stream: index for index, stream in enumerate(graph.streams)}
     concurrent = list(dict.fromkeys(op.concurrent for op in graph.ops if op.concurrent))
     leaders: set[str] = set()
+    kv, activations = precision.kv, precision.activations
     activation_B = bytes_per_element(activations)
     kv_B = bytes_per_element(kv)
     for record, op in zip(records, graph.ops, strict=True):
-        dtype = weight_dtype(op, weights, experts)
+        dtype = weight_dtype(op, precision.weights, precision.experts)
         record["kind"], record["phase"] = op.kind, op.phase
         record["stream"] = record["energy_stream"] = streams[op.stream]
         if groups > 1 and not op.all_groups:

@@ -59,10 +59,7 @@ def sharded_program(
     sharded = sharing.rewrite(_sharded(graph, system, layout, choices.draft))
     table = lower(
         sharded,
-        weights=precision.weights,
-        kv=precision.kv,
-        activations=precision.activations,
-        experts=precision.experts,
+        precision,
         expert_ranks=layout.ep,
         pinned=_pins(choices.placement, system),
         processors=[processor.name for processor in processors],

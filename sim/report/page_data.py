@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -111,7 +112,8 @@ def _axes(results: Results, table: pd.DataFrame) -> list[dict[str, Any]]:
             label = labels[path].removesuffix(f", {unit}") if unit else labels[path]
             column = table[path]
             numeric = column.dtype.kind in "fiu"
-            codes = _numeric(column, texts, unit) if numeric else _named(column, texts)
+            read = partial(_number, unit=unit) if numeric else str
+            codes = _positions(column, texts, unit, read)
             axes.append(
                 {
                     "name": path, "label": label, "unit": unit, "main": axis["paths"][0],
@@ -123,34 +125,22 @@ def _axes(results: Results, table: pd.DataFrame) -> list[dict[str, Any]]:
     return axes
 
 
-def _number(text: str, unit: str) -> float:
-    return float(text.removesuffix(unit))
+def _number(value: Any, unit: str) -> float:
+    return float(str(value).removesuffix(unit))
 
 
-def _numeric(column: pd.Series[Any], texts: list[str], unit: str) -> Any:
-    """Positions of numbers among `texts`, -1 for none; texts that are not there yet are added."""
-    values = column.to_numpy(float)
-    known = {_number(text, unit): index for index, text in enumerate(texts)}
-    for value in np.unique(values[np.isfinite(values)]).tolist():
-        if value not in known:  # a level the study has no more, but its folder still
-            known[value] = len(texts)
-            texts.append(f"{value!r} {unit}".strip())
-    return [known.get(value, -1) for value in values.tolist()]
+def _positions(
+    column: pd.Series[Any], texts: list[str], unit: str, read: Callable[[Any], Any]
+) -> list[int]:
+    """Positions of a column's values among `texts`, which `read` turns into values; -1 for none.
 
-
-def _named(column: pd.Series[Any], texts: list[str]) -> Any:
-    """Positions of names among `texts`, -1 for none; names that are not there yet are added."""
-    known = {text: index for index, text in enumerate(texts)}
-    codes = []
-    for value in column.tolist():
-        if value is None or value != value:
-            codes.append(-1)
-            continue
-        if str(value) not in known:
-            known[str(value)] = len(texts)
-            texts.append(str(value))
-        codes.append(known[str(value)])
-    return codes
+    Values that are not there yet are added: levels the study has no more, but its folder still.
+    """
+    known = {read(text): index for index, text in enumerate(texts)}
+    for value in sorted({read(value) for value in column.dropna().unique()} - set(known)):
+        known[value] = len(texts)
+        texts.append(f"{value} {unit}".strip())
+    return [-1 if value is None or value != value else known[read(value)] for value in column]
 
 
 def _sensitivity(results: Results, summary: Summary) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from sim.graph import Graph, Kind, Op, Phase
+from sim.graph import Graph, Kind, Op
 from sim.kernel.splitmix import bits_at
 from sim.workload.architecture import Architecture
 from sim.workload.layers.model import build_graph
@@ -99,7 +99,7 @@ def _module(model: Architecture) -> Graph:
     """
     graph = build_graph(replace(model, layers=model.layers[-1:], encoder=None))
     stream, hidden = graph.streams[0], model.hidden
-    projection = matmul("projection", "fc", 2 * hidden, hidden, stream, Phase.ALL, "none")
+    projection = matmul("projection", 2 * hidden, hidden, stream, "none")
     joined = (norm("projection_norm", hidden, 2.0 * hidden, stream, 2), projection)
     first, *rest = (
         replace(op, owned=False) if op.operator_class in ("embedding", "lm-head") else op

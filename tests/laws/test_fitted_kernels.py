@@ -48,7 +48,7 @@ def seconds(op: Op, device: Device, **features: float) -> float:
 
 
 def product(depth: int, width: int) -> Op:
-    return matmul("product", "fc", depth, width, CAUSAL, Phase.ALL, "none")
+    return matmul("product", depth, width, CAUSAL, "none")
 
 
 sizes = st.integers(1, 20_000)

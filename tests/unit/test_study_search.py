@@ -430,9 +430,9 @@ def test_violations_are_shares_of_the_bound_and_never_nan() -> None:
     )
     worth = search.worth_of(found, frame)
     never = search.NEVER
-    assert worth.violation == pytest.approx([0.0, 0.5, search.LEAST, 0.25, never, never, never])
-    assert np.isfinite(worth.values).all()
-    assert worth.values[0] == pytest.approx([0.5, -20.0, 1.0])
+    assert worth[:, -1] == pytest.approx([0.0, 0.5, search.LEAST, 0.25, never, never, never])
+    assert np.isfinite(worth).all()
+    assert worth[0, :-1] == pytest.approx([0.5, -20.0, 1.0])
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def vector(name: str, elements: float, launches: float = 1.0) -> Op:
 
 def product(name: str, depth: int, width: int) -> Op:
     """A matrix product of a layer."""
-    return matmul(name, "fc", depth, width, CAUSAL, Phase.ALL, "none")
+    return matmul(name, depth, width, CAUSAL, "none")
 
 
 def products(opened: Opened) -> Iterator[Timed]:

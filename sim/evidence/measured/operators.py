@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from sim.dtypes import BITS
+from sim.dtypes import BITS, Precision
 from sim.evidence.measured.formats import Format
 from sim.evidence.measured.spellings import spellings
 from sim.graph import Graph, Op, Phase, lower
@@ -69,9 +69,7 @@ class Rows:
         weights, kv, activations = formats
         table = lower(
             Graph(name="", ops=(op,), layers=1, hidden=1),
-            weights=weights,
-            kv=kv,
-            activations=activations,
+            Precision(weights=weights, kv=kv, activations=activations),
             expert_ranks=expert_ranks,
         )
         count = len(index)

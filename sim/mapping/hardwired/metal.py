@@ -198,9 +198,7 @@ def _program(
         layout=layout,
         precision=precision,
         router=Router(),
-        table=lower(
-            line, weights=precision.weights, kv=precision.kv, activations=precision.activations
-        ),
+        table=lower(line, replace(precision, experts=None)),
         streams=streams,
         units=np.zeros(1, PROCESSOR),
         links=link_records(system.device.link, system.network),

@@ -293,7 +293,7 @@ def _best(study: Study, screened: Results) -> Space:
     for _, row in frame.iterrows():
         levels.append([_level(axis, row[axis.name]) for axis in axes])
     rows = np.array(levels, np.int32).reshape(len(levels), len(axes))
-    return _Chosen(axes=axes, chosen=rows)
+    return Space(axes=axes, chosen=rows)
 
 
 def _level(axis: Any, value: Any) -> int:
@@ -301,22 +301,6 @@ def _level(axis: Any, value: Any) -> int:
         return int(np.argmin(np.abs(np.array(axis.numbers) - value))) if value == value else 0
     texts = [level[0] for level in axis.levels]
     return texts.index(value) if value in texts else 0
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Chosen(Space):
-    """Points of a space that were picked."""
-
-    chosen: Ints
-
-    @property
-    def size(self) -> int:
-        """Points picked."""
-        return len(self.chosen)
-
-    def rows(self, begin: int, end: int) -> Ints:
-        """Levels of the points picked."""
-        return self.chosen[begin:end]
 
 
 def _closed(objectives: Mapping[str, str]) -> dict[str, str]:

@@ -61,55 +61,35 @@ def _fronts(study: Study) -> int:
 
 def searched(study: Study, store: Store, identity: int, compute: Compute) -> Iterator[int]:
     """Points of each generation, once they are there; at the end study.json tells the course."""
-    known = _Known.of(parts(store.folder), study)
+    known, known_worth = _known(parts(store.folder), study)
     breeds = _Breeds(study=study, identity=identity)
     course = []
     while len(rows := breeds.ask()):
         keys = study.space.keys(rows, identity)
         new = store.missing(keys)
-        computed = _Known.of(compute(rows[new], keys[new]), study)
-        worth = Worth.empty(len(rows), len(study.objectives))
-        worth.put(new, computed.at(keys[new]))
-        worth.put(~new, known.at(keys[~new]))
+        computed, computed_worth = _known(compute(rows[new], keys[new]), study)
+        worth = np.empty((len(rows), len(study.objectives) + 1))
+        worth[new] = computed_worth[np.searchsorted(computed, keys[new])]
+        worth[~new] = known_worth[np.searchsorted(known, keys[~new])]
         breeds.tell(worth)
         course.append((keys, worth))
         yield len(rows)
     store.tell(SEARCH, _told(study, course))
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Worth:
-    """What points came to: objectives to minimise [point, objective], and how far off they are.
+def worth_of(study: Study, frame: pd.DataFrame) -> Floats:
+    """What points came to: objectives to minimise, and in the last column how far off they are.
 
-    `violation` is 0 for points that keep all constraints; others have no finite value, maybe.
+    That violation is 0 for points that keep all constraints, and finite for all; so are values,
+    which mean nothing where a point has none.
     """
-
-    values: Floats
-    violation: Floats
-
-    @classmethod
-    def empty(cls, points: int, objectives: int) -> Worth:
-        """Room for points."""
-        return cls(values=np.zeros((points, objectives)), violation=np.zeros(points))
-
-    def put(self, where: npt.NDArray[Any], other: Worth) -> None:
-        """Set the points at `where`."""
-        self.values[where], self.violation[where] = other.values, other.violation
-
-    def at(self, where: Any) -> Worth:
-        """Some of the points."""
-        return Worth(values=self.values[where], violation=self.violation[where])
-
-
-def worth_of(study: Study, frame: pd.DataFrame) -> Worth:
-    """What the points of a table came to under a study's objectives and constraints."""
     values = signed(frame, study.objectives)
     violation = np.zeros(len(frame))
     for constraint in study.constraints:
         violation += _missed(constraint, frame[constraint.column].to_numpy(float))
     whole = np.array(frame["status"] == "ok") & np.isfinite(values).all(axis=1)
     violation = np.where(whole & np.isfinite(violation), violation, NEVER)
-    return Worth(values=np.where(whole[:, None], values, 0.0), violation=violation)
+    return np.column_stack([np.where(whole[:, None], values, 0.0), violation])
 
 
 def _missed(constraint: Constraint, values: Floats) -> Floats:
@@ -120,35 +100,16 @@ def _missed(constraint: Constraint, values: Floats) -> Floats:
     return np.where(constraint.kept(values), 0.0, missed)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Known:
-    """What points with known keys came to, in order of the keys."""
-
-    keys: Keys
-    worth: Worth
-
-    @classmethod
-    def of(cls, paths: Sequence[Path], study: Study) -> _Known:
-        """Points of some parts; no more of them is read than a search needs."""
-        columns = {"key", "status", *study.objectives, *(each.column for each in study.constraints)}
-        keys, worths = [np.zeros(0, np.uint64)], [Worth.empty(0, len(study.objectives))]
-        for path in paths:
-            frame = pq.read_table(path, columns=sorted(columns)).to_pandas()
-            keys.append(frame["key"].to_numpy(np.uint64))
-            worths.append(worth_of(study, frame))
-        order = np.argsort(np.concatenate(keys), kind="stable")
-        return cls(keys=np.concatenate(keys)[order], worth=_joined(worths).at(order))
-
-    def at(self, keys: Keys) -> Worth:
-        """What points came to that are all known."""
-        return self.worth.at(np.searchsorted(self.keys, keys))
-
-
-def _joined(worths: Sequence[Worth]) -> Worth:
-    return Worth(
-        values=np.concatenate([each.values for each in worths]),
-        violation=np.concatenate([each.violation for each in worths]),
-    )
+def _known(paths: Sequence[Path], study: Study) -> tuple[Keys, Floats]:
+    """Keys of the points of some parts, in order, and their worth; no more is read than is due."""
+    columns = {"key", "status", *study.objectives, *(each.column for each in study.constraints)}
+    keys, worths = [np.zeros(0, np.uint64)], [np.zeros((0, len(study.objectives) + 1))]
+    for path in paths:
+        frame = pq.read_table(path, columns=sorted(columns)).to_pandas()
+        keys.append(frame["key"].to_numpy(np.uint64))
+        worths.append(worth_of(study, frame))
+    order = np.argsort(np.concatenate(keys), kind="stable")
+    return np.concatenate(keys)[order], np.concatenate(worths)[order]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -185,22 +146,22 @@ class _Breeds:
             rows.append(chosen)
         return np.concatenate(rows)
 
-    def tell(self, worth: Worth) -> None:
+    def tell(self, worth: Floats) -> None:
         """What the generation asked for came to."""
         ends = np.cumsum(self._asked)
         for breed, end, count in zip(self._breeds, ends, self._asked, strict=True):
-            result = worth.at(slice(end - count, end))
-            breed.tell(result.values, result.violation)
+            result = worth[end - count : end]
+            breed.tell(result[:, :-1], result[:, -1])
 
 
-def _told(study: Study, course: Sequence[tuple[Keys, Worth]]) -> dict[str, Any]:
+def _told(study: Study, course: Sequence[tuple[Keys, Floats]]) -> dict[str, Any]:
     """What study.json keeps of a search: its hypervolume after each generation.
 
     Objectives are scaled from the best to the worst of all good points of the search, as
     `summary.volume` does: the last is the share of that box that its front dominates.
     """
     assert study.search is not None
-    good = [worth.at(worth.violation == 0.0).values for _, worth in course]
+    good = [worth[worth[:, -1] == 0.0, :-1] for _, worth in course]
     every = np.concatenate([np.zeros((0, len(study.objectives))), *good])
     low, high = (every.min(axis=0), every.max(axis=0)) if len(every) else (None, None)
     best, keys = every[:0], np.zeros(0, np.uint64)
@@ -209,7 +170,7 @@ def _told(study: Study, course: Sequence[tuple[Keys, Worth]]) -> dict[str, Any]:
     for (new_keys, worth), values in zip(course, good, strict=True):
         evaluations += len(new_keys)
         best = np.concatenate([best, values])
-        keys = np.concatenate([keys, new_keys[worth.violation == 0.0]])
+        keys = np.concatenate([keys, new_keys[worth[:, -1] == 0.0]])
         kept = front(best)
         best, keys = best[kept], keys[kept]
         share = None

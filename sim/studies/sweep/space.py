@@ -84,10 +84,12 @@ class Search:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Space:
-    """All points of some axes; the last axis varies fastest."""
+    """Points of some axes: the grid, the last axis varying fastest, a sample, or `chosen`."""
 
     axes: tuple[Axis, ...]
     sample: Sample | None = None
+    chosen: Ints | None = None
+    """Levels [point, axis] of points that were picked."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -97,11 +99,13 @@ class Space:
     @property
     def size(self) -> int:
         """Points, those that a condition makes equal to others counted too."""
-        return len(self._drawn) if self.sample else math.prod(self.shape)
+        return math.prod(self.shape) if self._picked is None else len(self._picked)
 
     @cached_property
-    def _drawn(self) -> Ints:
-        assert self.sample is not None
+    def _picked(self) -> Ints | None:
+        """Levels of points picked or drawn; None of a whole grid."""
+        if self.chosen is not None or self.sample is None:
+            return self.chosen
         from scipy.stats import qmc
 
         kinds = {"sobol": qmc.Sobol, "lhs": qmc.LatinHypercube}
@@ -119,8 +123,8 @@ class Space:
         once.
         """
         end = min(end, self.size)
-        if self.sample is not None:
-            return self._drawn[begin:end]
+        if self._picked is not None:
+            return self._picked[begin:end]
         flat = np.arange(begin, end, dtype=np.int64)
         levels = np.stack(np.unravel_index(flat, self.shape), axis=1) if self.axes else (
             np.zeros((len(flat), 0))

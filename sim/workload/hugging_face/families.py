@@ -262,16 +262,15 @@ def _classic(
         norm_bias=True,
     )
     positions = (context + extra_positions) * hidden if vocabulary and context else 0
-    return decoder(
+    model = decoder(
         config,
         name,
         (block,) * config.layers(),
         tied=config.flag("tie_word_embeddings", True),
         vocabulary=vocabulary,
-        position_parameters=positions,
-        final_norm_bias=True,
         default_dtype=default_dtype,
     )
+    return replace(model, position_parameters=positions, final_norm_bias=True)
 
 
 FAMILIES: Final[Mapping[str, Callable[[Config, str], Architecture]]] = {

@@ -146,8 +146,6 @@ def decoder(
     *,
     tied: bool | None = None,
     vocabulary: int | None = None,
-    position_parameters: int = 0,
-    final_norm_bias: bool = False,
     published: Config | None = None,
     default_dtype: str = "bf16",
 ) -> Architecture:
@@ -163,8 +161,6 @@ def decoder(
         vocabulary=config.whole("vocabulary") if vocabulary is None else vocabulary,
         layers=blocks,
         tied_embeddings=config.flag("tie_word_embeddings", False) if tied is None else tied,
-        position_parameters=position_parameters,
-        final_norm_bias=final_norm_bias,
         weights_dtype=dtype(published, default_dtype),
         quantised_experts_dtype=expert_dtype(published),
         max_context=config.context(),

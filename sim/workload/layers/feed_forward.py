@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Literal
 
-from sim.graph import Kind, Op, Phase, Stream
+from sim.graph import Kind, Op, Stream
 from sim.workload.architecture import Experts, FeedForward
 from sim.workload.layers.parts import matmul
 
@@ -23,10 +24,9 @@ def _mlp(
     *,
     gated: bool,
     bias: bool = False,
-    summed: bool = True,
 ) -> Iterator[Op]:
     ways = 2 if gated else 1
-    yield matmul(f"{name}_up", "fc", hidden, ways * inner, stream, Phase.ALL, "column", bias=bias)
+    yield matmul(f"{name}_up", hidden, ways * inner, stream, "column", bias=bias)
     yield Op(
         name=f"{name}_activation",
         kind=Kind.VECTOR,
@@ -37,28 +37,19 @@ def _mlp(
         outputs=inner,
         shard="column",
     )
-    yield matmul(
-        f"{name}_down", "fc", inner, hidden, stream, Phase.ALL, "row", bias=bias, summed=summed
-    )
+    yield matmul(f"{name}_down", inner, hidden, stream, "row", bias=bias)
 
 
 def expert_layer(spec: Experts, hidden: int, stream: Stream) -> Iterator[Op]:
     """Router, shared experts, and the routed experts of every token with their weighted sum."""
     ways = 2 if spec.gated else 1
-    yield matmul(
-        "router", "fc", hidden, spec.count, stream, Phase.ALL, "none", bias=spec.router_bias
-    )
+    yield matmul("router", hidden, spec.count, stream, "none", bias=spec.router_bias)
     if spec.shared_intermediate:  # its partial sums are reduced together with the routed experts'
-        yield from _mlp(
-            "shared_expert",
-            hidden,
-            spec.shared_intermediate,
-            stream,
-            gated=spec.gated,
-            summed=False,
-        )
+        inner = spec.shared_intermediate
+        for op in _mlp("shared_expert", hidden, inner, stream, gated=spec.gated):
+            yield replace(op, reduced=0.0)
         if spec.shared_gate:
-            yield matmul("shared_gate", "fc", hidden, 1, stream, Phase.ALL, "none")
+            yield matmul("shared_gate", hidden, 1, stream, "none")
     yield _expert_matmul("experts_up", spec, hidden, ways * spec.intermediate, stream, "column")
     yield Op(
         name="experts_activation",

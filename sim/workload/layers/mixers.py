@@ -16,15 +16,11 @@ CAUSAL_PHASES = (Phase.PREFILL, Phase.DECODE)
 def attention(spec: Attention, hidden: int, stream: Stream) -> Iterator[Op]:
     """Projection to queries, keys and values, attention itself, and the output projection."""
     queries, keys = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
-    qkv = matmul(
-        "qkv", "fc", hidden, queries, stream, Phase.ALL, "heads", kv_width=2 * keys, bias=spec.bias
-    )
+    qkv = matmul("qkv", hidden, queries, stream, "heads", kv_width=2 * keys, bias=spec.bias)
     extra = (2 * spec.head_dim if spec.qk_norm else 0) + (spec.heads if spec.sinks else 0)
     yield replace(qkv, heads=spec.heads, kv_heads=spec.kv_heads, weights=qkv.weights + extra)
     yield from _attention_core(spec, stream, "attention")
-    yield matmul(
-        "attention_out", "fc", queries, hidden, stream, Phase.ALL, "row", bias=spec.output_bias
-    )
+    yield matmul("attention_out", queries, hidden, stream, "row", bias=spec.output_bias)
 
 
 def _windowed(spec: Attention, stream: Stream) -> Stream:
@@ -62,7 +58,7 @@ def cross_attention(spec: Attention, hidden: int, stream: Stream, memory: Stream
     """Queries of the decoder to keys and values that the encoder's output gives once."""
     queries, keys = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
     yield replace(
-        matmul("cross_q", "fc", hidden, queries, stream, Phase.ALL, "heads", bias=spec.bias),
+        matmul("cross_q", hidden, queries, stream, "heads", bias=spec.bias),
         heads=spec.heads,
         kv_heads=spec.kv_heads,
     )
@@ -70,12 +66,11 @@ def cross_attention(spec: Attention, hidden: int, stream: Stream, memory: Stream
     yield replace(
         matmul(
             "cross_kv",
-            "fc",
             hidden,
             0,
             source,
-            Phase.PREFILL,
             "heads",
+            Phase.PREFILL,
             kv_width=2 * keys,
             bias=spec.bias,
         ),
@@ -85,9 +80,7 @@ def cross_attention(spec: Attention, hidden: int, stream: Stream, memory: Stream
     )
     for op in _attention_core(spec, memory, "cross_attention"):
         yield replace(op, kv_write=0.0)
-    yield matmul(
-        "cross_out", "fc", queries, hidden, stream, Phase.ALL, "row", bias=spec.output_bias
-    )
+    yield matmul("cross_out", queries, hidden, stream, "row", bias=spec.output_bias)
 
 
 def latent_attention(spec: LatentAttention, hidden: int, stream: Stream) -> Iterator[Op]:
@@ -100,20 +93,18 @@ def latent_attention(spec: LatentAttention, hidden: int, stream: Stream) -> Iter
     latent = spec.kv_rank + spec.rope_dim
     queries = spec.heads * query_dim
     if spec.q_rank is None:
-        yield replace(
-            matmul("mla_q", "fc", hidden, queries, stream, Phase.ALL, "column"), heads=spec.heads
-        )
-        down = matmul("mla_down", "fc", hidden, latent, stream, Phase.ALL, "none")
+        yield replace(matmul("mla_q", hidden, queries, stream, "column"), heads=spec.heads)
+        down = matmul("mla_down", hidden, latent, stream, "none")
         yield replace(down, weights=down.weights + spec.kv_rank)
     else:
-        down = matmul("mla_down", "fc", hidden, spec.q_rank + latent, stream, Phase.ALL, "none")
+        down = matmul("mla_down", hidden, spec.q_rank + latent, stream, "none")
         yield replace(down, weights=down.weights + spec.kv_rank + spec.q_rank)
         yield replace(
-            matmul("mla_q", "fc", spec.q_rank, queries, stream, Phase.ALL, "column"),
+            matmul("mla_q", spec.q_rank, queries, stream, "column"),
             heads=spec.heads,
         )
     expanded = spec.heads * (spec.nope_dim + spec.v_dim)
-    up = matmul("mla_up", "fc", spec.kv_rank, expanded, stream, Phase.PREFILL, "column")
+    up = matmul("mla_up", spec.kv_rank, expanded, stream, "column", Phase.PREFILL)
     # a chunk of a prompt expands the latents of all chunks before it once more
     yield replace(
         up,
@@ -123,7 +114,7 @@ def latent_attention(spec: LatentAttention, hidden: int, stream: Stream) -> Iter
         outputs=0.0,
         kv_read=spec.kv_rank + expanded,
     )
-    absorbed = matmul("mla_absorb", "fc", spec.kv_rank, expanded, stream, Phase.DECODE, "column")
+    absorbed = matmul("mla_absorb", spec.kv_rank, expanded, stream, "column", Phase.DECODE)
     yield replace(
         absorbed,
         owned=False,
@@ -159,7 +150,7 @@ def latent_attention(spec: LatentAttention, hidden: int, stream: Stream) -> Iter
         inputs=spec.heads * latent,
         outputs=spec.heads * spec.kv_rank,
     )
-    yield matmul("attention_out", "fc", values, hidden, stream, Phase.ALL, "row")
+    yield matmul("attention_out", values, hidden, stream, "row")
 
 
 def state_space(spec: StateSpace, hidden: int, stream: Stream) -> Iterator[Op]:
@@ -172,15 +163,13 @@ def state_space(spec: StateSpace, hidden: int, stream: Stream) -> Iterator[Op]:
         width = scanned = 2 * spec.inner + groups + spec.heads
         convolved, scan_weights = spec.inner + groups, 3 * spec.heads + spec.inner
     bias = spec.proj_bias
-    yield matmul("ssm_in", "fc", hidden, width, stream, Phase.ALL, "column", bias=bias)
+    yield matmul("ssm_in", hidden, width, stream, "column", bias=bias)
     if spec.version == 1:
         projected = spec.dt_rank + 2 * spec.state
         norms = projected if spec.inner_norms else 0
-        x_proj = matmul("ssm_x", "fc", spec.inner, projected, stream, Phase.ALL, "row")
+        x_proj = matmul("ssm_x", spec.inner, projected, stream, "row")
         yield replace(x_proj, weights=x_proj.weights + norms)
-        yield matmul(
-            "ssm_dt", "fc", spec.dt_rank, spec.inner, stream, Phase.ALL, "column", bias=True
-        )
+        yield matmul("ssm_dt", spec.dt_rank, spec.inner, stream, "column", bias=True)
     for phase in CAUSAL_PHASES:
         yield Op(
             name="ssm_scan_prefill" if phase == Phase.PREFILL else "ssm_scan_decode",
@@ -198,4 +187,4 @@ def state_space(spec: StateSpace, hidden: int, stream: Stream) -> Iterator[Op]:
             shard="column",
             launches=2,
         )
-    yield matmul("ssm_out", "fc", spec.inner, hidden, stream, Phase.ALL, "row", bias=bias)
+    yield matmul("ssm_out", spec.inner, hidden, stream, "row", bias=bias)

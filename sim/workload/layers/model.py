@@ -68,9 +68,7 @@ def _encoder(model: Architecture, encoder: Encoder) -> Iterator[Op]:
     stream = _encoder_stream(encoder)
     hidden = encoder.hidden
     if encoder.patch_inputs:
-        yield matmul(
-            "encoder.patch", "fc", encoder.patch_inputs, hidden, stream, Phase.PREFILL, "none"
-        )
+        yield matmul("encoder.patch", encoder.patch_inputs, hidden, stream, "none", Phase.PREFILL)
     else:  # text; a decoder shares its vocabulary table
         table = _embedding(model, stream)
         owned = not model.layers
@@ -132,9 +130,10 @@ def _head(model: Architecture, stream: Stream) -> Iterator[Op]:
     tied = model.tied_embeddings and outputs == model.vocabulary
     if not model.layers and model.encoder is not None:
         stream = _encoder_stream(model.encoder)
-    head = matmul("lm_head", "lm-head", model.hidden, outputs, stream, Phase.LOGITS, "vocabulary")
+    head = matmul("lm_head", model.hidden, outputs, stream, "vocabulary", Phase.LOGITS)
     bias = outputs if model.head_bias else 0
-    yield replace(head, owned=not tied, weights=head.weights + (0 if tied else bias))
+    weights = head.weights + (0 if tied else bias)
+    yield replace(head, operator_class="lm-head", owned=not tied, weights=weights)
 
 
 def _block(block: Block, hidden: int, stream: Stream, memory: Stream) -> Iterator[Op]:

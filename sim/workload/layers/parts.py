@@ -22,23 +22,21 @@ def norm(name: str, hidden: int, weights: float, stream: Stream, count: int) -> 
 
 def matmul(
     name: str,
-    operator_class: str,
     depth: int,
     width: int,
     stream: Stream,
-    phase: Phase,
     shard: Shard,
+    phase: Phase = Phase.ALL,
     *,
     kv_width: int = 0,
     bias: bool = False,
-    summed: bool = True,
 ) -> Op:
     """A product of [tokens, depth] with weights of width + kv_width columns, 2 flops a weight."""
     columns = width + kv_width
     return Op(
         name=name,
         kind=Kind.MATMUL,
-        operator_class=operator_class,
+        operator_class="fc",
         stream=stream,
         phase=phase,
         flops_per_token=2.0 * depth * columns,
@@ -49,5 +47,5 @@ def matmul(
         width=width,
         kv_width=kv_width,
         shard=shard,
-        reduced=width if shard == "row" and summed else 0.0,
+        reduced=width if shard == "row" else 0.0,
     )

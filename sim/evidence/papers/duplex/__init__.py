@@ -90,7 +90,7 @@ def cells() -> list[Cell]:
 def point(kind: Kind, cell: Cell) -> Point:
     """One run of the grid."""
     model, batch, length = cell
-    metrics = closed(kind, model, batch, length, length).metrics
+    metrics = closed(kind, model, batch, (length, length)).metrics
     return Point(throughput=metrics["throughput_tok_per_s"], energy=metrics["energy_J_per_tok"])
 
 
@@ -149,7 +149,7 @@ def latency() -> dict[str, float]:
     """Fig. 12: GLaM, batch 64; four rounds of requests a client, the first already running."""
     kinds: tuple[Kind, ...] = ("gpu", "2xgpu", BEST)
     metrics = {
-        (kind, length): closed(kind, "glam", 64, length, length, rounds=4).metrics
+        (kind, length): closed(kind, "glam", 64, (length, length), rounds=4).metrics
         for kind in kinds
         for length in SETUPS["glam"].lengths
     }

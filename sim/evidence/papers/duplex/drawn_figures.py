@@ -57,7 +57,7 @@ def figure_4() -> Iterator[Mapping[str, Any]]:
     for model, outputs in (("mixtral", (256, 1024, 4096)), ("glam", (512, 1024, 2048))):
         for output in outputs:
             for batch in BATCHES:
-                prepared = closed("gpu", model, batch, 2048, output, stages=1).prepared
+                prepared = closed("gpu", model, batch, (2048, output), stages=1).prepared
                 decodes = ((2048, max(output // 2, 1)),)
                 prompt = ((2048, 0, 2048),)
                 for stage, work in (
@@ -96,7 +96,7 @@ def figure_12() -> Iterator[Mapping[str, Any]]:
     """Latencies of GLaM at batch 64 on the five systems."""
     for length in SETUPS["glam"].lengths:
         for kind in FIVE:
-            run = closed(kind, "glam", 64, length, length, rounds=4)
+            run = closed(kind, "glam", 64, (length, length), rounds=4)
             yield {"tokens": length, "system": kind, **_latencies(run)}
 
 
@@ -116,7 +116,7 @@ def figure_14() -> Iterator[Mapping[str, Any]]:
         for batch in (32, 64):
             for length in setup.lengths:
                 for kind in kinds:
-                    metrics = closed(kind, model, batch, length, length).metrics
+                    metrics = closed(kind, model, batch, (length, length)).metrics
                     yield {
                         "model": model,
                         "batch": batch,
@@ -131,7 +131,7 @@ def infiniband() -> Iterator[Mapping[str, Any]]:
     for bandwidth in ("50 GB/s", "400 GB/s"):
         for batch in BATCHES:
             rates = {
-                kind: closed(kind, "grok", batch, 1024, 1024, infiniband=bandwidth).metrics[
+                kind: closed(kind, "grok", batch, (1024, 1024), infiniband=bandwidth).metrics[
                     "throughput_tok_per_s"
                 ]
                 for kind in FIVE
@@ -150,7 +150,7 @@ def figure_15() -> Iterator[Mapping[str, Any]]:
         for batch in BATCHES:
             for length in setup.lengths:
                 for kind in kinds:
-                    run = closed(kind, model, batch, length, length)
+                    run = closed(kind, model, batch, (length, length))
                     yield {
                         "model": model,
                         "batch": batch,
@@ -168,8 +168,10 @@ def figure_16() -> Iterator[Mapping[str, Any]]:
     two, and sending the cache over, are not simulated.
     """
     for length in SETUPS["mixtral"].lengths:
-        whole = closed("duplex+pe+et", "mixtral", 128, length, length)
-        pair = closed("duplex+pe+et", "mixtral", 128, length, length, stages=1, devices=2).prepared
+        whole = closed("duplex+pe+et", "mixtral", 128, (length, length))
+        pair = closed(
+            "duplex+pe+et", "mixtral", 128, (length, length), stages=1, devices=2
+        ).prepared
         held = sequence_bytes(pair, length, length)
         batch = min(128, int(pair.budget.kv_B / held))
         decode_s = step(pair.program, decode_batch(batch, length + length // 2)).seconds

@@ -184,19 +184,19 @@ def closed(
     kind: Kind,
     model: str,
     batch: int,
-    inputs: int,
-    outputs: int,
+    tokens: tuple[int, int],
     *,
     rounds: int = 0,
     stages: int = STAGES,
     infiniband: str = NETWORK["bandwidth"],
     devices: int | None = None,
 ) -> Run:
-    """`batch` clients, from a steady state with requests at random progress.
+    """`batch` clients with `tokens` in and out, from a steady state with random progress.
 
     As many requests as give `stages` stages, or `rounds` a client where latencies of whole requests
     are asked for.
     """
+    inputs, outputs = tokens
     requests = max(stages * batch // outputs, 8, rounds * batch)
     traffic = {
         "closed": {
