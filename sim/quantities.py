@@ -159,7 +159,10 @@ def bounded(leaf: Leaf, *, falling: bool = False, made: Callable[[Any], Any] = t
 
     three = {
         "type": "object",
-        "properties": {"source": {"type": "string"}, **dict.fromkeys(ENDS, leaf.schema)},
+        "properties": {
+            "source": {"type": "string", "description": "Key of the source of all three."},
+            **{end: {**leaf.schema, "description": f"The {end} end."} for end in ENDS},
+        },
         "required": list(ENDS),
         "additionalProperties": False,
     }

@@ -32,7 +32,9 @@ class Reading:
 class Form(BaseModel):
     """What a YAML mapping may have: unknown keys are errors, and nothing changes once read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, arbitrary_types_allowed=True, use_attribute_docstrings=True
+    )
 
 
 def wrong(message: str, *at: str) -> PydanticCustomError:

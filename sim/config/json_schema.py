@@ -139,7 +139,7 @@ def _annotated(hint: Any, marks: tuple[Any, ...], definitions: dict[str, Any]) -
 def _entries(key: Any, entry: dict[str, Any]) -> dict[str, Any]:
     if get_origin(key) is not Literal:
         return {"type": "object", "additionalProperties": entry}
-    source = {"source": {"type": "string"}}
+    source = {"source": {"type": "string", "description": "Key of the source of all entries."}}
     properties = source | dict.fromkeys(get_args(key), entry)
     return {"type": "object", "properties": properties, "additionalProperties": False}
 

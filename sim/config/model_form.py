@@ -157,11 +157,17 @@ class BlockForm(Part):
     """One kind of layer: at most one mixer and one feed-forward part."""
 
     attention: AttentionForm | None = None
+    """Attention of the layer."""
     latent_attention: LatentAttentionForm | None = None
+    """Latent attention (MLA) instead."""
     state_space: StateSpaceForm | None = None
+    """A state space (Mamba) instead."""
     ffn: FeedForwardForm | None = None
+    """A dense feed-forward network."""
     experts: ExpertsForm | None = None
+    """A mixture of experts instead."""
     cross_attention: AttentionForm | None = None
+    """Attention to the encoder's output."""
     norms: Index | None = None
     """Norms in the layer; one for each part if left out."""
     norm_bias: Flag = False
@@ -199,13 +205,21 @@ class PartialBlockForm(Part):
     """What a named block changes of the keys the model states for all layers; null removes."""
 
     attention: dict[str, Any] | None = None
+    """Attention of the layer."""
     latent_attention: dict[str, Any] | None = None
+    """Latent attention (MLA) instead."""
     state_space: dict[str, Any] | None = None
+    """A state space (Mamba) instead."""
     ffn: dict[str, Any] | None = None
+    """A dense feed-forward network."""
     experts: dict[str, Any] | None = None
+    """A mixture of experts instead."""
     cross_attention: dict[str, Any] | None = None
+    """Attention to the encoder's output."""
     norms: Index | None = None
+    """Norms of the layer."""
     norm_bias: Flag | None = None
+    """Whether they have biases."""
 
 
 class ModelForm(BlockForm):
@@ -216,6 +230,7 @@ class ModelForm(BlockForm):
     """
 
     name: Text | None = None
+    """The name of its file, if left out."""
     title: Text
     """Name for people."""
     source: Text | None = None
@@ -233,6 +248,7 @@ class ModelForm(BlockForm):
     pattern: tuple[Text, ...] | Text | None = None
     """Names of `blocks` in order; repeats."""
     encoder: EncoderForm | None = None
+    """What reads the input before the decoder, if anything does."""
     tied_embeddings: Flag = False
     """The head is the embedding table."""
     position_parameters: Index = 0

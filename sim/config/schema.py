@@ -40,8 +40,13 @@ def _optional(schema: Any) -> Any:
             changed["additionalProperties"] = {"anyOf": [named, {"type": "null"}]}
         if "properties" in changed:
             changed["properties"] = {
-                key: {"anyOf": [item, {"type": "null"}]}
-                for key, item in changed["properties"].items()
+                key: _nullable(item) for key, item in changed["properties"].items()
             }
         return changed
     return [_optional(item) for item in schema] if isinstance(schema, list) else schema
+
+
+def _nullable(item: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema of one key, with null allowed; what it says of itself stays in sight."""
+    texts = {"description": item["description"]} if "description" in item else {}
+    return {"anyOf": [item, {"type": "null"}], **texts}

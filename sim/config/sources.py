@@ -25,8 +25,11 @@ class SourceForm(Form):
     """Where numbers come from, for files that bring sources of their own."""
 
     kind: SourceKind
+    """What kind of thing it is."""
     title: Text
+    """What it is called, with its number or address."""
     note: str = ""
+    """What is special about it."""
 
 
 def sourced(kind: type[Value], document: Document, **rest: Any) -> Value:

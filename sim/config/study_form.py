@@ -45,14 +45,23 @@ class AxisForm(Form):
     """
 
     path: Text | None = None
+    """What is varied: a key of the scenario or of what it refers to, or `load.batch` and so on."""
     values: Values | None = None
+    """Its levels, one by one."""
     linear: Ends | None = None
+    """First and last of `levels` equally spaced ones."""
     log: Ends | None = None
+    """First and last of `levels` whose ratios are equal."""
     levels: Count | None = None
+    """How many levels a range has."""
     zip: dict[str, Values] = Field(default_factory=dict)
+    """Several paths that change together, with lists of equal length."""
     split: tuple[Text, ...] = ()
+    """Paths that share a `total` in every possible way."""
     total: Count | None = None
+    """What the paths of `split` add up to."""
     when: dict[str, Values] = Field(default_factory=dict)
+    """Levels of other axes for which this one is varied."""
 
     @model_validator(mode="after")
     def _one(self) -> AxisForm:
@@ -88,16 +97,22 @@ class LoadForm(Form):
     """What closed-form points are loaded with: sequences at once, tokens in and out of each."""
 
     batch: Count = 32
+    """Sequences at once."""
     input: Count = 1024
+    """Tokens in, of each."""
     output: Count = 256
+    """Tokens out, of each."""
 
 
 class SampleForm(Form):
     """Points drawn from the grid instead of all of it."""
 
     kind: Literal["sobol", "lhs"]
+    """How points are drawn: a Sobol sequence, or a Latin hypercube."""
     points: Count
+    """How many are drawn."""
     seed: Index = 0
+    """What the draws begin from."""
 
 
 class SearchForm(Form):
@@ -106,7 +121,9 @@ class SearchForm(Form):
     evaluations: Count
     """Points of each front: of each combination of the axes in `per`, if there are any."""
     population: Count = 100
+    """Points of one generation."""
     seed: Index = 0
+    """What the draws begin from."""
 
     @model_validator(mode="after")
     def _parents(self) -> SearchForm:
@@ -119,25 +136,38 @@ class ScreenForm(Form):
     """Two stages: closed form first, and events for the best of it."""
 
     keep: Count = 100
+    """Points that go on to events."""
     constraints: tuple[Text, ...] = ()
+    """Bounds that the first stage keeps, e.g. "tpot_s <= 0.1"."""
 
 
 class StudyForm(Form):
     """A study: a base scenario and what is varied, kept and wanted."""
 
     title: Text
+    """What it asks."""
     name: Text | None = None
+    """The name of its file, if left out."""
     base: Reference
+    """The scenario around which things are varied."""
     fidelity: Literal["closed-form", "events", "two-stage"] = "closed-form"
+    """How points are computed: without queueing, by traffic, or the best of one by the other."""
     load: LoadForm = LoadForm()
+    """What points in closed form are loaded with."""
     axes: tuple[AxisForm, ...]
+    """What is varied; every combination is a point."""
     sample: SampleForm | None = None
+    """Points drawn instead of all of them."""
     search: SearchForm | None = None
+    """Points chosen by a multi-objective search."""
     constraints: tuple[Text, ...] = ()
+    """Bounds of good points, e.g. "tpot_s <= 0.1"."""
     objectives: dict[str, Literal["min", "max"]]
+    """Columns of the front, and which way each is better."""
     per: tuple[Text, ...] = ()
     """Axes that are given rather than chosen: each combination has a front of its own."""
     screen: ScreenForm = ScreenForm()
+    """The first of two stages."""
 
     @model_validator(mode="after")
     def _chosen(self) -> StudyForm:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -106,3 +107,23 @@ def test_every_form_describes_itself() -> None:
 def test_traffic_forms_are_valid(traffic: dict[str, Any]) -> None:
     data = {"model": "llama-3.1-8b", "system": "h100-x1", "traffic": traffic}
     assert errors("scenario", data) == []
+
+
+def undescribed(schema: object) -> list[str]:
+    """Keys of a schema that say nothing of themselves; a reference says it where it points."""
+    if isinstance(schema, list):
+        return [key for each in schema for key in undescribed(each)]
+    if not isinstance(schema, dict):
+        return []
+    keys = schema["properties"] if isinstance(schema.get("properties"), dict) else {}
+    bare = [
+        key
+        for key, of in keys.items()
+        if not of.get("description") and "$ref" not in json.dumps(of)
+    ]
+    return bare + [key for each in schema.values() for key in undescribed(each)]
+
+
+@pytest.mark.parametrize("name", sorted(schemas()))
+def test_every_key_has_a_description(name: str) -> None:
+    assert undescribed(schemas()[name]) == []
