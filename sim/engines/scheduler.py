@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from sim.engines.offload import Host, Tier, wrong_tiers
 from sim.engines.scheduler_kinds import CHOICES, KINDS, SchedulerKind
 from sim.errors import ConfigError, Problem
 from sim.kernel.records import TIERS
-from sim.quantities import Count, Flag, Leaf, Share, Time, one_of
+from sim.quantities import Count, Flag, Leaf, Share, Time, one_of, quantity
+from sim.units import TIME
 from sim.values import Key, checked
 
 if TYPE_CHECKING:
@@ -36,6 +38,10 @@ def _choice(name: str) -> Leaf:
     return one_of(*CHOICES[name], listed="schedulers")
 
 
+ANY_TIME: Final = replace(quantity(TIME, zero=True), low=-math.inf)
+"""A time; a number of Python's may be below 0."""
+
+
 @checked
 @dataclass(frozen=True, kw_only=True)
 class Scheduler:
@@ -59,8 +65,8 @@ class Scheduler:
     """Who of the queue comes next."""
     deadline_s: Time = 0.0
     """When a request is due after its arrival, for the order of deadlines."""
-    deadline_s_per_token: Annotated[Time, Key("deadline_per_token")] = 0.0
-    """What each token of the prompt adds to that."""
+    deadline_s_per_token: Annotated[float, ANY_TIME, Key("deadline_per_token")] = 0.0
+    """What each token of the prompt adds to that; in Python it may take away."""
     memory_utilization: Share = 0.9
     """Share of the device's memory that is used."""
     kv_block: Count = 16
