@@ -265,7 +265,6 @@ def test_what_makes_no_sense_is_refused() -> None:
     for changes, message in (
         ({"kv_tiers": (FAST,)}, "drops out of a cache"),
         ({"prefix_cache": True, "kv_tiers": (FAST, FAST)}, "another tier"),
-        ({"prefix_cache": True, "kv_tiers": (replace(FAST, size_B=0.0),)}, "kv_tiers.0.size"),
         (
             {
                 "prefix_cache": True,
@@ -276,6 +275,8 @@ def test_what_makes_no_sense_is_refused() -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             Scheduler(**changes)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="size_B: 0: a size above 0"):
+        replace(FAST, size_B=0.0)
     with pytest.raises(Infeasible, match="no room for a block"):
         run(again(), replace(FAST, size_B=TOKEN_B))
 
