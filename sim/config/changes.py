@@ -8,8 +8,7 @@ from typing import Any
 
 from sim.config import library
 from sim.config.document import Document, parse_document, value_at
-from sim.config.fields import Reading
-from sim.config.keys import bare, is_number, keys_at, mark_of, type_at
+from sim.config.keys import is_number, keys_at, mark_of, type_at
 from sim.config.scenario_form import ScenarioForm
 from sim.config.sources import USER
 from sim.errors import ConfigError, Key, Place, Problem
@@ -49,8 +48,7 @@ def with_change(document: Document, path: Key, value: Any, place: Place) -> Docu
         document = _expanded(document, path[:depth], path[depth])
     _check(document, path, place)
     hint = type_at(ScenarioForm, path)
-    number = is_number(hint) or bare(hint) is Reading
-    if isinstance(value, str | int | float) and number:
+    if isinstance(value, str | int | float) and is_number(hint):
         value = f"{value} [{USER.key}]" if "[" not in str(value) else value
     document = document.with_value(path, value, place)
     if path in (("system", "device"), ("system", "count")):  # no longer what its name says

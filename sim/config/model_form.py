@@ -6,11 +6,11 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from sim.config.fields import Count, Flag, Form, Index, OneOf, Text, wrong
+from sim.config.fields import Count, Flag, Form, Index, Text, named, wrong
 from sim.config.sources import SourceForm
 from sim.dtypes import BITS
 
-DType = Annotated[str, OneOf(names=tuple(BITS))]
+DType = Annotated[str, *named(*BITS)]
 
 MOST_LAYERS: Final = 1_000
 """Layers are built one by one, so a typing mistake must not become a loop's length."""

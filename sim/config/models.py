@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sim.config.document import Document
-from sim.config.fields import unknown_name
 from sim.config.model_form import AttentionForm, BlockForm, EncoderForm, ModelForm
 from sim.config.validate import validated
 from sim.errors import ConfigError, Problem
+from sim.quantities import unknown_name
 from sim.workload.architecture import (
     Architecture,
     Attention,

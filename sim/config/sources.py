@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar, cast
 
 from sim.config import library
 from sim.config.document import Document
-from sim.config.fields import Form, Reading, Text
+from sim.config.fields import Form, Text
 from sim.config.forms import read
 from sim.errors import ConfigError, Problem
 from sim.units import Source, Sourced, SourceKind
@@ -71,16 +71,3 @@ def load_sources() -> Mapping[str, Source]:
         key: Source(key=key, kind=item["kind"], title=item["title"], note=item.get("note", ""))
         for key, item in library.library_sources().items()
     } | {USER.key: USER}
-
-
-def sources_of(forms: Mapping[str, SourceForm]) -> dict[str, Source]:
-    """A file's own sources."""
-    return {
-        key: Source(key=key, kind=form.kind, title=form.title, note=form.note)
-        for key, form in forms.items()
-    }
-
-
-def value(reading: Reading | None, default: Any = None) -> Any:
-    """The number of a reading, or `default`."""
-    return default if reading is None else reading.value

@@ -19,7 +19,8 @@ from sim.results.bands.band import Band
 from sim.results.bands.bands import bands_of
 from sim.results.blocks import Block
 from sim.results.cautions import cautions
-from sim.results.metrics import IN_RESULT, Measurement, flat, measured
+from sim.results.measurement import Measurement
+from sim.results.metrics import IN_RESULT, flat, measured
 from sim.results.provenance import provenance
 from sim.results.statistics import STATISTICS, latencies, request_counts
 from sim.simulation.outcomes import Outcomes

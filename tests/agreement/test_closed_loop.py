@@ -9,7 +9,8 @@ from builders import at_once, program, serve_closed
 from sim.engines.scheduler import Scheduler
 from sim.engines.serving.outcome import Served
 from sim.kernel.records import RUNNING
-from sim.results.metrics import Measurement, measured
+from sim.results.measurement import Measurement
+from sim.results.metrics import measured
 from sim.scenario import Slo
 from sim.simulation.outcomes import Outcomes
 from sim.workload.traffic import Closed, Constant

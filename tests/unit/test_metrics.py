@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from sim.engines.serving.outcome import Outcome, Served, Window
 from sim.kernel.records import DONE, REJECTED, REQUEST
-from sim.results.metrics import Measurement, measured
+from sim.results.measurement import Measurement
+from sim.results.metrics import measured
 from sim.results.statistics import latencies, request_counts, spread
 from sim.scenario import Slo
 from sim.simulation.outcomes import Outcomes

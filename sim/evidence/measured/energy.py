@@ -16,7 +16,7 @@ from sim.evidence.measured.spellings import spellings
 from sim.hardware import Device
 from sim.hardware.records import fill_machine, processor_records
 from sim.mapping.program import Program
-from sim.results.metrics import Measurement
+from sim.results.measurement import Measurement
 from sim.results.statistics import spread
 from sim.scenario import Slo
 from sim.simulation.outcomes import Outcomes

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.results.blocks import Block, Table
-from sim.results.metrics import Measurement
+from sim.results.measurement import Measurement
 from sim.results.quantity import UNKNOWN, digits, share, si
 from sim.results.statistics import rate, request_counts, spread
 from sim.simulation.outcomes import Outcomes

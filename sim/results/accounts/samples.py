@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from sim.kernel.records import DONE, REJECTED, WAITING
 from sim.results.blocks import Block
-from sim.results.metrics import Measurement
+from sim.results.measurement import Measurement
 from sim.results.quantity import digits, si
 from sim.results.statistics import rate, request_counts, spread
 from sim.simulation.outcomes import Outcomes

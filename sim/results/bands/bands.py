@@ -139,10 +139,6 @@ def widest(services: Sequence[Service]) -> Service:
     )
 
 
-def _width(known: Known) -> float:
-    return known.residual.width
-
-
 def bands_of(
     prepared: Prepared, outcomes: Outcomes, row: Mapping[str, float]
 ) -> Mapping[str, Band]:

@@ -27,7 +27,8 @@ from sim.hardware.residuals import LEVELS, Level
 from sim.kernel import iteration, sequences
 from sim.mapping.program import Program
 from sim.results.bands.bands import steady_factors
-from sim.results.metrics import Law, SteadyState, steady_columns
+from sim.results.measurement import SteadyState
+from sim.results.metrics import Law, steady_columns
 from sim.studies.sweep.programs import Built, Loader, Owner
 from sim.studies.sweep.space import Ints
 from sim.studies.sweep.study import Study
