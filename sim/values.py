@@ -243,7 +243,7 @@ def _argument(member: Member, value: Any, *, keyed: bool) -> Any:
 
 
 def build(kind: Callable[..., Value], stated: Mapping[str, Any]) -> Value:
-    """The value whose fields are `stated` by name or key; ConfigError with everything wrong."""
+    """The value whose fields are `stated` by key; ConfigError with everything wrong."""
     known = {member.path[0]: member for member in members(kind) if len(member.path) == 1}
     problems = [
         Problem(path=name, message=unknown_key(name, tuple(known)))
