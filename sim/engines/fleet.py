@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Final
 
 from sim.errors import ConfigError, Problem
 from sim.errors import Key as Path
 from sim.hardware import Link, System
 from sim.mapping.layout import Parallel
-from sim.quantities import Count, Index, Leaf, LinkRate, Positive, Share, Time
+from sim.quantities import Count, Index, Leaf, LinkRate, Positive, Share, Time, quantity
+from sim.units import TIME
 from sim.values import Key, checked
 
 ROUTES: Final[Mapping[str, str]] = {
@@ -89,6 +90,18 @@ class Slowdown:
 
 MOST_REPLICAS: Final = 10_000
 LEAST_PERIOD_S: Final = 0.1
+_TIME: Final = quantity(TIME)
+
+
+def _period(value: Any) -> float:
+    seconds: float = _TIME.read(value)
+    if seconds < LEAST_PERIOD_S:
+        raise ConfigError(f"decisions come {LEAST_PERIOD_S} s apart at least")
+    return seconds
+
+
+_PERIOD: Final = replace(_TIME, read=_period)
+"""A document's, from LEAST_PERIOD_S on; a number of Python's may be any time."""
 
 
 @checked
@@ -111,7 +124,7 @@ class Autoscale:
     """Time before a replica that starts takes requests."""
     load_B_per_s: LinkRate | None = None
     """Rate at which its weights are loaded after that; they are there if left out."""
-    period_s: Time = 15.0
+    period_s: Annotated[float, _PERIOD] = 15.0
     """Time between decisions."""
     stabilization_s: Time = 300.0
     """Replicas stop only when no decision of so long wished for more."""
@@ -124,8 +137,6 @@ class Autoscale:
         if self.most > MOST_REPLICAS:
             path = "max"
             message = f"{self.most} replicas are more than the {MOST_REPLICAS:,} that run"
-        elif self.period_s < LEAST_PERIOD_S:
-            path, message = "period", f"decisions come {LEAST_PERIOD_S} s apart at least"
         elif self.least > self.most:
             path, message = "min", f"{self.least} is more than max: {self.most}"
         if message:

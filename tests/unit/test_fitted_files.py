@@ -10,14 +10,7 @@ import pytest
 
 from sim.config import library
 from sim.config.document import parse_document, read_document
-from sim.config.fitted import (
-    RuntimeForm,
-    fitted_form,
-    load_kernels,
-    load_law,
-    load_protocols,
-    load_runtime,
-)
+from sim.config.fitted import load_kernels, load_law, load_protocols, load_runtime
 from sim.config.yaml_writer import WIDTH, difference, yaml_text
 from sim.errors import ConfigError
 from sim.evidence.calibration.documents import (
@@ -39,8 +32,7 @@ def numbers_of(kind: str, name: str, without: str = "") -> Mapping[str, Any]:
         return protocols_numbers(load_protocols(name, without=without))
     if kind == "power":
         return power_numbers(load_law(name, without=without))
-    _, form, _ = fitted_form(kind, RuntimeForm, name, without=without)
-    return runtime_numbers(load_runtime(name, without=without), form.habits)
+    return runtime_numbers(name, load_runtime(name, without=without))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -65,21 +67,21 @@ def test_equal_seeds_give_equal_draws(length: Length) -> None:
 
 
 @pytest.mark.parametrize(
-    "length",
+    ("form", "parameters"),
     [
-        Constant(tokens=0),
-        Gaussian(mean=0, std=1),
-        Gaussian(mean=float("nan"), std=1),
-        Gaussian(mean=5, std=-1),
-        LogNormal(mean=-1, std=1),
-        LogNormal(mean=1, std=float("inf")),
-        Empirical(tokens=()),
-        Empirical(tokens=(4, 0)),
+        (Constant, {"tokens": 0}),
+        (Gaussian, {"mean": 0, "std": 1}),
+        (Gaussian, {"mean": float("nan"), "std": 1}),
+        (Gaussian, {"mean": 5, "std": -1}),
+        (LogNormal, {"mean": -1, "std": 1}),
+        (LogNormal, {"mean": 1, "std": float("inf")}),
+        (Empirical, {"tokens": ()}),
+        (Empirical, {"tokens": (4, 0)}),
     ],
     ids=repr,
 )
-def test_impossible_parameters(length: Length) -> None:
+def test_impossible_parameters(form: type[Length], parameters: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
-        sample_lengths(length, 1, np.random.default_rng(0))
+        sample_lengths(form(**parameters), 1, np.random.default_rng(0))
     with pytest.raises(ConfigError):
-        mean_length(length)
+        mean_length(form(**parameters))
