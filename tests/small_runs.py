@@ -45,3 +45,6 @@ def check_sums(of: Program, got: Outcome) -> None:
     total_J = got.operator_joules + static_J
     assert got.log[:, LOG_JOULES].sum() == pytest.approx(total_J, rel=1e-9)
     assert len(got.log) == got.iterations
+    assert got.requests["busy_s"].sum() == pytest.approx(got.busy_s, rel=1e-9)
+    spent_J = got.operator_joules - got.copies.joules
+    assert got.requests["joules"].sum() == pytest.approx(spent_J, rel=1e-9)

@@ -81,6 +81,22 @@ def when_cold(tell: Callable[[], None]) -> None:
     _compilation.tell = tell if cold() else None
 
 
+def _roomy(compile_: Callable[..., Any]) -> Callable[..., Any]:
+    """`compile_`, with a megabyte of Python's stack for what it calls.
+
+    CPython keeps frames in chunks of 16 KiB and maps a new one whenever a call crosses the end of
+    one. Where that is the innermost call of numba's passes over a large function, the kernel takes
+    8 s more to compile; it depends on how deep the stack happens to be. A frame as large as this
+    has a chunk of its own, of which half is left.
+    """
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        return compile_(*arguments, **named)
+
+    call.__code__ = call.__code__.replace(co_stacksize=1 << 17)
+    return call
+
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 prange = numba.prange
 intrinsic: Any = numba.extending.intrinsic
@@ -94,7 +110,7 @@ def njit(function: Function) -> Function: ...
 
 @overload
 def njit(
-    *, inline: Literal["never", "always"] = "never", parallel: bool = False, counted: bool = True
+    *, inline: Literal["never", "always"] = "never", parallel: bool = False, counted: bool = False
 ) -> Callable[[Function], Function]: ...
 
 
@@ -103,15 +119,20 @@ def njit(
     *,
     inline: Literal["never", "always"] = "never",
     parallel: bool = False,
-    counted: bool = True,
+    counted: bool = False,
 ) -> Callable[..., Any]:
     """`numba.njit` with the disk cache on, division as in C, and sums in the order written.
 
     Small laws are inlined by numba ("always"): leaving it to LLVM made sweeps 2.5 times slower.
-    Those inlined into a function that is not `counted` count no references to arrays, which took a
-    third of a sweep on one thread, and more on two that count the same ones. Such a function makes
-    no array; what it calls may.
+    References to arrays are counted only in a function that is `counted`: doing so took a third of
+    a sweep on one thread, more on two that count the same ones, and an eighth of compiling. What
+    makes an array, or calls what returns a new one, has to be (numba refuses the former else).
     """
     options: dict[str, Any] = {"inline": inline, "parallel": parallel, "_nrt": counted}
-    compile_ = numba.njit(cache=True, error_model="numpy", **options)
-    return compile_ if function is None else compile_(function)
+
+    def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+        dispatcher: Any = numba.njit(cache=True, error_model="numpy", **options)(function)
+        dispatcher.compile = _roomy(dispatcher.compile)
+        return dispatcher
+
+    return compiled if function is None else compiled(function)

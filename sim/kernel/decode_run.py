@@ -35,7 +35,7 @@ from sim.kernel.sequences import (
     steady_steps,
 )
 from sim.kernel.state import Books, Flow, Replica, Scratch
-from sim.kernel.steps import Work, add_decodes, log_step, spend
+from sim.kernel.steps import Work, add_decodes, charge, log_step, spend
 
 
 @njit
@@ -104,10 +104,12 @@ def spread_growth(features: Floats, growth: Floats, streams: int, groups: float)
 
 @njit
 def end_stretch(
-    streams: r.Streams, policy: r.Policy, flow: Flow, engine: r.Engine, steps: int, longest: float
-) -> None:
+    streams: r.Streams, policy: r.Policy, flow: Flow, engine: r.Engine, steps: int, longest: float,
+    each_s: float, each_J: float,
+) -> None:  # fmt: skip
     """Give every decoding request the tokens of `steps` steps and the memory they take.
 
+    And charge it with `each_s` and `each_J`.
     The last token comes after memory is counted: a request that ends gives all of it back.
     """
     requests, running = flow.requests, flow.running
@@ -115,6 +117,7 @@ def end_stretch(
         request = requests[running[index]]
         if not decoding(request):
             continue
+        charge(request, 1.0, each_s, each_J)
         request.max_gap_s = max(request.max_gap_s, longest)
         request.generated += steps - 1
         engine.generated_tokens += steps - 1
@@ -161,6 +164,7 @@ def decode_stretch(
     devices = micro * machine.group
     work = Work(micro, decoders, decoders, 0, 0, layers)
     left_in_all, steps, longest = 0.0, 0, 0.0
+    each_s, each_J = 0.0, 0.0
     while True:
         moving_s, moving_J = 0.0, 0.0
         if steps > 0:
@@ -189,6 +193,8 @@ def decode_stretch(
         left_in_all += left
         log_step(books.log, engine, time, energy, work, streams.shape[0], features)
         spend(engine, time, host_s, energy, spent_J * left * devices, 1)
+        each_s += time / decoders
+        each_J += spent_J * left * devices / decoders
         steps += 1
         if steps == 1:
             for index in range(engine.running):
@@ -204,4 +210,4 @@ def decode_stretch(
         if ops[index].moves == 1:
             scratch.shares[0, index] = 0.0  # booked above, step by step
     tally_part(replica, scratch, books, 0, float(steps), devices, left_in_all)
-    end_stretch(streams, replica.policy, flow, engine, steps, longest)
+    end_stretch(streams, replica.policy, flow, engine, steps, longest, each_s, each_J)

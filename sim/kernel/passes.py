@@ -44,7 +44,7 @@ def spread_over_groups(features: Floats, streams: int, groups: float) -> None:
                 features[2 * streams + stream, phase, feature] = mean
 
 
-@njit
+@njit(counted=True)
 def overlap(run: Pass, leader: int) -> None:
     """Let the rows of a group run at the same time on their units: only the slowest unit counts.
 
@@ -69,7 +69,7 @@ def overlap(run: Pass, leader: int) -> None:
             rows[index, r.LAUNCH_S] = 0.0
 
 
-@njit
+@njit(counted=True)
 def place_beside(run: Pass, index: int, members: Ints) -> None:
     """Move row `index` to the unit on which it and the other `members` are done first."""
     op, units, rows, chosen = run.ops[index], run.units, run.rows, run.chosen
@@ -128,7 +128,7 @@ def together(masks: Ints | None, run: Pass) -> None:
             settle_group(masks, run, index)
 
 
-@njit
+@njit(counted=True)
 def settle_group(masks: Ints, run: Pass, leader: int) -> None:
     """Settle the rows of the group that `leader` leads."""
     op = run.ops[leader]
@@ -142,7 +142,7 @@ def settle_group(masks: Ints, run: Pass, leader: int) -> None:
             evaluate_row(run, index)
 
 
-@njit(counted=False)
+@njit
 def evaluate_row(run: Pass, index: int) -> float:
     """Seconds of all layers of operator `index`; fills its row and choice."""
     op, rows, chosen = run.ops[index], run.rows, run.chosen
@@ -254,7 +254,7 @@ def step_energy(spent_J: float, seconds: float, microbatches: float, machine: r.
     return spent_J * machine.group * microbatches + machine.static_W * machine.devices * seconds
 
 
-@njit(counted=False)
+@njit
 def candidates(run: Pass, demands: Floats, costs: Floats) -> None:
     """What one layer of each operator asks for, and what each processor would take for it.
 
@@ -295,7 +295,7 @@ def candidates(run: Pass, demands: Floats, costs: Floats) -> None:
             )
 
 
-@njit
+@njit(counted=True)
 def operators(
     ops: Ops, which: Ints, features: Floats, experts: Floats, routing: r.Routing, units: Records,
     links: Records, on: Ints, out: Floats,

@@ -315,6 +315,8 @@ class Request:
     urgency: float  # the least waits least, where the order isn't that of arrival
     draw: np.uint64  # where the random numbers of its speculation begin
     parent: int  # the request, from 1, to which it is one of several answers; 0: none
+    busy_s: float  # of iterations it was in, by its tokens among all of each; and so the joules
+    joules: float
 
 
 REQUEST: Final = dtype_of(Request)

@@ -309,7 +309,7 @@ def pick_layered(flow: Flow, engine: r.Engine, replica: Replica, decoders: int) 
     count, tokens = 0, 0
     for index in range(engine.picked):
         if requests[picked[index, 0]].status == r.RUNNING:  # and not preempted on the way
-            picked[count] = picked[index]
+            picked[count, 0], picked[count, 1] = picked[index]
             count += 1
     if count > 0:
         return count

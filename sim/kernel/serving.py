@@ -29,7 +29,7 @@ from sim.kernel.requests import (
 )
 from sim.kernel.speculation import speculative_iteration
 from sim.kernel.state import Books, Flow, Replica, Scratch
-from sim.kernel.steps import Work, add_decodes, fill_prompts, run_parts
+from sim.kernel.steps import Work, add_decodes, charge_all, fill_prompts, run_parts
 from sim.kernel.tiers import next_ready
 
 
@@ -89,7 +89,8 @@ def mixed_iteration(
         for index in range(replica.ops.shape[0]):
             scratch.shares[1, index] = 1.0 - scratch.shares[0, index]
     work = Work(micro, engine.picked + decoders, decoders, prompt_tokens, first, last)
-    run_parts(replica, engine, scratch, books, parts, work)
+    spent = run_parts(replica, engine, scratch, books, parts, work)
+    charge_all(flow, engine, work, layers, 1, spent)
     if decoders > 0:
         for index in range(engine.running):
             request = flow.requests[flow.running[index]]

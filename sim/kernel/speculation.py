@@ -17,7 +17,7 @@ from sim.kernel.compiled import njit
 from sim.kernel.requests import close_gap, compact, decoding, emit, finish, prefilled
 from sim.kernel.sequences import add_drafting, add_features, add_verification
 from sim.kernel.state import Books, Flow, Replica, Scratch
-from sim.kernel.steps import Work, fill_prompts, log_features, run_parts
+from sim.kernel.steps import Work, charge_all, fill_prompts, log_features, run_parts
 
 UNIT_STEP = 2.0**-53
 bits_at = njit(splitmix.bits_at)
@@ -124,7 +124,8 @@ def speculative_iteration(
     logged = engine.logged
     layers = replica.reach.shape[1] - 1
     work = Work(1.0, engine.picked + decoders, decoders, prompt_tokens, 0, layers)
-    run_parts(replica, engine, scratch, books, parts, work)
+    spent = run_parts(replica, engine, scratch, books, parts, work)
+    charge_all(flow, engine, work, layers, policy.ahead + 1, spent)
     engine.load_s = 0.0
     if engine.logged > logged:
         if parts == 1:

@@ -164,7 +164,7 @@ def fill_spaces(group: Group, draw: int, rank: int, room: Spaces) -> None:
                 computing[member, space] += compute
 
 
-@njit
+@njit(counted=True)
 def members_of(ops: r.Ops, leader: int) -> Ints:
     """Rows of the group that `leader` leads."""
     count = 0
@@ -179,7 +179,7 @@ def members_of(ops: r.Ops, leader: int) -> Ints:
     return members
 
 
-@njit
+@njit(counted=True)
 def spaces_of_batches(
     ops: r.Ops, leader: int, tokens: float, loads: Floats, units: r.Units
 ) -> tuple[Floats, Floats]:
@@ -203,7 +203,7 @@ def spaces_of_batches(
     return batches, times
 
 
-@njit
+@njit(counted=True)
 def empty_spaces(members: int) -> Spaces:
     """Room for what memory spaces ask for and take, of a group with so many products."""
     return Spaces(
@@ -260,7 +260,7 @@ def split_rank(
     return max(first, second)
 
 
-@njit
+@njit(counted=True)
 def split_experts(masks: Ints, run: Pass, leader: int, tokens: float) -> None:
     """Fill the rows of a group of expert products that two units share.
 

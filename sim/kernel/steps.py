@@ -32,10 +32,11 @@ class Work(NamedTuple):
 @njit(inline="always")
 def run_parts(
     replica: Replica, engine: r.Engine, scratch: Scratch, books: Books, parts: int, work: Work
-) -> None:
+) -> tuple[float, float]:
     """Run one iteration of `parts` parts, whose features and shares are filled in.
 
-    The caller gives tokens out.
+    Returns its seconds and its operators' joules, which the caller charges to requests as it gives
+    tokens out.
     """
     machine, micro = replica.machine, work.micro
     seconds, spent_J = 0.0, 0.0
@@ -59,6 +60,7 @@ def run_parts(
     streams = replica.streams.shape[0]
     log_step(books.log, engine, time, energy, work, streams, scratch.features[0])
     spend(engine, time, host_s, energy, spent_J * left * devices, 1)
+    return time, spent_J * left * devices
 
 
 @njit
@@ -126,6 +128,34 @@ def add_decodes(
             add_features(features[stream], r.DECODE, tokens, seen, seen, tokens)
             features[stream, r.LOGITS, r.TOKENS] += tokens
     return count
+
+
+@njit(inline="always")
+def charge(request: r.Request, weight: float, seconds: float, joules: float) -> None:
+    """A request takes its share of an iteration: seconds and joules for each token, by `weight`."""
+    request.busy_s += weight * seconds
+    request.joules += weight * joules
+
+
+@njit
+def charge_all(
+    flow: Flow, engine: r.Engine, work: Work, layers: int, decoded: int, spent: tuple[float, float]
+) -> None:
+    """The seconds and joules `spent` go to the prompts picked and to the sequences that decode.
+
+    By tokens: those of prompts count for the layers that they pass, `decoded` of each sequence.
+    """
+    passing = (work.last - work.first) / layers
+    tokens = work.prompt_tokens * passing + work.decoders * decoded
+    seconds, joules = spent[0] / tokens, spent[1] / tokens
+    for index in range(engine.picked):
+        request = flow.requests[flow.picked[index, 0]]
+        charge(request, flow.picked[index, 1] * passing, seconds, joules)
+    if work.decoders > 0:
+        for index in range(engine.running):
+            request = flow.requests[flow.running[index]]
+            if decoding(request):
+                charge(request, float(decoded), seconds, joules)
 
 
 @njit

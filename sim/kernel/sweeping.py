@@ -50,7 +50,7 @@ class Room(NamedTuple):
     chosen: Ints
 
 
-@njit(counted=False)
+@njit
 def demands(ops: Ops, features: Floats, experts: Floats, out: Floats) -> None:
     """Fill `out` [ops, 2, ASKED] with what operators of the busiest group ask for, and the mean."""
     for index in range(ops.shape[0]):
@@ -96,7 +96,7 @@ def grouped_pass(run: Pass) -> tuple[float, float]:
     return seconds, spent_J
 
 
-@njit(counted=False)
+@njit
 def design_points(space: Space, room: Room, begin: int, end: int, out: Floats) -> None:
     """As `sweep`, of points [begin, end); experts are with attention, as sides have no sweeps."""
     ops, features, experts, routing = space.ops, space.features, space.experts, space.routing
@@ -124,7 +124,7 @@ def design_points(space: Space, room: Room, begin: int, end: int, out: Floats) -
         out[point, 1] = passes.step_energy(spent_J, time, microbatches, machine)
 
 
-@njit(parallel=True)
+@njit(parallel=True, counted=True)
 def sweep(
     ops: Ops, features: Floats, experts: Floats, routing: Routing, microbatches: Floats,
     sequences: Floats, units: Records, links: Records, machines: Table[r.Machine], out: Floats,

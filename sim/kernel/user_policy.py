@@ -23,7 +23,7 @@ from sim.kernel.requests import (
 )
 from sim.kernel.sequences import add_decode, add_prefill, kv_bytes
 from sim.kernel.state import Books, Flow, Replica, Scratch
-from sim.kernel.steps import Work, run_parts
+from sim.kernel.steps import Work, charge, run_parts
 
 
 @njit
@@ -72,19 +72,32 @@ def asked_iteration(
         share_layers(replica.reach, cuts[part], cuts[part + 1], scratch.shares[part])
     layers = replica.reach.shape[1] - 1
     work = Work(micro, sequences, decodes.shape[0], prompt_tokens, 0, layers)
-    run_parts(replica, engine, scratch, books, parts, work)
+    seconds, joules = run_parts(replica, engine, scratch, books, parts, work)
+    tokens = float(decodes.shape[0])
+    for index in range(prompts.shape[0]):
+        tokens += passing_tokens(prompts[index], layers)
+    seconds, joules = seconds / tokens, joules / tokens
     for index in range(decodes.shape[0]):
         request = requests[decodes[index]]
+        charge(request, 1.0, seconds, joules)
         close_gap(request, engine, books.gaps)
         if emit(request, engine):
             finish(request, flow, engine, replica.policy)
     engine.load_s = 0.0
     for index in range(prompts.shape[0]):
         if prompts[index, 1] > 0:
-            passed(replica, requests[prompts[index, 0]], prompts[index], flow, engine, books.gaps)
+            request = requests[prompts[index, 0]]
+            charge(request, passing_tokens(prompts[index], layers), seconds, joules)
+            passed(replica, request, prompts[index], flow, engine, books.gaps)
     compact(requests, flow.running, engine)
     settle(replica, flow, engine)
     return state.FINE, 0
+
+
+@njit
+def passing_tokens(row: Ints, layers: int) -> float:
+    """Tokens of a prompt, each for the share of all layers that it passes."""
+    return float(row[1] * (row[3] - row[2]) / layers)
 
 
 @njit

@@ -136,7 +136,11 @@ class Run:
 
     @cached_property
     def requests(self) -> pd.DataFrame:
-        """One row a request: lengths, status and latencies in seconds (NaN where it has none)."""
+        """One row a request: lengths, status and latencies in seconds (NaN where it has none).
+
+        `busy_s` and `joules` are its share of the iterations that it was in, by its tokens among
+        all; without static power.
+        """
         import pandas as pd
 
         records, trace = self.records, self.prepared.requests
@@ -156,6 +160,8 @@ class Run:
                 **latencies(records),
                 "max_tbt_s": np.where(records["output"] > 1, records["max_gap_s"], np.nan),
                 "preemptions": records["preemptions"],
+                "busy_s": records["busy_s"],
+                "joules": records["joules"],
                 **{name: records[name] for name, column in optional.items() if column is not None},
             }
         )

@@ -22,6 +22,7 @@ from sim.engines.serving.requests import Requests, ended
 from sim.hardware import Link
 from sim.kernel.records import DONE, REQUEST, WAITING
 from sim.workload.speculation import draws_of
+from sim.workload.traffic.columns import COLUMNS
 
 Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.int64]
@@ -29,7 +30,8 @@ Records = npt.NDArray[np.void]
 
 
 KEPT: Final = (
-    "input", "output", "first_s", "last_s", "max_gap_s", "priority", "urgency", "draw",
+    "input", "output", "first_s", "last_s", "max_gap_s", "busy_s", "joules", "urgency", "draw",
+    *(column.name for column in COLUMNS),
 )  # fmt: skip
 """What a request keeps of its prefill; blocks and answers to one prompt are told apart there."""
 

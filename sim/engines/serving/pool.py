@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -190,9 +191,10 @@ class Pool:
 
     def advance(self, until_s: float) -> None:
         """Let all replicas work until `until_s`; iterations under way then end beyond it."""
-        if self.kind.scheduler.policy is not None:
+        alone = self.count == 1 and until_s == math.inf  # spares compiling `serving.advance`
+        if self.kind.scheduler.policy is not None or alone:
             for number in range(self.count):
-                self._advance_by_policy(number, until_s)
+                self._advance_one(number, until_s)
             return
         stopped = 0
         while stopped >= 0:
@@ -205,17 +207,17 @@ class Pool:
         for number in range(self.count):
             self._drain_log(number)
 
-    def _advance_by_policy(self, number: int, until_s: float) -> None:
-        """As `kernel.serving.advance` for one replica, with a policy of the user's."""
+    def _advance_one(self, number: int, until_s: float) -> None:
+        """As `kernel.serving.advance` for one replica."""
         state = self.states[number]
         if state["now_s"] <= until_s:
             self.ended[number] = self.over(number)
         while state["now_s"] < until_s and (state["head"] < state["tail"] or state["running"] > 0):
             before = self.over(number)
-            self.step(number, until_s)
+            self.step(number, until_s, stop_at_completion=until_s < math.inf)
             self.ended[number] = before if state["now_s"] > until_s else self.over(number)
 
-    def step(self, number: int, until_s: float) -> int:
+    def step(self, number: int, until_s: float, *, stop_at_completion: bool = True) -> int:
         """Let one replica work until `until_s`, or a request of it ends; why it stopped."""
         state, policy = self.states[number], self.kind.scheduler.policy
         while True:
@@ -224,7 +226,7 @@ class Pool:
             else:
                 reason = serving.serve(
                     self.replica, self.flow(number), state, self.scratch, self.books_of(number),
-                    until_s, self.room.iterations, True,
+                    until_s, self.room.iterations, stop_at_completion,
                 )  # fmt: skip
             self._drain_log(number)
             if reason not in (records.LOG_FULL, records.LIMIT):
