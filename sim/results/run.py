@@ -149,7 +149,7 @@ class Run:
         status[records["status"] == REJECTED] = "rejected"
         with np.errstate(invalid="ignore"):
             queue_s = records["admitted_s"] - records["arrival_s"]
-        optional = {"priority": trace.priority, "parent": trace.parent}
+        kept = [(name, (trace.names or {}).get(name)) for name, _ in trace.columns()]
         return pd.DataFrame(
             {
                 "arrival_s": records["arrival_s"],
@@ -162,7 +162,10 @@ class Run:
                 "preemptions": records["preemptions"],
                 "busy_s": records["busy_s"],
                 "joules": records["joules"],
-                **{name: records[name] for name, column in optional.items() if column is not None},
+                **{
+                    name: records[name] if names is None else np.array(names)[records[name]]
+                    for name, names in kept
+                },
             }
         )
 

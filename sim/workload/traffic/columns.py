@@ -11,13 +11,15 @@ class Column:
     """A whole number a request, kept as `name` in `Trace` and in the table of requests.
 
     `titles` names all of them in messages and summaries; `aliases` are names in files, `due` what
-    a wrong value should have been.
+    a wrong value should have been. With `names` files have texts, which are numbered from 0 in
+    order of first use; `Trace.names` has them.
     """
 
     name: str
     titles: str
     aliases: tuple[str, ...]
     due: str
+    names: bool = False
 
 
 COLUMNS: Final = (

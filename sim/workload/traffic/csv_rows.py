@@ -13,7 +13,7 @@ from itertools import islice
 import numpy as np
 
 from sim.workload.traffic.columns import COLUMNS
-from sim.workload.traffic.table import Findings, Numbers, Table, numbers
+from sim.workload.traffic.table import Findings, Numbers, Table, numbered, numbers
 
 # Names under which public traces carry each column; compared without case, spaces and signs.
 # Azure LLM inference traces: TIMESTAMP,ContextTokens,GeneratedTokens. BurstGPT: Timestamp,
@@ -109,6 +109,7 @@ def read_csv(file: str, text: Iterable[str], first_line: int) -> Table:
     inputs: list[Numbers] = []
     outputs: list[Numbers] = []
     more: dict[str, list[Numbers]] = {name: [] for name in layout.more}
+    named: dict[str, list[str]] = {each.name: [] for each in COLUMNS if each.names}
     places: list[np.ndarray[tuple[int], np.dtype[np.int64]]] = []
     clock: _WallClock | None = None
     for rows, lines in _chunks(findings, reader, header, offset):
@@ -128,7 +129,11 @@ def read_csv(file: str, text: Iterable[str], first_line: int) -> Table:
         outputs.append(numbers(findings, _outputs(layout, rows), lines, header[layout.output]))
         for column, place in layout.more.items():
             texts = [row[place] for row in rows]
-            more[column].append(numbers(findings, texts, lines, header[place]))
+            more[column].append(
+                numbered(findings, texts, lines, header[place], named[column])
+                if column in named
+                else numbers(findings, texts, lines, header[place])
+            )
         places.append(np.array(lines, dtype=np.int64))
     findings.stop_if_any()
     if not places:
@@ -148,6 +153,7 @@ def read_csv(file: str, text: Iterable[str], first_line: int) -> Table:
             column: (header[place], np.concatenate(more[column]))
             for column, place in layout.more.items()
         },
+        names={column: named[column] for column in layout.more if column in named},
         no_arrivals=(
             "has no arrival times (no column 'arrival_s'): use it as a length distribution, "
             f"'input: {{empirical: {file}}}'"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -113,6 +113,8 @@ class Trace:
     """Class of each request, where the trace says so; the smaller number is the more urgent."""
     priorities: Priorities = ()
     """Classes to draw, where the trace says none."""
+    names: Mapping[str, tuple[str, ...]] | None = None
+    """Of columns whose numbers stand for names: these."""
     follows: Follows | None = None
     """Who waits for whose answer; arrivals of those who wait are then what they are thought to be.
     """

@@ -10,13 +10,16 @@ from typing import Any
 import numpy as np
 
 from sim.workload.traffic.columns import COLUMNS
-from sim.workload.traffic.table import Findings, Numbers, Table
+from sim.workload.traffic.table import Findings, Numbers, Table, numbered
 
 # Names by which Mooncake-like traces carry each field; the first is Mooncake's own.
 _ARRIVAL = ("timestamp", "created_time")
 _BLOCKS = "hash_ids"
 _INPUT = ("input_length", "input_tokens")
 _OUTPUT = ("output_length", "output_tokens")
+
+_FIXED = 3
+"""Arrivals, inputs and outputs come before `COLUMNS`."""
 
 # Any of these marks a result file of `vllm bench serve`.
 _VLLM = ("input_lens", "output_lens", "ttfts", "request_throughput", "total_input_tokens")
@@ -58,7 +61,7 @@ def _document(file: str, text: str, first_line: int) -> Table:
 def _mooncake(file: str, record: Any, rest: Iterable[str], first_line: int) -> Table:
     findings = Findings(file=file)
     names = _names(findings, record, first_line)
-    columns: tuple[list[float], ...] = tuple([] for _ in names)
+    columns: tuple[list[Any], ...] = tuple([] for _ in names)
     lines: list[int] = []
     broken: tuple[int, str] | None = None
     line = first_line
@@ -80,6 +83,12 @@ def _mooncake(file: str, record: Any, rest: Iterable[str], first_line: int) -> T
     if broken is not None:
         findings.add(f"not valid JSON ({broken[1]}): the file looks cut off here", line=broken[0])
     findings.stop_if_any()
+    named: dict[str, list[str]] = {}
+    for column, name, texts in zip(COLUMNS, names[_FIXED:], columns[_FIXED:], strict=True):
+        if column.names and name:
+            named[column.name] = []
+            texts[:] = numbered(findings, texts, lines, name, named[column.name])
+    findings.stop_if_any()
     arrival, inputs, outputs, *others = (np.array(each, dtype=np.float64) for each in columns)
     has_arrivals = names[0] in _ARRIVAL
     return Table(
@@ -94,9 +103,10 @@ def _mooncake(file: str, record: Any, rest: Iterable[str], first_line: int) -> T
         blocks=blocks,
         more={
             column.name: (name, values)
-            for column, name, values in zip(COLUMNS, names[3:], others, strict=True)
+            for column, name, values in zip(COLUMNS, names[_FIXED:], others, strict=True)
             if name
         },
+        names=named,
         no_arrivals=(
             "has no arrival times (no field 'timestamp', in ms): use it as a length "
             f"distribution, 'input: {{empirical: {file}}}'"
@@ -149,15 +159,19 @@ def _row(
     if not isinstance(record, dict):
         findings.add("a JSON object is due", line=line)
         return
-    for name, column in zip(names, columns, strict=True):
+    for place, (name, column) in enumerate(zip(names, columns, strict=True)):
         if name == "":
             continue
         if name not in record:
             findings.add("is missing", line=line, column=name)
             continue
-        value = _number(record[name])
+        value: Any = record[name]
+        if place >= _FIXED and COLUMNS[place - _FIXED].names:
+            value, due = str(value) if isinstance(value, str | int) else None, "no name"
+        else:
+            value, due = _number(value), "not a number"
         if value is None:
-            findings.add(f"{str(record[name])[:40]!r} is not a number", line=line, column=name)
+            findings.add(f"{str(record[name])[:40]!r} is {due}", line=line, column=name)
             continue
         column.append(value)
     if blocks is not None:

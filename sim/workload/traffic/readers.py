@@ -6,7 +6,7 @@ import csv
 import gzip
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from itertools import chain
@@ -59,17 +59,20 @@ def write_trace(trace: Trace, path: str | Path) -> None:
 
     Equal traces give equal bytes: the compressed form carries no time and no name.
     """
-    columns: dict[str, list[float]] = {
+    columns: dict[str, Sequence[float | str]] = {
         "arrival_s": trace.arrival_s.tolist(),
         "context_tokens": trace.input_tokens.tolist(),
         "generated_tokens": trace.output_tokens.tolist(),
     }
     for column in COLUMNS:
         if (values := getattr(trace, column.name)) is not None:
-            columns[column.name] = values.tolist()
-    lines = [",".join(columns)]
-    lines += [",".join(map(repr, row)) for row in zip(*columns.values(), strict=True)]
-    content = ("\n".join(lines) + "\n").encode("ascii")
+            names = (trace.names or {}).get(column.name)
+            columns[column.name] = (
+                values.tolist() if names is None else [names[value] for value in values]
+            )
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([columns, *zip(*columns.values(), strict=True)])
+    content = text.getvalue().encode()
     if str(path).endswith(".gz"):
         packed = io.BytesIO()
         with gzip.GzipFile(filename="", mode="wb", fileobj=packed, mtime=0) as stream:

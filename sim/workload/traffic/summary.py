@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,17 +33,20 @@ def summary(trace: Trace) -> dict[str, Any]:
         "total_input_tokens": int(trace.input_tokens.sum()),
         "total_output_tokens": int(trace.output_tokens.sum()),
         **{
-            column.titles: _counted(values)
+            column.titles: _counted(values, (trace.names or {}).get(column.name))
             for column in COLUMNS
             if (values := getattr(trace, column.name)) is not None
         },
     }
 
 
-def _counted(values: Integers) -> dict[str, int]:
-    """Requests of each value, the smallest one first."""
-    names, counts = np.unique(values, return_counts=True)
-    return {str(name): int(count) for name, count in zip(names, counts, strict=True)}
+def _counted(values: Integers, names: Sequence[str] | None) -> dict[str, int]:
+    """Requests of each value, the smallest or the first named first."""
+    kinds, counts = np.unique(values, return_counts=True)
+    return {
+        str(kind) if names is None else names[kind]: int(count)
+        for kind, count in zip(kinds, counts, strict=True)
+    }
 
 
 def _spread(tokens: Integers) -> dict[str, float | int | None]:

@@ -94,6 +94,8 @@ class Table:
     """Ids of the blocks of `BLOCK_TOKENS` tokens that each prompt consists of."""
     more: Mapping[str, tuple[str, Numbers]] = field(default_factory=dict)
     """Of `COLUMNS` those that the file has: their names there, and values."""
+    names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Of these, where values number names: the names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +108,7 @@ class Checked:
     dropped: int
     blocks: Blocks | None
     more: Mapping[str, Any]
-    """Of `COLUMNS` those that the file has, int64."""
+    """Of `COLUMNS` those that the file has, int64, and the `names` that some number."""
 
 
 def checked(table: Table) -> Checked:
@@ -142,7 +144,8 @@ def checked(table: Table) -> Checked:
         output_tokens=table.output[served].astype(np.int64),
         dropped=int(np.count_nonzero(~served)),
         blocks=None if table.blocks is None else _blocks(table, served),
-        more={name: values[served].astype(np.int64) for name, (_, values) in table.more.items()},
+        more={name: values[served].astype(np.int64) for name, (_, values) in table.more.items()}
+        | ({"names": {name: tuple(names) for name, names in table.names.items()} or None}),
     )
 
 
@@ -249,4 +252,19 @@ def numbers(findings: Findings, texts: Sequence[str], lines: Sequence[int], colu
                 f"{text[:40]!r} is not a number" if text.strip() else "is empty: a number is due"
             )
             findings.add(message, line=lines[row], column=column)
+    return values
+
+
+def numbered(
+    findings: Findings, texts: Sequence[str], lines: Sequence[int], column: str, known: list[str]
+) -> Numbers:
+    """The places of `texts` among the names `known`, which grow by new ones; none may be empty."""
+    places = {name: place for place, name in enumerate(known)}
+    values = np.empty(len(texts))
+    for row, text in enumerate(texts):
+        name = text.strip()
+        if not name:
+            findings.add("is empty: a name is due", line=lines[row], column=column)
+        values[row] = places.setdefault(name, len(places))
+    known[:] = places
     return values
