@@ -312,6 +312,7 @@ class Request:
     ready_s: float  # when these are there, where others go on meanwhile
     host_B: float  # swapped out
     priority: int  # its class; the smaller number is the more urgent
+    tenant: int  # whose it is
     urgency: float  # the least waits least, where the order isn't that of arrival
     draw: np.uint64  # where the random numbers of its speculation begin
     parent: int  # the request, from 1, to which it is one of several answers; 0: none

@@ -20,13 +20,16 @@ from sim.results.accounts.priorities import priorities
 from sim.results.accounts.samples import samples
 from sim.results.accounts.sides import sides
 from sim.results.accounts.speculation import speculation
+from sim.results.accounts.tenants import tenants
 from sim.results.blocks import Block
 from sim.simulation.outcomes import Outcomes
 from sim.simulation.prepare import Prepared
 
 Account = Callable[[Prepared, Outcomes], Block | None]
 
-OF_SERVICE: Final[tuple[Account, ...]] = (priorities, samples, cost, speculation, fleet)
+OF_SERVICE: Final[tuple[Account, ...]] = (
+    priorities, tenants, samples, cost, speculation, fleet,
+)  # fmt: skip
 """What requests and tokens got, and for what."""
 OF_HARDWARE: Final[tuple[Account, ...]] = (
     breakdown, bound, memory, prefix_cache, swap, expert_ranks, sides, mapping,

@@ -24,9 +24,9 @@ def priorities(prepared: Prepared, outcomes: Outcomes) -> Block | None:
     requests = outcomes.requests
     rows = []
     for priority in np.unique(requests["priority"]):
-        of_class = requests[requests["priority"] == priority]
-        measurement = Measurement(outcomes=outcomes, requests=of_class, slo=prepared.scenario.slo)
-        rows.append({"priority": int(priority), **_values(measurement)})
+        own = requests[requests["priority"] == priority]
+        measurement = Measurement(outcomes=outcomes, requests=own, slo=prepared.scenario.slo)
+        rows.append({"priority": int(priority), **of_class(measurement)})
     table = Table(
         title="By priority, the most urgent first",
         columns=(
@@ -52,7 +52,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _values(measurement: Measurement) -> dict[str, Any]:
+def of_class(measurement: Measurement) -> dict[str, Any]:
     """Counts, latencies and goodput of the requests of a class.
 
     Of what ended inside the measured window, as all metrics. Gaps between tokens are kept of

@@ -29,6 +29,13 @@ COLUMNS: Final = (
         aliases=("priority",),
         due="a whole number is due, the smaller the more urgent",
     ),
+    Column(
+        name="tenant",
+        titles="tenants",
+        aliases=("tenant", "tenant_id"),
+        due="a name is due",
+        names=True,
+    ),
 )
 """Columns that a trace file may have."""
 

@@ -113,6 +113,8 @@ class Trace:
     """Class of each request, where the trace says so; the smaller number is the more urgent."""
     priorities: Priorities = ()
     """Classes to draw, where the trace says none."""
+    tenant: npt.NDArray[np.int64] | None = None
+    """Whose each request is, as a number of `names`, where the trace says so."""
     names: Mapping[str, tuple[str, ...]] | None = None
     """Of columns whose numbers stand for names: these."""
     follows: Follows | None = None
