@@ -18,7 +18,6 @@ from sim.units import Source, Sourced, SourceKind
 Value = TypeVar("Value")
 
 USER: Final = Source(key="user", kind="user", title="Set by hand for this run")
-SourceKey = Text | None
 
 
 class SourceForm(Form):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from statistics import NormalDist
 from typing import assert_never
 
 import numpy as np
@@ -12,9 +11,6 @@ import numpy.typing as npt
 from sim.errors import ConfigError
 from sim.workload.traffic.forms import Constant, Empirical, Gaussian, Length, LogNormal
 from sim.workload.traffic.table import MAX_TOKENS
-
-# A draw below 1.5 becomes one token: by rounding, or because no request has less.
-_ONE_TOKEN = 1.5
 
 
 def sample_lengths(length: Length, n: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
@@ -33,32 +29,6 @@ def sample_lengths(length: Length, n: int, rng: np.random.Generator) -> npt.NDAr
         case _:
             assert_never(length)
     return np.clip(np.rint(drawn), 1, MAX_TOKENS).astype(np.int64)
-
-
-def mean_length(length: Length) -> float:
-    """Expected number of tokens of a draw, with the floor of one token."""
-    _check(length)
-    match length:
-        case Constant():
-            return float(length.tokens)
-        case Empirical():
-            return math.fsum(length.tokens) / len(length.tokens)
-        case Gaussian():
-            if length.std == 0:
-                return float(max(1, round(length.mean)))
-            below = (_ONE_TOKEN - length.mean) / length.std
-            normal = NormalDist()
-            short = normal.cdf(below)
-            return short + length.mean * (1 - short) + length.std * normal.pdf(below)
-        case LogNormal():
-            if length.std == 0:
-                return float(max(1, round(length.mean)))
-            mu, sigma = _log_moments(length)
-            below = (math.log(_ONE_TOKEN) - mu) / sigma
-            normal = NormalDist()
-            return normal.cdf(below) + length.mean * normal.cdf(sigma - below)
-        case _:
-            assert_never(length)
 
 
 def _log_moments(length: LogNormal) -> tuple[float, float]:
