@@ -99,8 +99,9 @@ def test_readme_scenario_loads(tmp_path: Path) -> None:
 
 def test_readme_counts_are_true() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert f"**{len(names('devices'))} devices**" in text
-    assert f"**{len(names('models'))} models**" in text
+    for kind in ("devices", "models"):
+        said = f"**{len(names(kind))} {kind}**"
+        assert said in text, f"README.md should say {said}"
     assert f"of {len(set(FAMILIES) - {'grok-1'})} families" in text  # one family under two names
 
 
