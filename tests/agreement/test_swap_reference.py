@@ -135,5 +135,9 @@ def test_a_slower_link_never_makes_a_run_of_one_burst_shorter(
 
 
 def test_what_makes_no_sense_is_refused() -> None:
+    with pytest.raises(ConfigError, match="swapped caches need one"):
+        Scheduler(preemption="swap")
+    with pytest.raises(ConfigError, match="never preempts"):
+        Scheduler(preemption="swap", host=HOST, kv_reserve="full")
     with pytest.raises(ConfigError, match="bandwidth_B_per_s: 0"):
         Host(size_B=1e9, bandwidth_B_per_s=0.0, latency_s=0.0)

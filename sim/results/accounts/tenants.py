@@ -23,7 +23,7 @@ def tenants(prepared: Prepared, outcomes: Outcomes) -> Block | None:
 
     Who was busy longest comes first. Energy and cost are of the whole run, not of the measured
     window: operators' joules as iterations are charged to requests, and static power, USD and
-    kgCO2e by the same share of busy time.
+    kgCO2e by the same share of busy time. Joules of caches that are copied or sent are nobody's.
     """
     names = (prepared.requests.names or {}).get("tenant")
     if names is None:
